@@ -1,0 +1,56 @@
+"""A service: background work that outlives the cancellation of its users, by at most a grace.
+
+A leaf: knows trio and nothing of the project. In a plain nursery, a cancellation reaches the
+helper and its users at the same time, so the helper is dead before its users have said goodbye.
+A service is told to stop only after its users are gone, and then has a deadline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+import trio
+
+
+class ServiceBody(Protocol):
+    """What `open_service` runs: calls `task_status.started(value)`, returns after `stopping`."""
+
+    async def __call__(self, stopping: trio.Event, *, task_status: trio.TaskStatus[Any]) -> None: ...
+
+
+class ServiceStoppedError(RuntimeError):
+    """A service ended before it was told to stop: a bug in the service, never a silence."""
+
+
+@asynccontextmanager
+async def open_service(run: ServiceBody, *, grace: float) -> AsyncGenerator[Any, None]:
+    """Run `run(stopping, task_status=...)` around the body; yield what it passed to `started()`.
+
+    Arguments: `grace`, seconds that `run` may take after `stopping` is set.
+
+    Starting is unshielded, so a cancellation while starting is prompt. Once started, the service
+    is shielded from its surroundings until the body has ended, however it ended; then `stopping`
+    is set and the deadline starts to count. Raises `ServiceStoppedError` where `run` returns
+    before it was told to. An exception of `run` cancels the body and comes out in a group, as
+    from a nursery.
+    """
+    stopping = trio.Event()
+    scope = trio.CancelScope()
+
+    async def serve(*, task_status: trio.TaskStatus[Any]) -> None:
+        with scope:
+            await run(stopping, task_status=task_status)
+            if not stopping.is_set():
+                name = getattr(run, "__qualname__", repr(run))
+                raise ServiceStoppedError(f"the service {name} ended before it was told to")
+
+    async with trio.open_nursery() as nursery:
+        value = await nursery.start(serve)
+        scope.shield = True
+        try:
+            yield value
+        finally:
+            stopping.set()
+            scope.deadline = trio.current_time() + grace

@@ -1,0 +1,83 @@
+"""Every exception that vsdk_trio raises on purpose.
+
+A leaf: imports nothing of the project. Each class also derives from the built-in that a caller
+would expect (`ValueError` for bad input, `RuntimeError` where the reference documents one), so
+that code written for the reference keeps catching what it caught.
+"""
+
+from __future__ import annotations
+
+
+class VsdkTrioError(Exception):
+    """Base of all errors raised by vsdk_trio; its text is meant for a person."""
+
+
+class OptionsError(VsdkTrioError, ValueError, TypeError):
+    """An option is unknown, or has a value that cannot work; names the nearest right one.
+
+    A `TypeError` too, because that is what a dataclass of the reference raises for a keyword it
+    does not know.
+    """
+
+
+class EntrypointError(VsdkTrioError, TypeError):
+    """The entrypoint cannot be run by a job process; says why and how to fix it."""
+
+
+class WireError(VsdkTrioError, ValueError):
+    """A message of the registry protocol is malformed; carries the path to the culprit."""
+
+
+class FrameError(VsdkTrioError, ValueError):
+    """A line of the control channel is not a frame."""
+
+
+class IllegalTransitionError(VsdkTrioError, RuntimeError):
+    """An event arrived in a state that has no place for it; the state is unchanged."""
+
+
+class TokenError(VsdkTrioError, ValueError):
+    """There is no usable VideoSDK token; says where one is looked for."""
+
+
+class NotConnectedError(VsdkTrioError, RuntimeError):
+    """A message was to be sent, but no session with the registry is open."""
+
+
+class ConnectError(VsdkTrioError, OSError):
+    """One attempt to reach the registry failed; another may succeed."""
+
+
+class ApiError(ConnectError):
+    """A REST call failed, or was answered with an error or with junk.
+
+    `status` is the HTTP status, or 0 when there was no answer.
+    """
+
+    def __init__(self, message: str, *, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class RegistrationRefusedError(VsdkTrioError, RuntimeError):
+    """The registry refuses this worker (401, 403 or `success: false`); retrying cannot help."""
+
+
+class RegistryUnreachableError(VsdkTrioError, RuntimeError):
+    """All retries are used up without a session with the registry."""
+
+
+class PortInUseError(VsdkTrioError, OSError):
+    """The address to listen on is taken."""
+
+
+class JobProcessError(VsdkTrioError, RuntimeError):
+    """A job process could not be started or made ready; carries its last words."""
+
+
+class RoomError(VsdkTrioError, RuntimeError):
+    """A room cannot be opened, joined or used as asked."""
+
+
+class RoomPermissionError(RoomError, PermissionError):
+    """The job's permissions do not allow what was asked of the room."""
