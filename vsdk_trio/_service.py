@@ -17,7 +17,9 @@ import trio
 class ServiceBody(Protocol):
     """What `open_service` runs: calls `task_status.started(value)`, returns after `stopping`."""
 
-    async def __call__(self, stopping: trio.Event, *, task_status: trio.TaskStatus[Any]) -> None: ...
+    async def __call__(
+        self, stopping: trio.Event, *, task_status: trio.TaskStatus[Any]
+    ) -> None: ...
 
 
 class ServiceStoppedError(RuntimeError):
