@@ -1,0 +1,328 @@
+"""The options of a worker: every name and default of the published client, and our own.
+
+A leaf: values and their checks only. What an option does is written where it is used; the comment
+beside each field says what it means and in which unit.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+from enum import StrEnum
+from typing import Any, TypeAlias, get_type_hints
+
+import attrs
+
+from ._keywords import helpful_init, unknown_name
+from .errors import OptionsError
+
+ENVIRONMENT_PREFIX = "VSDK_TRIO_"
+# Variables with our prefix that are not options: each is read by the module that it is named after.
+OTHER_VARIABLES = frozenset({"TRANSPORT", "COOKIE", "REGISTRY", "REGISTRY_TOKEN"})
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+
+class ExecutorType(StrEnum):
+    """How jobs are executed. Only `PROCESS` is known here: one process for each job."""
+
+    PROCESS = "process"
+    THREAD = "thread"
+
+
+class WorkerType(StrEnum):
+    """The type of worker, as the published client names it."""
+
+    ROOM = "room"
+
+
+@attrs.define
+class WorkerPermissions:
+    """What the agent's participant may do in its room; the room enforces it."""
+
+    can_publish: bool = True
+    can_subscribe: bool = True
+    can_publish_data: bool = True
+    can_update_metadata: bool = True
+    hidden: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class JobRequest:
+    """An offered job, as `request_fnc` sees it before the worker answers."""
+
+    job_id: str
+    job_type: str
+    room_id: str
+    room_name: str
+    agent_name: str
+    namespace: str
+
+
+# The answer of a `request_fnc`: True or None takes the job, False or a reason refuses it.
+RequestAnswer: TypeAlias = bool | str | None
+RequestFnc: TypeAlias = Callable[[JobRequest], RequestAnswer | Awaitable[RequestAnswer]]
+TokenSource: TypeAlias = str | Callable[[], str | Awaitable[str]]
+
+
+def _fail(field: attrs.Attribute[Any], expected: str, value: object) -> OptionsError:
+    return OptionsError(f"option {field.name!r} must be {expected}, got {value!r}")
+
+
+def _integer(minimum: int, maximum: int | None = None) -> Callable[..., None]:
+    bounds = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
+
+    def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
+        if type(value) is not int or value < minimum or (maximum is not None and value > maximum):
+            raise _fail(field, f"an integer {bounds}", value)
+
+    return check
+
+
+def _number(
+    unit: str, *, above: float | None = None, maximum: float = math.inf
+) -> Callable[..., None]:
+    """A finite number from 0 (or above `above`) to `maximum`."""
+    bounds = f"above {above:g}" if above is not None else "of at least 0"
+    if maximum != math.inf:
+        bounds += f" and at most {maximum:g}"
+
+    def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
+        good = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not good or not math.isfinite(number := float(value)) or number > maximum:  # type: ignore[arg-type]  # `good` says it is a number
+            raise _fail(field, f"a number {bounds}{unit}", value)
+        if number < 0 or (above is not None and number <= above):
+            raise _fail(field, f"a number {bounds}{unit}", value)
+
+    return check
+
+
+def _boolean(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    if type(value) is not bool:
+        raise _fail(field, "True or False", value)
+
+
+def _text(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, str) or not value.strip():
+        raise _fail(field, "a text that is not empty", value)
+
+
+def _callable(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    if not callable(value):
+        raise _fail(field, "callable", value)
+
+
+def _instance(cls: type) -> Callable[..., None]:
+    def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
+        if not isinstance(value, cls):
+            raise _fail(field, f"a {cls.__name__}", value)
+
+    return check
+
+
+def _one_of(*known: str) -> Callable[..., None]:
+    def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
+        if value not in known:
+            raise _fail(field, f"one of {', '.join(map(repr, known))}", value)
+
+    return check
+
+
+def _token(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    # The value itself stays out of the message: it may be most of a secret.
+    if not callable(value) and (not isinstance(value, str) or not value.strip()):
+        kind = "an empty text" if isinstance(value, str) else type(value).__name__
+        raise OptionsError(
+            f"option {field.name!r} must be a token or a function that returns one, got {kind}"
+        )
+
+
+def _executor(value: object) -> object:
+    name = getattr(value, "value", value)
+    if value is None or (isinstance(name, str) and name.lower() == "process"):
+        return ExecutorType.PROCESS
+    if isinstance(name, str) and name.lower() == "thread":
+        raise OptionsError(
+            "option 'executor_type' knows only 'process': a job in a thread cannot be stopped when "
+            "it blocks, and takes the worker down when it crashes; leave the option out"
+        )
+    return value
+
+
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
+def _permissions(value: object) -> object:
+    return WorkerPermissions() if value is None else value
+
+
+_optional = attrs.validators.optional
+_seconds = " (seconds)"
+
+
+@helpful_init
+@attrs.define
+class Options:
+    """Options of a `WorkerJob`; names, order and defaults of the published client's `Options`.
+
+    Raises `OptionsError` for an unknown name (it names the nearest right one) and for a value
+    that cannot work, also when an attribute is set later. Times are in seconds.
+    """
+
+    executor_type: Any = attrs.field(
+        default=ExecutorType.PROCESS, converter=_executor, validator=_instance(ExecutorType)
+    )
+    # Warm job processes that are kept ready.
+    num_idle_processes: int = attrs.field(default=1, validator=_integer(0))
+    # How long a job process may take to become ready.
+    initialize_timeout: float = attrs.field(default=10.0, validator=_number(_seconds, above=0))
+    # How long a job may take to stop after it was asked to; its callbacks run inside it.
+    close_timeout: float = attrs.field(default=60.0, validator=_number(_seconds))
+    # Warn when a job uses more memory than this; 0 means never.
+    memory_warn_mb: float = attrs.field(default=500.0, validator=_number(" (MB)"))
+    # Fail a job that uses more memory than this; 0 means no limit.
+    memory_limit_mb: float = attrs.field(default=0.0, validator=_number(" (MB)"))
+    # The longest time between two status updates to the registry.
+    ping_interval: float = attrs.field(default=30.0, validator=_number(_seconds, above=0))
+    # Jobs at the same time, those included that are promised but not yet assigned.
+    max_processes: int = attrs.field(default=1, validator=_integer(1))
+    agent_id: str = attrs.field(default="VideoSDKAgent", validator=_text)
+    # A token, or a function (sync or async) that returns a fresh one; None: the environment.
+    auth_token: TokenSource | None = attrs.field(
+        default=None, validator=_optional(_token), repr=False
+    )
+    permissions: WorkerPermissions = attrs.field(
+        default=None, converter=_permissions, validator=_instance(WorkerPermissions)
+    )
+    # Attempts to reach the registry before the worker gives up.
+    max_retry: int = attrs.field(default=16, validator=_integer(0))
+    # Refuse offers while `load_fnc` says more than this; without a `load_fnc`, slots alone bound.
+    load_threshold: float = attrs.field(default=0.75, validator=_number("", above=0, maximum=1))
+    # True: serve a registry. False: run the entrypoint once, here and now.
+    register: bool = attrs.field(default=False, validator=_boolean)
+    # Host of the REST API, or a whole URL such as "http://127.0.0.1:8080".
+    signaling_base_url: str = attrs.field(default="api.videosdk.live", validator=_text)
+    # Where `/health` is served; port 0 picks a free one.
+    host: str = attrs.field(default="0.0.0.0", validator=_text)
+    port: int = attrs.field(default=8081, validator=_integer(0, 65535))
+    log_level: str = attrs.field(default="INFO", converter=_upper, validator=_one_of(*LOG_LEVELS))
+    # The short grace: for EOF, for SIGTERM, and for everything after a second signal.
+    termination_timeout: float = attrs.field(default=3.0, validator=_number(_seconds))
+
+    # Decides about an offer: JobRequest -> True/None, False or a reason; sync or async.
+    request_fnc: RequestFnc | None = attrs.field(default=None, validator=_optional(_callable))
+    # How long `request_fnc` may take before the offer is refused.
+    request_timeout: float = attrs.field(default=5.0, validator=_number(_seconds, above=0))
+    # Runs in each job process before a job comes; what it stores in `process.userdata` stays.
+    initialize_process_fnc: Callable[[Any], Any] | None = attrs.field(
+        default=None, validator=_optional(_callable)
+    )
+    # How long running jobs may go on after SIGTERM.
+    drain_timeout: float = attrs.field(default=3600.0, validator=_number(_seconds))
+    # How long the registry may take to answer `register`.
+    registration_timeout: float = attrs.field(default=10.0, validator=_number(_seconds, above=0))
+    # How long a slot is held for a job that was promised.
+    assignment_timeout: float = attrs.field(default=7.5, validator=_number(_seconds, above=0))
+    # How often the connection proves that it is alive.
+    heartbeat_interval: float = attrs.field(default=15.0, validator=_number(_seconds, above=0))
+    # How long a job may run; an assignment's own `timeout` wins. None: for ever.
+    job_timeout: float | None = attrs.field(
+        default=None, validator=_optional(_number(_seconds, above=0))
+    )
+    # How long each shutdown callback may take.
+    shutdown_callback_timeout: float = attrs.field(default=10.0, validator=_number(_seconds))
+    # "http://user:password@host:port" or "socks5://..."; None: HTTPS_PROXY and NO_PROXY decide.
+    http_proxy: str | None = attrs.field(default=None, validator=_optional(_text), repr=False)
+    ssl_context: ssl.SSLContext | None = attrs.field(
+        default=None, validator=_optional(_instance(ssl.SSLContext)), repr=False
+    )
+    # PEM file with the certificate authorities to trust, instead of `ssl_context`.
+    ca_file: str | None = attrs.field(default=None, validator=_optional(_text))
+    # The registry's own URL, when it is known: skips asking the REST API for it.
+    backend_url: str | None = attrs.field(default=None, validator=_optional(_text))
+    # The load from 0 to 1, called at each offer, so it must not block.
+    load_fnc: Callable[[], float] | None = attrs.field(default=None, validator=_optional(_callable))
+    # Which words the registry is told: see `protocol.vocabulary`.
+    status_vocabulary: str = attrs.field(
+        default="deployed", validator=_one_of("deployed", "documented")
+    )
+    # How job processes come to be: "spawn" is a fresh interpreter for each.
+    start_method: str = attrs.field(default="spawn", validator=_one_of("spawn"))
+
+    def __attrs_post_init__(self) -> None:
+        if self.ssl_context is not None and self.ca_file is not None:
+            raise OptionsError("options 'ssl_context' and 'ca_file' exclude each other; give one")
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Options:
+        """Options from `VSDK_TRIO_*` variables, such as `VSDK_TRIO_MAX_PROCESSES=4`.
+
+        Arguments: `environ`, the variables to read (None: the process's own); `overrides`, options
+        that win over the environment. Raises `OptionsError` for a variable with our prefix that
+        names no option, and for a value that cannot be read.
+        """
+        variables = os.environ if environ is None else environ
+        values: dict[str, Any] = {}
+        readable = _readable_options(cls)
+        for variable, text in variables.items():
+            name = variable.removeprefix(ENVIRONMENT_PREFIX)
+            if name == variable or name in OTHER_VARIABLES:
+                continue
+            if (option := name.lower()) not in readable:
+                raise unknown_name("the environment", variable, map(_variable, readable))
+            values[option] = _read(variable, text, readable[option])
+        return cls(**(values | overrides))
+
+    def tls_context(self) -> ssl.SSLContext | None:
+        """The TLS context to connect with: `ssl_context`, one that trusts `ca_file`, or None.
+
+        Raises `OptionsError` when `ca_file` cannot be read.
+        """
+        if self.ca_file is None:
+            return self.ssl_context
+        try:
+            return ssl.create_default_context(cafile=self.ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise OptionsError(f"option 'ca_file': cannot use {self.ca_file!r}: {error}") from error
+
+
+@helpful_init
+@attrs.define(kw_only=True)
+class WorkerOptions(Options):
+    """Options of a `Worker` used without a `WorkerJob`; the published client's other defaults."""
+
+    entrypoint_fnc: Callable[..., Any] = attrs.field(validator=_callable)
+    num_idle_processes: int = attrs.field(default=2, validator=_integer(0))
+    max_processes: int = attrs.field(default=10, validator=_integer(1))
+    worker_type: WorkerType = attrs.field(default=WorkerType.ROOM, converter=WorkerType)
+
+
+def _variable(option: str) -> str:
+    return ENVIRONMENT_PREFIX + option.upper()
+
+
+def _readable_options(cls: type) -> dict[str, type]:
+    """The options that a text can express, with their types."""
+    hints = get_type_hints(cls, include_extras=False)
+    readable: dict[str, type] = {"auth_token": str, "executor_type": str}
+    for field in attrs.fields(cls):
+        hint = hints.get(field.name)
+        for kind in (bool, int, float, str):
+            if hint in (kind, kind | None):
+                readable[field.name] = kind
+    return readable
+
+
+def _read(variable: str, text: str, kind: type) -> Any:
+    if kind is bool:
+        words = {"1": True, "true": True, "yes": True, "on": True}
+        words |= {"0": False, "false": False, "no": False, "off": False}
+        if (value := words.get(text.strip().lower())) is None:
+            raise OptionsError(f"{variable} must be true or false, got {text!r}")
+        return value
+    try:
+        return kind(text)
+    except ValueError:
+        raise OptionsError(f"{variable} must be a number ({kind.__name__}), got {text!r}") from None
