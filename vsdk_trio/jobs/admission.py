@@ -106,7 +106,7 @@ class Admission:
         return reservation
 
     def promise(self, job_id: str, *, expires_at: float) -> None:
-        """The yes was said: hold the slot until `expires_at`, unless the job was assigned already."""
+        """The yes was said: hold the slot until `expires_at`, unless it was claimed already."""
         if job_id in self._reserved:
             self._reserved[job_id] = Reservation(job_id, expires_at)
 
@@ -148,5 +148,5 @@ class Admission:
         return late
 
     def _at_capacity(self) -> Refusal:
-        text = f"at capacity: {self.running} running and {self.reserved} promised of {self.max_processes}"
-        return Refusal(RefusalCause.AT_CAPACITY, text)
+        used = f"{self.running} running and {self.reserved} promised of {self.max_processes}"
+        return Refusal(RefusalCause.AT_CAPACITY, f"at capacity: {used}")
