@@ -1,0 +1,109 @@
+"""The control channel: frames over a pair of byte streams.
+
+The same class serves both ends and any transport: pipes, memory streams, a launcher's stdio. It
+knows trio's stream interface and the frames; it does not know who is at the other end.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+import trio
+
+from ..errors import FrameError
+from .frames import MAX_FRAME_BYTES, Frame, SendableFrame, decode_frame, encode_frame
+from .ndjson import Line, LineSplitter
+
+_CHUNK_BYTES = 1 << 16
+
+
+def _ignore(reason: str) -> None:
+    """Junk is counted in any case; by default nobody wants to hear of it."""
+
+
+class ControlChannel:
+    """Send frames from any task; iterate over the incoming ones in a single task.
+
+    Arguments: `already_read`, bytes that were taken off `receive_stream` before the channel got it;
+    `on_junk`, called with a reason for every line that is not a frame. Junk costs nothing else: it
+    is a stray line of a remote shell, or a version that knows more than this one.
+
+    The channel borrows its streams: whoever opened them closes them, except that an interrupted
+    send closes `send_stream`, because half a frame must not be followed by anything.
+    """
+
+    def __init__(
+        self,
+        send_stream: trio.abc.SendStream,
+        receive_stream: trio.abc.ReceiveStream,
+        *,
+        already_read: bytes = b"",
+        on_junk: Callable[[str], None] = _ignore,
+    ) -> None:
+        self._send_stream = send_stream
+        self._receive_stream = receive_stream
+        self._on_junk = on_junk
+        self._sending = trio.Lock()
+        self._splitter = LineSplitter(MAX_FRAME_BYTES)
+        self._frames: deque[Frame] = deque()
+        self._ended = False
+        self.junk_lines = 0
+        """How many incoming lines were not frames."""
+        self._take(self._splitter.feed(already_read))
+
+    async def send(self, frame: SendableFrame) -> None:
+        """Send one frame, after those that other tasks are sending.
+
+        Raises `FrameError` where the frame cannot be encoded (nothing is sent, the channel lives
+        on), `trio.BrokenResourceError` where the other end is gone, `trio.ClosedResourceError`
+        where this end is closed. Cancelled while waiting its turn, nothing is sent; cancelled
+        half-way, the sending direction is closed and the other end sees EOF.
+        """
+        line = encode_frame(frame)
+        async with self._sending:
+            try:
+                await self._send_stream.send_all(line)
+            except trio.Cancelled:
+                await trio.aclose_forcefully(self._send_stream)
+                raise
+
+    def __aiter__(self) -> ControlChannel:
+        """The channel is its own iterator: iteration can be left and taken up again."""
+        return self
+
+    async def __anext__(self) -> Frame:
+        """The next incoming frame; the iteration ends at EOF, a broken pipe or a closed stream.
+
+        Cancelled, it has taken nothing: the next call continues with the same frame.
+        """
+        if self._frames:
+            await trio.lowlevel.checkpoint()
+            return self._frames.popleft()
+        while not self._frames:
+            if self._ended:
+                await trio.lowlevel.checkpoint()
+                raise StopAsyncIteration
+            try:
+                chunk = await self._receive_stream.receive_some(_CHUNK_BYTES)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                chunk = b""
+            if chunk:
+                self._take(self._splitter.feed(chunk))
+            else:
+                self._ended = True
+                self._take(self._splitter.rest())
+        return self._frames.popleft()
+
+    def _take(self, lines: list[Line]) -> None:
+        self._frames += [frame for line in lines if (frame := self._decode(line)) is not None]
+
+    def _decode(self, line: Line) -> Frame | None:
+        try:
+            if line.truncated:
+                raise FrameError(f"a line of more than {MAX_FRAME_BYTES} bytes")
+            return decode_frame(line.data)
+        except FrameError as error:
+            self.junk_lines += 1
+            self._on_junk(str(error))
+            return None

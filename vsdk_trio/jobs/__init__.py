@@ -1,0 +1,1 @@
+"""Pure decisions about jobs; knows nothing of processes, sockets or time."""
