@@ -1,0 +1,193 @@
+"""Names a function so that another interpreter can import it, or says why that is impossible.
+
+Pure but for what it must look at: the function, `sys.modules`, the search path, and whether the
+main script is a file. Functions are never pickled. Loading by reference is the runner's business.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import sys
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any, NoReturn
+
+import attrs
+
+from ..errors import EntrypointError
+
+_TARGETS = ("module", "main_module", "main_path")
+
+
+def _is_name(text: str) -> bool:
+    return all(part.isidentifier() for part in text.split("."))
+
+
+@attrs.frozen(kw_only=True)
+class EntrypointRef:
+    """Where a function is found: exactly one of three targets, and a qualified name in it.
+
+    `module` was imported by its name; `main_module` was run by `python -m` under it; `main_path`
+    is a script. `sys_path` (absolute), `argv` and `cwd` are those of the describing process.
+    """
+
+    qualname: str
+    module: str | None = None
+    main_module: str | None = None
+    main_path: str | None = None
+    sys_path: tuple[str, ...] = ()
+    argv: tuple[str, ...] = ()
+    cwd: str = ""
+
+    @property
+    def target(self) -> str:
+        """The module's name or the script's path."""
+        return self.module or self.main_module or self.main_path or ""
+
+    def __str__(self) -> str:
+        return f"{self.target}:{self.qualname}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a JSON object, without the targets that it does not have."""
+        wire = attrs.asdict(self, filter=lambda _, value: value is not None)
+        return {**wire, "sys_path": list(self.sys_path), "argv": list(self.argv)}
+
+    @classmethod
+    def from_dict(cls, wire: Mapping[str, Any]) -> EntrypointRef:
+        """Read what `to_dict()` gave; raises `EntrypointError` for anything else."""
+        targets = {name: wire[name] for name in _TARGETS if wire.get(name) is not None}
+        texts = [wire.get("qualname"), wire.get("cwd", ""), *targets.values()]
+        lists = [wire.get("sys_path", []), wire.get("argv", [])]
+        if not (
+            len(targets) == 1
+            and all(isinstance(text, str) for text in texts)
+            and all(isinstance(items, list) for items in lists)
+            and all(isinstance(item, str) for items in lists for item in items)
+        ):
+            raise EntrypointError("malformed reference to an entrypoint")
+        return cls(
+            qualname=wire["qualname"],
+            sys_path=tuple(lists[0]),
+            argv=tuple(lists[1]),
+            cwd=wire.get("cwd", ""),
+            **targets,
+        )
+
+
+def describe(
+    function: Callable[..., Any], *, what: str = "entrypoint", asynchronous: bool = True
+) -> EntrypointRef:
+    """The reference by which a job process can import `function`.
+
+    `what` is what errors call it; `asynchronous` demands an `async def` function. Raises
+    `EntrypointError`, with what to do about it, where there is no such reference.
+    """
+
+    def refuse(why: str) -> NoReturn:
+        raise EntrypointError(f"the {what} {function!r} cannot be run by a job process: {why}")
+
+    fault = _fault_of(function, asynchronous)
+    if fault is not None:
+        refuse(fault)
+    module_name, qualname = function.__module__, function.__qualname__
+    module = sys.modules.get(module_name)
+    if module is None:
+        refuse(f"its module {module_name!r} is not imported")
+    found = _find(module, qualname)
+    if found is None:
+        refuse(_absence(module, module_name, qualname))
+    if inspect.unwrap(found) != inspect.unwrap(function):  # equal, as a class method is made anew
+        refuse(f"{module_name}:{qualname} is another object by now; give it a name of its own")
+    return EntrypointRef(
+        qualname=qualname,
+        sys_path=_search_path(),
+        argv=tuple(sys.argv),
+        cwd=os.getcwd(),
+        **_target_of(module, module_name, refuse),
+    )
+
+
+def _fault_of(function: Any, asynchronous: bool) -> str | None:
+    """What is wrong with the function as such."""
+    if not callable(function):
+        return f"it is a {type(function).__name__}, not a function"
+    if isinstance(function, functools.partial):
+        return "it is a functools.partial; use a module-level function and the job's metadata"
+    if inspect.ismethod(function) and not inspect.isclass(function.__self__):
+        return "it is a method of one object; use a module-level function"
+    if asynchronous and not inspect.iscoroutinefunction(function):
+        return "it is not an `async def` function"
+    qualname = getattr(function, "__qualname__", None)
+    if not isinstance(qualname, str) or not isinstance(function.__module__, str):
+        return f"it is a {type(function).__name__} without a name; use a module-level function"
+    if "<lambda>" in qualname:
+        return "it is a lambda; use `def` at module level"
+    if "<locals>" in qualname:
+        return f"it is defined inside a function ({qualname}); move it to module level"
+    return None
+
+
+def _find(module: ModuleType, qualname: str) -> Any:
+    found: Any = module
+    for part in qualname.split("."):
+        found = getattr(found, part, None)
+    return found
+
+
+def _absence(module: ModuleType, module_name: str, qualname: str) -> str:
+    if module_name == "__main__" and getattr(module, "__file__", None) is not None:
+        return (
+            f"the main program is {module.__file__}, which has no {qualname!r} (a profiler or "
+            "another launcher runs the script); import the function from a module of its own"
+        )
+    return f"{module_name} has no {qualname!r} (a decorator without functools.wraps?)"
+
+
+def _target_of(
+    module: ModuleType, module_name: str, refuse: Callable[[str], NoReturn]
+) -> dict[str, str]:
+    """Which of the three targets leads to the module, as a keyword argument."""
+    if module_name != "__main__":
+        return {"module": module_name}
+    spec = getattr(module, "__spec__", None)
+    if spec is not None and spec.name != "__main__":
+        return {"main_module": spec.name}
+    path = getattr(module, "__file__", None)
+    if path is None or path.startswith("<"):
+        refuse("it was defined in an interactive session, by `-c` or on stdin; put it into a file")
+    path = os.path.abspath(path)
+    if not os.path.isfile(path):
+        refuse(f"its script {path} is not a file (deleted, or inside an archive)")
+    return {"main_path": path}
+
+
+def _search_path() -> tuple[str, ...]:
+    # Relative entries mean something else in another directory. What is no path at all is kept:
+    # import hooks put their own markers into `sys.path`.
+    return tuple(
+        os.path.abspath(entry) if os.path.exists(entry or os.curdir) else entry
+        for entry in sys.path
+    )
+
+
+def parse(text: str) -> EntrypointRef:
+    """The reference that `text` names: `package.module:function` or `path/to/script.py:function`.
+
+    Raises `EntrypointError` for any other form; whether it can be imported is not looked at.
+    """
+    target, _, qualname = text.rpartition(":")
+    is_path = target.endswith(".py")
+    if not _is_name(qualname) or not (is_path or _is_name(target)):
+        raise EntrypointError(f"expected MODULE:FUNCTION or FILE.py:FUNCTION, got {text!r}")
+    cwd = os.getcwd()
+    path = os.path.abspath(target)
+    first = os.path.dirname(path) if is_path else cwd
+    return EntrypointRef(
+        qualname=qualname,
+        sys_path=tuple(dict.fromkeys([first, *_search_path()])),
+        argv=(target,),
+        cwd=cwd,
+        **({"main_path": path} if is_path else {"module": target}),
+    )
