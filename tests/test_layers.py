@@ -1,0 +1,148 @@
+"""The layer table of docs/architecture.md, as data, checked against what modules really import."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "vsdk_trio"
+
+LEAVES = (
+    "errors",
+    "options",
+    "room_options",
+    "load",
+    "_asgi",
+    "_change",
+    "_keywords",
+    "_logging",
+    "_recording",
+    "_room_configs",
+    "_service",
+)
+
+# What the modules below a name may import of the project, besides themselves.
+MAY_IMPORT: dict[str, tuple[str, ...]] = {
+    "protocol": ("errors",),
+    "jobs": ("errors", "protocol.vocabulary"),
+    "control": ("errors",),
+    "backend": (*LEAVES, "protocol"),
+    "processes": (*LEAVES, "control", "jobs.prewarm"),
+    "rooms": LEAVES,
+    "runner": (*LEAVES, "control", "rooms", "jobs.entrypoint"),
+    "status": LEAVES,
+    "registry": (*LEAVES, "protocol"),
+    "worker_job": (*LEAVES, "jobs.entrypoint", "runner", "worker"),
+    "worker": (
+        *LEAVES,
+        "backend",
+        "control",
+        "jobs",
+        "processes",
+        "protocol",
+        "status",
+    ),
+    "testing": (*LEAVES, "backend", "control", "processes", "protocol", "registry"),
+    "cli": (*LEAVES, "registry", "worker", "worker_job", "protocol", "processes", "backend"),
+}
+
+PURE = (
+    "protocol",
+    "jobs.lifecycle",
+    "jobs.admission",
+    "jobs.prewarm",
+    "control.frames",
+    "control.ndjson",
+    "control.job",
+    "registry.dispatcher",
+    "registry.ledger",
+)
+# `random` is allowed: a pure machine is handed a `random.Random`.
+IMPURE = {
+    "asyncio",
+    "datetime",
+    "io",
+    "logging",
+    "os",
+    "pathlib",
+    "select",
+    "signal",
+    "socket",
+    "subprocess",
+    "threading",
+    "time",
+    "trio",
+    "trio_websocket",
+}
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Absolute names of everything that a module imports, anywhere in it."""
+    module = module_name(path)
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.module or ""
+        elif isinstance(node, ast.ImportFrom):
+            parts = ["vsdk_trio", *filter(None, package.split("."))]
+            base = parts[: len(parts) - node.level + 1]
+            target = ".".join([*base, *filter(None, [node.module])])
+            if node.module is None:
+                yield from (f"{target}.{alias.name}" for alias in node.names)
+            else:
+                yield target
+
+
+def below(name: str, prefix: str) -> bool:
+    return name == prefix or name.startswith(prefix + ".")
+
+
+def own(path: Path) -> Iterator[str]:
+    for name in imports(path):
+        if below(name, "vsdk_trio"):
+            yield name.removeprefix("vsdk_trio").removeprefix(".")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_what_its_layer_may(module: str) -> None:
+    layer = next((name for name in MAY_IMPORT if below(module, name)), None)
+    if layer is None:
+        if module in ("__init__", "__main__"):  # the front doors: lazy names only
+            return
+        assert module in LEAVES, f"{module} has no place in the layer table"
+        allowed: tuple[str, ...] = LEAVES
+    else:
+        allowed = (*MAY_IMPORT[layer], layer)
+    wrong = {
+        name
+        for name in own(MODULES[module])
+        if name and not any(below(name, prefix) for prefix in allowed)
+    }
+    assert not wrong, f"{module} must not import {sorted(wrong)}"
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if any(below(m, p) for p in PURE)])
+def test_a_pure_module_knows_nothing_of_the_world(module: str) -> None:
+    used = {name.partition(".")[0] for name in imports(MODULES[module])}
+    assert not used & IMPURE
+
+
+def test_serialization_lives_in_two_places_only() -> None:
+    users = {
+        module
+        for module, path in MODULES.items()
+        if any(name.partition(".")[0] == "cattrs" for name in imports(path))
+    }
+    assert all(below(module, "protocol") for module in users), users

@@ -1,0 +1,174 @@
+"""How one job goes from its assignment to its end: the only producer of job updates.
+
+Pure: events in, at most one `Update` out. It does not know how a job is run, what a status is
+called on the wire, or that there is a wire. An event that has no place in the present state raises
+`IllegalTransitionError` and changes nothing.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+import attrs
+
+from ..errors import IllegalTransitionError
+from ..protocol.vocabulary import JobFact
+
+
+class JobState(Enum):
+    """Where a job is; the last three are ends."""
+
+    ASSIGNED = auto()
+    STARTING = auto()
+    RUNNING = auto()
+    STOPPING = auto()
+    COMPLETED = auto()
+    FAILED = auto()
+    CANCELLED = auto()
+
+    @property
+    def is_end(self) -> bool:
+        return self in _ENDS
+
+
+_ENDS = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED})
+_STATE_OF = {
+    JobFact.COMPLETED: JobState.COMPLETED,
+    JobFact.FAILED: JobState.FAILED,
+    JobFact.CANCELLED: JobState.CANCELLED,
+}
+
+
+@attrs.frozen
+class StopCause:
+    """Why a job is made to stop; `is_fault` when the job itself is to blame (time, memory)."""
+
+    reason: str
+    is_fault: bool = False
+
+
+@attrs.frozen
+class Participant:
+    """Who the job is in its room."""
+
+    identity: str
+    name: str
+
+
+@attrs.frozen
+class Update:
+    """What the registry is to be told."""
+
+    fact: JobFact
+    error: str | None = None
+    participant: Participant | None = None
+
+    @property
+    def is_terminal(self) -> bool:
+        return self.fact is not JobFact.RUNNING
+
+
+class JobLifecycle:
+    """One job's state; `wait` holds `running` back until the room is joined."""
+
+    def __init__(self, *, wait: bool = False) -> None:
+        self._wait = wait
+        self._state = JobState.ASSIGNED
+        self._stop_cause: StopCause | None = None
+        self._last: Update | None = None
+
+    def __repr__(self) -> str:
+        return f"<JobLifecycle {self._state.name.lower()}>"
+
+    @property
+    def state(self) -> JobState:
+        return self._state
+
+    @property
+    def stop_cause(self) -> StopCause | None:
+        """Why the job was asked to stop; None where nobody asked."""
+        return self._stop_cause
+
+    @property
+    def current(self) -> Update | None:
+        """The newest update, to be repeated to a registry that asks again; None before any."""
+        return self._last
+
+    @property
+    def announcement(self) -> Update | None:
+        """What a new session is told of a job that has not ended: that it runs, if it does."""
+        return None if self._state.is_end else self._last
+
+    def start(self) -> None:
+        """A process was found; it is being given the job."""
+        self._require("start", JobState.ASSIGNED)
+        self._state = JobState.STARTING
+
+    def enter(self) -> Update | None:
+        """The entrypoint has begun; RUNNING, unless the job waits for its room."""
+        self._require("enter", JobState.STARTING, JobState.STOPPING)
+        if self._wait or self._state is JobState.STOPPING:
+            return None
+        return self._run(None)
+
+    def join(self, participant: Participant) -> Update | None:
+        """The room was joined; RUNNING, if the job waited for that."""
+        self._require("join", JobState.STARTING, JobState.RUNNING, JobState.STOPPING)
+        if self._state is not JobState.STARTING or not self._wait:
+            return None
+        return self._run(participant)
+
+    def stop(self, cause: StopCause) -> bool:
+        """The job is asked to stop. True the first time, False when that changes nothing."""
+        if self._state.is_end or self._state is JobState.STOPPING:
+            return False
+        self._stop_cause = cause
+        self._state = JobState.STOPPING
+        return True
+
+    def finish(self, fact: JobFact, error: str | None = None) -> Update:
+        """The job process said how the job ended.
+
+        A job that was cancelled because of a fault of its own has failed with that fault.
+        """
+        self._require("finish", JobState.STARTING, JobState.RUNNING, JobState.STOPPING)
+        if fact not in _STATE_OF:
+            raise IllegalTransitionError(f"a job cannot finish as {fact.name.lower()}")
+        if fact is JobFact.CANCELLED and (cause := self._stop_cause) is not None:
+            return self._end(JobFact.FAILED if cause.is_fault else fact, cause.reason)
+        return self._end(fact, error)
+
+    def abandon(self) -> Update:
+        """The job was stopped before a process had it.
+
+        Legal only while it is stopping: what ends without being asked to, ends by `exit`.
+        """
+        self._require("abandon", JobState.STOPPING)
+        cause = self._stop_cause
+        assert cause is not None  # STOPPING is entered with a cause only
+        return self._end(JobFact.FAILED if cause.is_fault else JobFact.CANCELLED, cause.reason)
+
+    def exit(self, how: str) -> Update | None:
+        """The job's process is gone; ends every state. None when the end was already told.
+
+        A process that goes without a word has failed: `how` says what is known of it.
+        """
+        if self._state.is_end:
+            return None
+        if self._stop_cause is not None:
+            how = f"{self._stop_cause.reason}; {how}"
+        return self._end(JobFact.FAILED, how)
+
+    def _run(self, participant: Participant | None) -> Update:
+        self._state = JobState.RUNNING
+        self._last = Update(JobFact.RUNNING, participant=participant)
+        return self._last
+
+    def _end(self, fact: JobFact, error: str | None) -> Update:
+        self._state = _STATE_OF[fact]
+        self._last = Update(fact, error)
+        return self._last
+
+    def _require(self, event: str, *allowed: JobState) -> None:
+        if self._state not in allowed:
+            raise IllegalTransitionError(f"a job that is {self._state.name.lower()} cannot {event}")
