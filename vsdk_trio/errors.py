@@ -51,12 +51,14 @@ class ConnectError(VsdkTrioError, OSError):
 class ApiError(ConnectError):
     """A REST call failed, or was answered with an error or with junk.
 
-    `status` is the HTTP status, or 0 when there was no answer.
+    `status` is the HTTP status, or 0 when there was no answer; `retry_after` the seconds that the
+    answer asked to wait, if it did.
     """
 
-    def __init__(self, message: str, *, status: int = 0) -> None:
+    def __init__(self, message: str, *, status: int = 0, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.status = status
+        self.retry_after = retry_after
 
 
 class RegistrationRefusedError(VsdkTrioError, RuntimeError):

@@ -1,0 +1,1 @@
+"""The link to the registry, and every name of the reference's `agents.backend`."""

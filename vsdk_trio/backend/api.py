@@ -1,0 +1,218 @@
+"""The REST calls of VideoSDK: where the registry is, make a room, dispatch an agent.
+
+httpcore over our own dialers, so that proxies and simulated networks work here as everywhere.
+Must not know WebSockets, sessions or where a token comes from. The caller sets the time limit.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import attrs
+import httpcore
+import trio
+import trio.abc
+
+from vsdk_trio.backend.dialer import DialerFor
+from vsdk_trio.backend.tls import default_ssl_context, secure
+from vsdk_trio.backend.urls import api_base, is_tls
+from vsdk_trio.backend.websocket import parse_retry_after
+from vsdk_trio.errors import ApiError, ConnectError
+
+MAX_BODY_BYTES = 1 << 20
+_MESSAGE_SHOWN = 300
+JsonObject = dict[str, Any]
+
+
+@attrs.frozen(kw_only=True)
+class DispatchResult:
+    """The registry's answer to a dispatch."""
+
+    success: bool
+    status: str
+    room_id: str
+    agent_id: str
+    message: str
+
+
+@attrs.frozen
+class RegistryApi:
+    """The REST side of a registry.
+
+    Arguments: `base_url`, host or URL (`https` unless a scheme is given); `dialer_for`, chooses
+    the dialer for a URL; `ssl_context`, None for the system's trust store.
+
+    Every call raises `ApiError`: with the HTTP status of an answer that is an error (401 and 403
+    are refusals, see `is_refusal`) or junk, with status 0 where there was no answer.
+    """
+
+    base_url: str = attrs.field(converter=api_base)
+    dialer_for: DialerFor = attrs.field(repr=False)
+    ssl_context: ssl.SSLContext | None = attrs.field(default=None, repr=False)
+
+    async def init_config(self, token: str) -> str:
+        """Ask where the registry is; returns its URL."""
+        answer = await self._post("/v2/agent/init-config", token)
+        data = answer.get("data")
+        url = data.get("registryUrl") if isinstance(data, dict) else None
+        if answer.get("success") is False:
+            raise ApiError(f"init-config failed: {_message(answer)}")
+        if not isinstance(url, str) or not url:
+            raise ApiError("init-config: the answer has no data.registryUrl")
+        return url
+
+    async def create_room(self, token: str) -> str:
+        """Create a room; returns its id."""
+        room_id = (await self._post("/v2/rooms", token)).get("roomId")
+        if not isinstance(room_id, str) or not room_id:
+            raise ApiError("creating a room: the answer has no roomId")
+        return room_id
+
+    async def dispatch(
+        self,
+        token: str,
+        meeting_id: str,
+        agent_id: str,
+        metadata: Mapping[str, Any] | None = None,
+        version_id: str | None = None,
+    ) -> DispatchResult:
+        """Ask for an agent in a room; raises `ApiError` where nobody takes the job."""
+        body: JsonObject = {"meetingId": meeting_id, "agentId": agent_id}
+        optional = {"metadata": metadata, "versionId": version_id}
+        body |= {name: value for name, value in optional.items() if value is not None}
+        answer = await self._post("/v2/agent/dispatch", token, body)
+        data = answer.get("data")
+        if not isinstance(data, dict) or data.get("success") is False:
+            raise ApiError(f"dispatch failed: {_message(answer)}")
+        return DispatchResult(
+            success=True,
+            status=str(data.get("status", "")),
+            room_id=str(data.get("roomId", meeting_id)),
+            agent_id=str(data.get("agentId", agent_id)),
+            message=str(answer.get("message", "")),
+        )
+
+    async def _post(self, path: str, token: str, body: JsonObject | None = None) -> JsonObject:
+        url = self.base_url + path
+        content = b"" if body is None else json.dumps(body).encode()
+        headers = [
+            ("Authorization", token),
+            ("Content-Type", "application/json"),
+            ("Content-Length", str(len(content))),
+        ]
+        context = self.ssl_context or (default_ssl_context() if is_tls(url) else None)
+        pool = httpcore.AsyncConnectionPool(
+            ssl_context=context, network_backend=_DialerBackend(self.dialer_for, url)
+        )
+        try:
+            async with (
+                pool,
+                pool.stream("POST", url, headers=headers, content=content) as response,
+            ):
+                raw = await _read_bounded(response)
+        except (
+            httpcore.NetworkError,
+            httpcore.ProtocolError,
+            httpcore.TimeoutException,
+        ) as error:
+            cause = error.__cause__ if isinstance(error.__cause__, ConnectError) else error
+            raise ApiError(f"{url}: {cause or type(error).__name__}") from error
+        return _read_answer(url, response, raw)
+
+
+def is_refusal(error: ApiError) -> bool:
+    """Whether the API refused the token (401, 403), so that trying it again cannot help."""
+    return error.status in (401, 403)
+
+
+async def _read_bounded(response: httpcore.Response) -> bytes:
+    raw = b""
+    async for chunk in response.aiter_stream():
+        raw += chunk
+        if len(raw) > MAX_BODY_BYTES:
+            raise ApiError("the answer is larger than 1 MiB", status=response.status)
+    return raw
+
+
+def _read_answer(url: str, response: httpcore.Response, raw: bytes) -> JsonObject:
+    try:
+        answer = json.loads(raw)
+    except (ValueError, RecursionError):
+        answer = None
+    if not 200 <= response.status < 300:
+        detail = _message(answer) if isinstance(answer, dict) else "no message"
+        fields = {name.lower(): value for name, value in response.headers}
+        raise ApiError(
+            f"{url} answered {response.status}: {detail}",
+            status=response.status,
+            retry_after=parse_retry_after(fields.get(b"retry-after", b"")),
+        )
+    if not isinstance(answer, dict):
+        raise ApiError(f"{url} did not answer with a JSON object", status=response.status)
+    return answer
+
+
+def _message(answer: JsonObject) -> str:
+    message = answer.get("message") or answer.get("error") or "no message"
+    text = message if isinstance(message, str) else type(message).__name__
+    return "".join(c if c.isprintable() else " " for c in text[:_MESSAGE_SHOWN])
+
+
+class _DialerBackend(httpcore.AsyncNetworkBackend):
+    """Lets httpcore connect through a `Dialer`. Time limits are the caller's cancel scope."""
+
+    def __init__(self, dialer_for: DialerFor, url: str) -> None:
+        self._dialer_for = dialer_for
+        self._url = url
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        try:
+            return _NetworkStream(await self._dialer_for(self._url).dial(host, port))
+        except ConnectError as error:
+            raise httpcore.ConnectError(str(error)) from error
+
+    async def sleep(self, seconds: float) -> None:
+        await trio.sleep(seconds)
+
+
+class _NetworkStream(httpcore.AsyncNetworkStream):
+    """A trio stream as httpcore wants it."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        try:
+            return bytes(await self._stream.receive_some(max_bytes))
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise httpcore.ReadError("the connection broke") from error
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        try:
+            await self._stream.send_all(buffer)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise httpcore.WriteError("the connection broke") from error
+
+    async def aclose(self) -> None:
+        await trio.aclose_forcefully(self._stream)
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        try:
+            return _NetworkStream(await secure(self._stream, server_hostname or "", ssl_context))
+        except ConnectError as error:
+            raise httpcore.ConnectError(str(error)) from error

@@ -1,0 +1,163 @@
+"""The worker's VideoSDK token: where it comes from, and when a new one is made.
+
+Order: explicit, then `VIDEOSDK_AUTH_TOKEN`, then a JWT signed with `VIDEOSDK_API_KEY` and
+`VIDEOSDK_SECRET_KEY`. Must not know what the token is used for. A token or a key appears in no
+repr, no error and no log, and the environment is read, never written.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import inspect
+import json
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping
+
+import attrs
+import trio
+
+from vsdk_trio.errors import ConnectError, TokenError
+
+TokenSource = str | Callable[[], str | Awaitable[str]]
+"""A token, or a function (sync or async) that makes one."""
+
+TOKEN_TTL_SECONDS = 24 * 3600.0
+_RENEW_AFTER = 0.8
+_HOW = (
+    "pass auth_token=..., or set VIDEOSDK_AUTH_TOKEN, or VIDEOSDK_API_KEY and VIDEOSDK_SECRET_KEY"
+)
+
+
+@attrs.frozen
+class _Kept:
+    token: str = attrs.field(repr=False)
+    renew_at: float
+
+
+@attrs.define(init=False)
+class TokenProvider:
+    """Hands out a usable token, and a fresh one when the old one is refused or too old.
+
+    Arguments: `source`, a token or a callable that returns one (sync or async), None to look into
+    `environ`; `ttl_seconds`, the life of a minted JWT, renewed when 80 % of it are over; `now`,
+    the wall clock in seconds.
+    """
+
+    _source: TokenSource | None = attrs.field(repr=False)
+    _environ: Mapping[str, str] = attrs.field(repr=False)
+    _ttl_seconds: float
+    _now: Callable[[], float] = attrs.field(repr=False)
+    _minted: _Kept | None = attrs.field(repr=False)
+    _lock: trio.Lock = attrs.field(repr=False)
+
+    def __init__(
+        self,
+        source: TokenSource | None = None,
+        *,
+        environ: Mapping[str, str] | None = None,
+        ttl_seconds: float = TOKEN_TTL_SECONDS,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._source = source or None
+        self._environ = os.environ if environ is None else environ
+        self._ttl_seconds = ttl_seconds
+        self._now = now
+        self._minted = None
+        self._lock = trio.Lock()
+
+    def check(self) -> None:
+        """Raise `TokenError` at once if no token can come out of this provider.
+
+        Calls no callable: what that returns is checked when it is used.
+        """
+        if not callable(self._source):
+            self._immediate(fresh=False)
+
+    async def get(self, *, fresh: bool = False) -> str:
+        """Return a token; with `fresh`, not a minted one that was handed out before.
+
+        Raises `TokenError` where there is none or it is malformed, `ConnectError` where the
+        callable raised an exception. Cancelling it leaves the provider as it was.
+        """
+        if not callable(self._source):
+            await trio.lowlevel.checkpoint()
+            return self._immediate(fresh=fresh)
+        # The lock: a slow provider is asked once at a time, not by every task that waits for it.
+        async with self._lock:
+            try:
+                made = self._source()
+                token = await made if inspect.isawaitable(made) else made
+            except TokenError:
+                raise
+            except Exception as error:
+                # Foreign code; whatever it raises, this attempt to connect failed and no more.
+                raise ConnectError(
+                    f"the auth_token callable raised {type(error).__name__}"
+                ) from error
+        return check_token(token, origin="the auth_token callable's token")
+
+    def _immediate(self, *, fresh: bool) -> str:
+        if isinstance(self._source, str):
+            return check_token(self._source, origin="auth_token")
+        if token := self._environ.get("VIDEOSDK_AUTH_TOKEN"):
+            return check_token(token, origin="VIDEOSDK_AUTH_TOKEN")
+        return self._mint(fresh=fresh)
+
+    def _mint(self, *, fresh: bool) -> str:
+        api_key = self._environ.get("VIDEOSDK_API_KEY")
+        secret = self._environ.get("VIDEOSDK_SECRET_KEY")
+        if not api_key or not secret:
+            half = " (only one of the two keys is set)" if api_key or secret else ""
+            raise TokenError(f"there is no VideoSDK token{half}: {_HOW}")
+        now = self._now()
+        if self._minted is None or fresh or now >= self._minted.renew_at:
+            self._minted = _Kept(
+                mint_token(api_key, secret, now=now, ttl_seconds=self._ttl_seconds),
+                now + _RENEW_AFTER * self._ttl_seconds,
+            )
+        return self._minted.token
+
+
+def check_token(token: object, *, origin: str) -> str:
+    """Return `token` if it can be one; raise `TokenError` that says what is wrong with it.
+
+    Any printable ASCII without spaces will do: not every registry uses JWTs.
+    """
+    if not isinstance(token, str):
+        raise TokenError(f"{origin} is not a string but {type(token).__name__}; {_HOW}")
+    if token.lower().startswith("bearer "):
+        raise TokenError(f"{origin} starts with 'Bearer '; give the raw token")
+    if not token:
+        raise TokenError(f"{origin} is empty; {_HOW}")
+    if any(character.isspace() for character in token):
+        raise TokenError(f"{origin} contains white space or a line break; give the raw token")
+    if not (token.isascii() and token.isprintable()):
+        raise TokenError(f"{origin} contains characters that no token has")
+    return token
+
+
+def mint_token(
+    api_key: str, secret: str, *, now: float, ttl_seconds: float = TOKEN_TTL_SECONDS
+) -> str:
+    """Sign a VideoSDK JWT (HS256) that is valid from `now` for `ttl_seconds`."""
+    claims = {
+        "apikey": api_key,
+        "permissions": ["allow_join"],
+        "version": 2,
+        "iat": int(now),
+        "exp": int(now + ttl_seconds),
+    }
+    signed = b".".join((_part({"alg": "HS256", "typ": "JWT"}), _part(claims)))
+    signature = hmac.new(secret.encode(), signed, hashlib.sha256).digest()
+    return b".".join((signed, _base64url(signature))).decode()
+
+
+def _part(value: Mapping[str, object]) -> bytes:
+    return _base64url(json.dumps(value, separators=(",", ":")).encode())
+
+
+def _base64url(data: bytes) -> bytes:
+    return base64.urlsafe_b64encode(data).rstrip(b"=")

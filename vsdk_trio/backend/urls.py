@@ -1,0 +1,107 @@
+"""URLs of the registry: what the user or init-config gave, turned into what we connect to.
+
+Pure string work: must not know sockets, proxies or tokens.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import SplitResult, urlsplit, urlunsplit
+
+import attrs
+
+from vsdk_trio.errors import ConnectError
+
+_WS_SCHEME = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
+_DEFAULT_PORT = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+
+
+@attrs.frozen(kw_only=True)
+class Target:
+    """Where one WebSocket goes: `host` and `port` to dial, and what the upgrade request says."""
+
+    host: str
+    port: int
+    tls: bool
+    resource: str
+    host_header: str
+
+    def __str__(self) -> str:
+        return f"{'wss' if self.tls else 'ws'}://{self.host_header}"
+
+
+def agent_url(registry_url: str) -> str:
+    """Return the WebSocket URL of the worker endpoint of a registry.
+
+    `http` becomes `ws`, `https` becomes `wss`, no scheme means `wss`; path prefix and query are
+    kept, `/agent` is appended. Raises `ConnectError` for what cannot be such a URL.
+    """
+    parts = _split(registry_url, default_scheme="wss")
+    path = parts.path.rstrip("/") + "/agent"
+    return urlunsplit((_WS_SCHEME[parts.scheme], parts.netloc, path, parts.query, ""))
+
+
+def api_base(signaling_base_url: str) -> str:
+    """Return the base of the REST calls, without a slash at its end.
+
+    It is `https` unless a scheme is given. Raises `ConnectError` for what cannot be such a URL.
+    """
+    parts = _split(signaling_base_url, default_scheme="https")
+    if parts.scheme not in ("http", "https"):
+        raise ConnectError(f"{signaling_base_url!r} is not an http(s) address")
+    return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
+
+
+def split_target(url: str) -> Target:
+    """Take a `ws://` or `wss://` URL apart; raises `ConnectError` for anything else."""
+    parts = _split(url, default_scheme="wss")
+    scheme = _WS_SCHEME[parts.scheme]
+    host = parts.hostname or ""
+    port = _port(parts)
+    shown = f"[{host}]" if ":" in host else host
+    if port != _DEFAULT_PORT[scheme]:
+        shown += f":{port}"
+    return Target(
+        host=host,
+        port=port,
+        tls=scheme == "wss",
+        resource=(parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
+        host_header=shown,
+    )
+
+
+def host_and_port(url: str) -> tuple[str, int]:
+    """Return the host and the port (the scheme's own if none is given) that a URL leads to."""
+    parts = _split(url, default_scheme="https")
+    return parts.hostname or "", _port(parts)
+
+
+def is_tls(url: str) -> bool:
+    """Whether a URL is reached over TLS (no scheme means yes)."""
+    return _split(url, default_scheme="https").scheme in ("https", "wss")
+
+
+def _port(parts: SplitResult) -> int:
+    return parts.port or _DEFAULT_PORT[parts.scheme]
+
+
+def _split(url: str, *, default_scheme: str) -> SplitResult:
+    """Split and check; never quotes the user part of a URL, which may be a credential."""
+    text = url.strip()
+    if "://" not in text:
+        text = f"{default_scheme}://{text}"
+    try:
+        parts = urlsplit(text)
+        parts.port  # noqa: B018 - the property raises for a port that is no number
+        if parts.hostname is not None:
+            parts.hostname.encode("idna" if ":" not in parts.hostname else "ascii")
+    except ValueError as error:
+        raise ConnectError("the registry's address is not a URL") from error
+    if parts.username is not None or parts.password is not None:
+        raise ConnectError("the registry's address must not contain credentials")
+    if parts.scheme not in _WS_SCHEME or not parts.hostname or _has_junk(text):
+        raise ConnectError(f"{url!r} is not the address of a registry")
+    return parts
+
+
+def _has_junk(text: str) -> bool:
+    return any(character.isspace() or not character.isprintable() for character in text)

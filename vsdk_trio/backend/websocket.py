@@ -1,0 +1,256 @@
+"""A WebSocket to the registry that always ends: trio-websocket with a guard around each fault.
+
+Dials, handshakes TLS, upgrades; then text frames both ways and a goodbye. Must not know the
+registry's messages, sessions or retries. What trio-websocket does wrong, and is made right here,
+is listed with a test each in `tests/backend/test_websocket_faults.py`.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import cast
+
+import trio
+import trio.abc
+from trio_websocket import (
+    ConnectionClosed,
+    ConnectionRejected,
+    WebSocketConnection,
+    wrap_client_stream,
+)
+
+from vsdk_trio.backend.dialer import Dialer
+from vsdk_trio.backend.reader_guard import ReaderGuard
+from vsdk_trio.backend.tls import default_ssl_context, secure
+from vsdk_trio.backend.urls import Target, split_target
+from vsdk_trio.errors import ConnectError
+
+MAX_MESSAGE_BYTES = 1 << 20
+QUEUE_LENGTH = 256
+"""Frames read ahead. With one (the library's default) a slow consumer stops the reader, and with
+it the answers to pings: a live link looks dead."""
+
+GOODBYE_SECONDS = 2.0
+_CLOSE_FORCEFULLY_SECONDS = 1.0
+_BODY_SHOWN = 200
+
+
+class LinkLost(ConnectError):
+    """The link is gone: `code` is the WebSocket close code (1006: without a close frame)."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(f"the link was lost ({code}{': ' if reason else ''}{reason})")
+        self.code = code
+        self.reason = reason
+
+
+class ConnectRejected(ConnectError):
+    """The upgrade was answered with an HTTP error: `status`, and `retry_after` seconds if given."""
+
+    def __init__(self, status: int, detail: str = "", *, retry_after: float | None = None) -> None:
+        text = f"the registry answered the WebSocket upgrade with {status}"
+        super().__init__(f"{text}: {detail}" if detail else text)
+        self.status = status
+        self.retry_after = retry_after
+
+
+class Link:
+    """An open WebSocket. `send` belongs to one task; `receive` to one task; `ping` to one task."""
+
+    def __init__(self, ws: WebSocketConnection, guard: ReaderGuard) -> None:
+        self._ws = ws
+        self._guard = guard
+        self._lost: LinkLost | None = None
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether a frame can still be sent."""
+        return self._lost is None and self._ws.closed is None
+
+    async def send(self, text: str) -> None:
+        """Send one text frame; waits while the peer does not read. Raises `LinkLost`.
+
+        Cancelling it while it waits for the peer costs the link: half a frame is on the wire, and
+        the next one would be read as the rest of it.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self._lost is not None:
+            raise self._lost
+        try:
+            await self._ws.send_message(text)
+        except ConnectionClosed:
+            raise self._closed() from None
+        except trio.Cancelled:
+            self.condemn("a send was cut off")
+            raise
+
+    async def receive(self) -> str | bytes:
+        """Wait for the next message. Raises `LinkLost` once the link is gone; cancel-safe."""
+        try:
+            return await self._ws.get_message()
+        except ConnectionClosed:
+            raise self._closed() from None
+
+    async def ping(self) -> None:
+        """Send a WebSocket ping and wait for its pong. Raises `LinkLost`; set a time limit."""
+        try:
+            with self._guard.while_reading() as scope:
+                await self._ws.ping()
+        except ConnectionClosed:
+            raise self._closed() from None
+        if scope.cancelled_caught:
+            raise self._closed()
+
+    def condemn(self, reason: str) -> LinkLost:
+        """Declare the link dead (no goodbye will be said); return the error to raise."""
+        if self._lost is None:
+            self._lost = LinkLost(1006, reason)
+        return self._lost
+
+    def _closed(self) -> LinkLost:
+        if self._lost is None:
+            closed = self._ws.closed
+            if self._guard.error is not None:
+                self._lost = LinkLost(1006, f"a frame broke the rules ({self._guard.error})")
+            elif closed is None:
+                self._lost = LinkLost(1006, "the connection ended")
+            else:
+                self._lost = LinkLost(closed.code, closed.reason or "")
+        return self._lost
+
+    async def say_goodbye(self) -> None:
+        """Exchange close frames (1000), if the link still can; ends when the reader does."""
+        if self.is_usable:
+            with self._guard.while_reading():
+                await self._ws.aclose()
+
+
+@asynccontextmanager
+async def open_link(
+    url: str,
+    *,
+    dialer: Dialer,
+    headers: Mapping[str, str] | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+    connect_timeout: float = 10.0,
+    goodbye_timeout: float = GOODBYE_SECONDS,
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
+) -> AsyncGenerator[Link]:
+    """Open a WebSocket to `url` for the length of the block.
+
+    Arguments: `connect_timeout`, seconds for all of dialling, TLS and the upgrade together;
+    `goodbye_timeout`, seconds for the close handshake, also when the block is cancelled.
+
+    Raises `ConnectRejected` for an HTTP answer, `ConnectError` for every other way in which the
+    attempt fails. Exceptions of the block come out as they are. The socket is closed in any case.
+    """
+    target = split_target(url)
+    raised: BaseException | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            guard = ReaderGuard(nursery)
+            async with _open_stream(target, dialer, ssl_context, connect_timeout) as opening:
+                stream, deadline = opening
+                link: Link | None = None
+                try:
+                    link = await _upgrade(
+                        guard, stream, target, _header_list(headers), deadline, max_message_bytes
+                    )
+                    yield link
+                finally:
+                    with trio.move_on_after(goodbye_timeout, shield=True):
+                        if link is not None:
+                            await link.say_goodbye()
+                    guard.stop()
+    except BaseExceptionGroup as group:
+        # The guard lets nothing out, so this is the exception of the block (or of connecting),
+        # wrapped once by our nursery.
+        [raised] = group.exceptions
+    if raised is not None:
+        raise raised
+
+
+@asynccontextmanager
+async def _open_stream(
+    target: Target, dialer: Dialer, ssl_context: ssl.SSLContext | None, connect_timeout: float
+) -> AsyncGenerator[tuple[trio.abc.Stream, float]]:
+    """Dial and handshake TLS; yields the stream and the deadline of connecting; always closes."""
+    deadline = trio.current_time() + connect_timeout
+    stream: trio.abc.Stream | None = None
+    with trio.move_on_at(deadline) as limit:
+        stream = await dialer.dial(target.host, target.port)
+        if target.tls:
+            # On failure and on cancellation it closes the stream that it was given.
+            stream = await secure(stream, target.host, ssl_context or default_ssl_context())
+    if stream is None or limit.cancelled_caught:
+        raise ConnectError(f"{target} could not be reached within {connect_timeout:g} s")
+    try:
+        yield stream, deadline
+    finally:
+        # Shielded, or its Cancelled would take the place of the block's own exception; and always,
+        # because after a remote close trio-websocket leaves the client's socket open.
+        with trio.move_on_after(_CLOSE_FORCEFULLY_SECONDS, shield=True):
+            await trio.aclose_forcefully(stream)
+
+
+async def _upgrade(
+    guard: ReaderGuard,
+    stream: trio.abc.Stream,
+    target: Target,
+    headers: Sequence[tuple[bytes, bytes]],
+    deadline: float,
+    max_message_bytes: int,
+) -> Link:
+    """Do the opening handshake. Its end comes from the answer, the reader's end or the deadline."""
+    ws: WebSocketConnection | None = None
+    with trio.move_on_at(deadline) as limit, guard.while_reading():
+        ws = await wrap_client_stream(
+            guard.as_nursery(),
+            # Any stream will do; the library declares only the two that it opens itself.
+            cast("trio.SocketStream", stream),
+            target.host_header,
+            target.resource,
+            extra_headers=list(headers),
+            max_message_size=max_message_bytes,
+            message_queue_size=QUEUE_LENGTH,
+            receive_buffer_size=None,
+        )
+    if ws is not None:
+        return Link(ws, guard)
+    if isinstance(guard.error, ConnectionRejected):
+        raise _rejection(guard.error.status_code, guard.error.headers, guard.error.body or b"")
+    if status := getattr(guard.reader_of, "_reject_status", 0):
+        # Rejected with a body that has no length: trio-websocket waits for its end, and then
+        # forgets what it has read. The status is worth a look at a private attribute.
+        raise _rejection(status, getattr(guard.reader_of, "_reject_headers", ()), b"")
+    if limit.cancelled_caught:
+        raise ConnectError(f"{target} did not answer the WebSocket upgrade in time")
+    if guard.error is not None:
+        raise ConnectError(
+            f"{target} does not answer like a WebSocket server ({guard.error})"
+        ) from guard.error
+    raise ConnectError(f"{target} closed the connection during the WebSocket upgrade")
+
+
+def _rejection(status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> ConnectRejected:
+    fields = {name.lower(): value for name, value in headers}
+    detail = body[:_BODY_SHOWN].decode("utf-8", "replace")
+    if location := fields.get(b"location"):
+        detail = f"it points to {location.decode('ascii', 'replace')}, which is not followed"
+    return ConnectRejected(
+        status,
+        "".join(character if character.isprintable() else " " for character in detail).strip(),
+        retry_after=parse_retry_after(fields.get(b"retry-after", b"")),
+    )
+
+
+def parse_retry_after(value: bytes) -> float | None:
+    """Read a Retry-After header given in seconds (a date is not worth a clock comparison)."""
+    text = value.strip()
+    return float(text) if text.isdigit() and len(text) <= 9 else None
+
+
+def _header_list(headers: Mapping[str, str] | None) -> list[tuple[bytes, bytes]]:
+    return [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
