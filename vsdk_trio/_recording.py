@@ -9,37 +9,30 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_active: Recording | None = None
+_active: list[object] | None = None
 
 
-class Recording:
-    """The jobs whose `start()` was called while this recording was active, first one first."""
-
-    def __init__(self) -> None:
-        self.jobs: list[object] = []
+def is_recording() -> bool:
+    """Whether this process records; then `start()` must call `record()` and return."""
+    return _active is not None
 
 
-def active() -> Recording | None:
-    """The recording of this process, or None where `start()` is meant to start."""
-    return _active
-
-
-def record(job: object) -> bool:
-    """Note that `job` was started; False where nothing records, and `job` has to start itself."""
+def record(job: object) -> None:
+    """Note that `job` was started. Raises `RuntimeError` where nothing records."""
     if _active is None:
-        return False
-    _active.jobs.append(job)
-    return True
+        raise RuntimeError("nothing records: start the job instead")
+    _active.append(job)
 
 
 @contextmanager
-def recording() -> Iterator[Recording]:
-    """Record instead of starting, for as long as the body runs; not reentrant."""
+def recording() -> Iterator[list[object]]:
+    """Record while the body runs; yields the list of the jobs started, which grows meanwhile."""
     global _active
     if _active is not None:
         raise RuntimeError("a recording is active already")
-    _active = current = Recording()
+    jobs: list[object] = []
+    _active = jobs
     try:
-        yield current
+        yield jobs
     finally:
         _active = None

@@ -1,0 +1,247 @@
+"""The loopback room: its script, its timeouts, its permissions."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from vsdk_trio.errors import RoomError, RoomPermissionError
+from vsdk_trio.options import WorkerPermissions
+from vsdk_trio.room_options import RoomOptions, TransportMode
+from vsdk_trio.rooms import Participant, RoomRequest, open_room
+from vsdk_trio.rooms.base import Message, Room, read_permissions
+from vsdk_trio.rooms.loopback import LoopbackRoom, open_loopback_room
+from vsdk_trio.rooms.script import DEFAULT_SCRIPT, Step, read_script
+
+
+def request(
+    *script: dict[str, Any],
+    permissions: WorkerPermissions | None = None,
+    **options: Any,
+) -> RoomRequest:
+    return RoomRequest(
+        room_id="room",
+        participant_id="agent",
+        token="s3cret",
+        permissions=permissions or WorkerPermissions(),
+        options=RoomOptions(**options),
+        metadata={"loopback": list(script)} if script else {},
+    )
+
+
+async def test_without_a_script_one_guest_is_there(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_room(TransportMode.LOOPBACK, request()) as room:
+        assert await room.wait_for_participant() == "guest"
+        assert await room.wait_for_participant("guest") == "guest"
+        assert room.participants == {"guest": Participant(participant_id="guest", name="Guest")}
+        assert (room.room_id, room.participant_id, room.name) == ("room", "agent", "Agent")
+        assert repr(room) == "<LoopbackRoom 'room' with 1 others>"
+
+
+async def test_a_script_is_played_in_time(autojump_clock: trio.testing.MockClock) -> None:
+    script = (
+        {"do": "join", "participant": "a", "after": 1},
+        {"do": "join", "participant": "b", "after": 1.5},
+        {"do": "leave", "participant": "a"},
+        {"do": "end", "text": "hang_up", "after": 2},
+    )
+    timeline: list[tuple[float, str | None]] = []
+    async with open_loopback_room(request(*script)) as room:
+        room.setup_session_end_callback(lambda why: timeline.append((trio.current_time(), why)))
+        start = trio.current_time()
+        for participant in (None, "b", "nobody"):
+            found = await room.wait_for_participant(participant)
+            timeline.append((trio.current_time(), found))
+    assert [(when - start, what) for when, what in timeline] == [
+        (1.0, "a"),
+        (2.5, "b"),
+        (4.5, "hang_up"),
+        (4.5, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("script", "options", "ends"),
+    [
+        # Nobody ever comes.
+        ([{"do": "leave"}], {"no_participant_timeout_seconds": 7}, (7, "no_participant_joined")),
+        ([{"do": "leave"}], {}, (90, "no_participant_joined")),
+        ([{"do": "leave"}], {"no_participant_timeout_seconds": None}, None),
+        # Everybody left.
+        ([{"do": "join"}, {"do": "leave", "after": 3}], {}, (8, "all_participants_left")),
+        ([{"do": "join"}, {"do": "leave", "after": 3}], {"auto_end_session": False}, None),
+        ([{"do": "join"}, {"do": "leave", "after": 3}], {"session_timeout_seconds": None}, None),
+        # Somebody comes back in time, and leaves again.
+        (
+            [
+                {"do": "join"},
+                {"do": "leave", "after": 3},
+                {"do": "join", "after": 4},
+                {"do": "leave", "after": 10},
+            ],
+            {},
+            (22, "all_participants_left"),
+        ),
+        ([{"do": "join"}], {}, None),
+        # Only the first reason counts.
+        ([{"do": "end"}, {"do": "end", "text": "again"}], {}, (0, "session_ended")),
+    ],
+)
+async def test_when_a_session_ends(
+    script: list[dict[str, Any]],
+    options: dict[str, Any],
+    ends: tuple[float, str] | None,
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    reasons: list[tuple[float, str]] = []
+    async with open_loopback_room(request(*script, **options)) as room:
+        start = trio.current_time()
+        room.setup_session_end_callback(lambda why: reasons.append((trio.current_time(), why)))
+        await trio.sleep(1000)
+        assert [(when - start, why) for when, why in reasons] == ([] if ends is None else [ends])
+        assert room.end_reason == (None if ends is None else ends[1])
+
+
+async def test_callbacks_add_up_and_a_late_one_is_told_at_once() -> None:
+    told: list[str] = []
+    async with open_loopback_room(request({"do": "join", "after": 1})) as room:
+        room.setup_session_end_callback(lambda why: told.append(f"1 {why}"))
+        room.setup_session_end_callback(lambda why: told.append(f"2 {why}"))
+        room.perform(Step(do="end", text="x"))
+        room.setup_session_end_callback(lambda why: told.append(f"3 {why}"))
+    assert told == ["1 x", "2 x", "3 x"]
+
+
+async def test_what_the_agent_publishes_comes_back() -> None:
+    async with open_loopback_room(request()) as room:
+        audio, chat = room.subscribe("audio"), room.subscribe("chat")
+        await room.publish("audio", b"\x00")
+        await room.send_data("hello", "chat")
+        await room.send_data(b"raw", "chat")
+        room.perform(Step(do="say", participant="guest", text="hi", topic="chat"))
+        await room.update_metadata("busy")
+        assert room.metadata == "busy"
+        sent = [
+            Message(topic="audio", data=b"\x00", sender="agent"),
+            Message(topic="chat", data=b"hello", sender="agent"),
+            Message(topic="chat", data=b"raw", sender="agent"),
+        ]
+        said = Message(topic="chat", data=b"hi", sender="guest")
+        assert room.published == sent
+    with audio, chat:
+        assert [message async for message in audio] == sent[:1]
+        assert [message async for message in chat] == [*sent[1:], said]
+
+
+async def test_a_slow_subscriber_loses_messages_and_a_gone_one_is_forgotten() -> None:
+    async with open_loopback_room(request()) as room:
+        slow, gone = room.subscribe(), room.subscribe()
+        gone.close()
+        for number in range(300):
+            await room.send_data(str(number))
+        assert room.dropped == 300 - 256
+    with slow:
+        assert [int(message.data) async for message in slow] == list(range(256))
+
+
+@pytest.mark.parametrize(
+    "name", ["can_publish", "can_publish_data", "can_update_metadata", "can_subscribe"]
+)
+async def test_what_is_not_permitted_raises(name: str) -> None:
+    actions = {
+        "can_publish": lambda: room.publish("audio", b""),
+        "can_publish_data": lambda: room.send_data(b""),
+        "can_update_metadata": lambda: room.update_metadata(""),
+        "can_subscribe": lambda: room.subscribe(),
+    }
+    async with open_loopback_room(request(permissions=WorkerPermissions(**{name: False}))) as room:
+        for permission, action in actions.items():
+            if permission == name:
+                with pytest.raises(RoomPermissionError, match=f"{name}=False"):
+                    await action()  # type: ignore[misc]  # subscribe raises before it is awaited
+            elif permission == "can_subscribe":
+                room.subscribe().close()
+            else:
+                await action()  # type: ignore[misc]
+
+
+async def test_a_hidden_agent_is_not_on_the_roster() -> None:
+    async with open_loopback_room(request(permissions=WorkerPermissions(hidden=True))) as room:
+        await room.wait_for_participant()
+        assert room.roster == ("guest",)
+    async with open_loopback_room(request()) as room:
+        await room.wait_for_participant()
+        assert room.roster == ("agent", "guest")
+    assert room.roster == ("guest",)
+
+
+async def test_a_room_that_was_left_cannot_be_used() -> None:
+    async with open_loopback_room(request()) as room:
+        pass
+    with pytest.raises(RoomError, match="has been left"):
+        await room.send_data("late")
+
+
+async def test_errors_of_the_room_reach_on_room_error() -> None:
+    errors: list[Exception] = []
+    step = {"do": "error", "text": "no signal"}
+    async with open_loopback_room(request(step, on_room_error=errors.append)):
+        await trio.testing.wait_all_tasks_blocked()
+    async with open_loopback_room(request(step)):  # nobody listens: nothing happens
+        await trio.testing.wait_all_tasks_blocked()
+    assert [(type(error), str(error)) for error in errors] == [(RoomError, "no signal")]
+
+
+async def test_leaving_is_prompt_when_cancelled() -> None:
+    with trio.move_on_after(math.inf) as scope:
+        async with open_loopback_room(request()) as room:
+            scope.cancel()
+            await trio.sleep_forever()
+    assert "agent" not in room.roster
+
+
+@pytest.mark.parametrize("mode", [mode for mode in TransportMode if mode.value != "loopback"])
+def test_another_transport_says_what_to_install(mode: TransportMode) -> None:
+    with pytest.raises(RoomError, match=f"{mode.value}.*install.*loopback"):
+        open_room(mode, request())
+
+
+def test_the_loopback_room_is_a_room() -> None:
+    room: Room = LoopbackRoom(request())
+    assert room.participants == {}
+    assert "s3cret" not in repr(request())
+
+
+@pytest.mark.parametrize(
+    ("script", "text"),
+    [
+        ({}, "must be a list, got dict"),
+        (["join"], "step 0 of the loopback script must be an object with a 'do'"),
+        ([{"do": "join"}, {"after": 1}], "step 1 of the loopback script must be an object with"),
+        ([{"do": "dance"}], "do must be one of join, leave, say, error, end, got 'dance'"),
+        ([{"do": "join", "after": -1}], "after must be a number of seconds, got -1"),
+        ([{"do": "join", "after": True}], "after must be a number of seconds, got True"),
+        ([{"do": "join", "after": math.inf}], "after must be a number of seconds, got inf"),
+        ([{"do": "say", "text": 1}], "text must be a string, got 1"),
+        ([{"do": ["join"]}], "do must be one of"),
+        ([{"do": "join", "who": "x"}], "unknown key 'who'; known: do, after, participant"),
+    ],
+)
+def test_a_wrong_script_names_its_step(script: Any, text: str) -> None:
+    with pytest.raises(RoomError) as caught:
+        read_script({"loopback": script})
+    assert text in str(caught.value)
+
+
+def test_no_script_is_the_default_script() -> None:
+    assert read_script({}) == read_script({"loopback": None}) == DEFAULT_SCRIPT
+
+
+def test_permissions_are_read_from_json() -> None:
+    assert read_permissions({"hidden": True, "can_fly": 1}) == WorkerPermissions(hidden=True)
+    with pytest.raises(RoomError, match="permission 'hidden' must be a bool, got str"):
+        read_permissions({"hidden": "no"})
