@@ -1,0 +1,282 @@
+"""Messages on their way to the registry, kept until they need not be: the heart of "no job lost".
+
+The protocol acknowledges nothing, so that a message which was written may have died with its
+socket. The proof of its delivery is a `pong`: the registry answers the protocol's own `ping` from
+its message loop, in order, so whoever answers has taken every frame sent before the ping.
+
+Knows neither sockets nor a clock nor the state of any job. Its owner sends what `next` returns,
+one at a time, and says so with `sent`. A message is queued the whole time until then, and kept
+until it is proven after that, so that a session may break at any point in between.
+
+What enters here must be able to leave: a message that cannot be encoded would break every session
+it is tried on. Encode it first.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from typing import Final, TypeAlias
+
+import attrs
+
+from ..errors import IllegalTransitionError
+from .messages import Message
+
+# A registry that answers no ping must not cost memory for as long as its session lasts. The
+# oldest go first, since a later ping proves at least as much.
+_MAX_PINGS: Final = 256
+
+
+class Delivery(enum.Enum):
+    """How hard to try."""
+
+    DURABLE = enum.auto()
+    """Kept, in order, until proven; sent again in the next session where it is not."""
+    SESSION = enum.auto()
+    """An answer to something said in one session; dies with it."""
+    LATEST = enum.auto()
+    """Only the newest counts; every session gets it."""
+
+
+_DELIVERY: Final = {"job_update": Delivery.DURABLE, "status_update": Delivery.LATEST}
+
+
+def delivery_of(message: Message) -> Delivery:
+    """Return how `message` is delivered, which its `type` decides."""
+    return _DELIVERY.get(getattr(message, "type", ""), Delivery.SESSION)
+
+
+@attrs.frozen(kw_only=True)
+class _Queued:
+    number: int  # its place in the order of sending; that of a DURABLE message never changes
+    message: Message
+    delivery: Delivery
+
+
+@attrs.frozen(kw_only=True)
+class _Unproven:
+    queued: _Queued
+    sent_at: float
+
+
+@attrs.frozen(kw_only=True)
+class Item:
+    """The message to send next, and in which session: `next` hands it out, `sent` takes it back."""
+
+    epoch: int
+    number: int
+    message: Message
+    delivery: Delivery
+
+
+_Timestamp: TypeAlias = int
+_Number: TypeAlias = int
+
+
+class Outbox:
+    """The messages not yet sent, and those not yet proven.
+
+    Sessions are numbered by their owner; such a number is an `epoch`. What comes late from a
+    session that is gone, such as the end of a send or a pong, is ignored: it proves nothing.
+
+    Messages leave in the order in which they were put, with these exceptions: what announces a
+    session goes first in it, and a newer LATEST message takes the place of an older one at the
+    end of the line. All operations take constant time, amortized, but opening and losing a
+    session, which take time linear in what is announced or was unproven.
+    """
+
+    def __init__(self) -> None:
+        self._epoch: int | None = None
+        self._last_epoch: int | None = None
+        self._next_number = 0
+        self._session: deque[_Queued] = deque()
+        self._durable: deque[_Queued] = deque()
+        self._latest: _Queued | None = None
+        self._latest_is_due = False
+        self._unproven: deque[_Unproven] = deque()
+        self._last_timestamp = -1
+        # A ping, and the number of the last DURABLE message sent before it; both only grow.
+        self._pings: OrderedDict[_Timestamp, _Number] = OrderedDict()
+
+    def __repr__(self) -> str:
+        return (
+            f"<Outbox: epoch {self._epoch}, {self.pending} to send, "
+            f"{len(self._unproven)} unproven, {len(self._pings)} pings>"
+        )
+
+    @property
+    def epoch(self) -> int | None:
+        """The number of the open session, or None."""
+        return self._epoch
+
+    @property
+    def pending(self) -> int:
+        """How many messages wait to be sent."""
+        return len(self._session) + len(self._durable) + self._latest_is_due
+
+    @property
+    def needs_proof(self) -> bool:
+        """Whether a DURABLE message has been sent that is not proven."""
+        return bool(self._unproven)
+
+    @property
+    def awaiting_pong(self) -> bool:
+        """Whether a ping is out whose pong would prove something: no need of another one yet."""
+        return bool(self._pings)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all is sent, and all that is DURABLE proven."""
+        return not self.pending and not self._unproven
+
+    def put(self, message: Message, *, epoch: int | None = None) -> bool:
+        """Queue `message`; return whether it will be sent.
+
+        Arguments: `epoch`, for a SESSION message, the session that it answers; None means the
+        open one. A SESSION message for any other than the open session is dropped.
+        """
+        delivery = delivery_of(message)
+        match delivery:
+            case Delivery.DURABLE:
+                self._durable.append(self._queued(message, delivery))
+            case Delivery.LATEST:
+                self._latest = self._queued(message, delivery)
+                self._latest_is_due = True
+            case Delivery.SESSION:
+                if self._epoch is None or epoch not in (None, self._epoch):
+                    return False
+                self._session.append(self._queued(message, delivery))
+        return True
+
+    def session_opened(self, epoch: int, *, announce: Sequence[Message] = ()) -> None:
+        """Begin to send in the session `epoch`, a greater number than that of any before.
+
+        First goes what is in `announce`, then what is DURABLE and not proven, in its old order,
+        then the newest LATEST message, sent before or not. The announcement is the caller's
+        account of what is true now, so it dies with the session whatever its type: the next one
+        gets a new one. A LATEST message in it counts as put, for it makes the older one untrue.
+
+        Raises `IllegalTransitionError` while a session is open, or where `epoch` is not new.
+        """
+        if self._epoch is not None:
+            raise IllegalTransitionError(f"session {epoch} opened while {self._epoch} is open")
+        if self._last_epoch is not None and epoch <= self._last_epoch:
+            raise IllegalTransitionError(f"session {epoch} opened after {self._last_epoch}")
+        self._epoch = self._last_epoch = epoch
+        # Below zero: in front of everything that was ever put.
+        for number, message in enumerate(announce, start=-len(announce)):
+            if delivery_of(message) is Delivery.LATEST:
+                self.put(message)
+            else:
+                announced = _Queued(number=number, message=message, delivery=Delivery.SESSION)
+                self._session.append(announced)
+        if self._latest is not None:
+            self._latest = self._queued(self._latest.message, Delivery.LATEST)
+            self._latest_is_due = True
+
+    def session_lost(self) -> None:
+        """End the open session, if there is one: what is unproven is to be sent again.
+
+        It goes back to the front of the line, in its order; SESSION messages are dropped.
+        """
+        self._epoch = None
+        self._durable.extendleft(unproven.queued for unproven in reversed(self._unproven))
+        self._unproven.clear()
+        self._session.clear()
+        self._pings.clear()
+
+    def next(self) -> Item | None:
+        """Return what to send now, and go on returning it until it is `sent`; None for nothing.
+
+        (Only a LATEST message that is replaced in the meantime is no longer returned.)
+        """
+        if self._epoch is None:
+            return None
+        heads = [lane[0] for lane in (self._session, self._durable) if lane]
+        if self._latest_is_due and self._latest is not None:
+            heads.append(self._latest)
+        if not heads:
+            return None
+        first = min(heads, key=lambda queued: queued.number)
+        return Item(
+            epoch=self._epoch,
+            number=first.number,
+            message=first.message,
+            delivery=first.delivery,
+        )
+
+    def sent(self, item: Item, now: float) -> None:
+        """Note that `item` was written, at `now`, in seconds.
+
+        An item of a session that is gone changes nothing: it is sent again. Raises
+        `IllegalTransitionError` where `item` is not the next one of its kind.
+        """
+        if item.epoch != self._epoch:
+            return
+        if item.delivery is Delivery.LATEST:
+            self._sent_latest(item)
+            return
+        lane = self._durable if item.delivery is Delivery.DURABLE else self._session
+        if not lane or lane[0].number != item.number:
+            raise IllegalTransitionError("a message was sent twice, or out of order")
+        queued = lane.popleft()
+        if item.delivery is Delivery.DURABLE:
+            self._unproven.append(_Unproven(queued=queued, sent_at=now))
+
+    def next_ping(self, clock_ms: int) -> int:
+        """Return the timestamp of the ping to send now, in milliseconds.
+
+        Arguments: `clock_ms`, the time by any clock. What is returned is the same, but for being
+        greater than any timestamp before it, in whatever session: with two pings in one
+        millisecond, or after a clock was set back, the pong of one could be taken for the other's.
+        """
+        self._last_timestamp = max(clock_ms, self._last_timestamp + 1)
+        if self._unproven:  # else it could prove nothing
+            self._pings[self._last_timestamp] = self._unproven[-1].queued.number
+            if len(self._pings) > _MAX_PINGS:
+                self._pings.popitem(last=False)
+        return self._last_timestamp
+
+    def pong(self, timestamp: int | None) -> tuple[Message, ...]:
+        """Return the DURABLE messages that the pong proves: those sent before its ping.
+
+        A pong that no ping of this session waits for proves nothing.
+        """
+        if timestamp is None or timestamp not in self._pings:
+            return ()
+        return self._prove(self._pings[timestamp])
+
+    def heartbeat_proved(self, sent_before: float) -> tuple[Message, ...]:
+        """Return the DURABLE messages that a sign of life proves: those sent until `sent_before`.
+
+        For a registry that answers no ping; how long before the sign of life a frame must have
+        been sent is for the caller to judge.
+        """
+        number = None
+        for unproven in self._unproven:
+            if unproven.sent_at > sent_before:
+                break
+            number = unproven.queued.number
+        return () if number is None else self._prove(number)
+
+    def _queued(self, message: Message, delivery: Delivery) -> _Queued:
+        queued = _Queued(number=self._next_number, message=message, delivery=delivery)
+        self._next_number += 1
+        return queued
+
+    def _sent_latest(self, item: Item) -> None:
+        if self._latest is None or not self._latest_is_due or item.number > self._latest.number:
+            raise IllegalTransitionError("a message was sent twice, or out of order")
+        # Where they differ, a newer one was put while this one was being written: still due.
+        self._latest_is_due = item.number != self._latest.number
+
+    def _prove(self, number: int) -> tuple[Message, ...]:
+        proven = []
+        while self._unproven and self._unproven[0].queued.number <= number:
+            proven.append(self._unproven.popleft().queued.message)
+        # Pings that can prove no more than this one has.
+        while self._pings and next(iter(self._pings.values())) <= number:
+            self._pings.popitem(last=False)
+        return tuple(proven)

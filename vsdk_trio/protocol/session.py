@@ -1,0 +1,122 @@
+"""One registered conversation on one socket, as a state machine: AWAITING_REGISTRATION, REGISTERED,
+CLOSED.
+
+One object per socket, so that reconnecting has no reset code. Knows neither the socket nor time:
+it is given the text of each frame and returns the one event that the frame amounts to.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Final, TypeAlias
+
+import attrs
+
+from ..errors import IllegalTransitionError, WireError
+from .codec import Unknown, decode_from_registry
+from .messages import (
+    AvailabilityRequest,
+    JobAssignment,
+    JobTermination,
+    JsonObject,
+    ServerMessage,
+    WorkerMessage,
+    WorkerPong,
+)
+
+# What the registry wrote ends up in logs and counters: cut it.
+_MAX_NAME_CHARS: Final = 64
+_MAX_REASON_CHARS: Final = 500
+
+
+class SessionState(enum.Enum):
+    """Where a session stands."""
+
+    AWAITING_REGISTRATION = enum.auto()
+    REGISTERED = enum.auto()
+    CLOSED = enum.auto()
+
+
+@attrs.frozen
+class Registered:
+    """The registry took the worker, under `worker_id`."""
+
+    worker_id: str
+    payload: JsonObject = attrs.field(factory=dict, repr=False)
+
+
+@attrs.frozen
+class Refused:
+    """The registry does not want this worker; `message` says why."""
+
+    message: str
+
+
+@attrs.frozen
+class Ignored:
+    """A frame that means nothing here; `kind` is short and fit for counting, `detail` for a log."""
+
+    kind: str
+    detail: str
+
+
+Inbound: TypeAlias = AvailabilityRequest | JobAssignment | JobTermination | WorkerPong
+Event: TypeAlias = Registered | Refused | Ignored | Inbound
+
+
+class Session:
+    """A session from its `registration`, which its owner sends first, to its end."""
+
+    def __init__(self, registration: WorkerMessage) -> None:
+        self.registration: Final = registration
+        self._state = SessionState.AWAITING_REGISTRATION
+
+    def __repr__(self) -> str:
+        return f"<Session: {self._state.name}>"
+
+    @property
+    def state(self) -> SessionState:
+        """Where the session stands."""
+        return self._state
+
+    def received(self, text: str | bytes) -> Event:
+        """Take the text of one frame; return what it amounts to.
+
+        Nothing that a registry can write raises: what is malformed, unknown or out of place is
+        `Ignored`. A refusal closes the session. Raises `IllegalTransitionError` once closed.
+        """
+        if self._state is SessionState.CLOSED:
+            raise IllegalTransitionError("a frame was received on a closed session")
+        try:
+            message = decode_from_registry(text)
+        except WireError as error:
+            return Ignored("malformed", str(error))
+        if isinstance(message, Unknown):
+            name = message.type[:_MAX_NAME_CHARS]
+            return Ignored(f"unknown: {name}", f"this version does not know the type {name!r}")
+        if self._state is SessionState.AWAITING_REGISTRATION:
+            if isinstance(message, ServerMessage):
+                return self._answered(message)
+            return Ignored(f"early: {message.type}", "came before the answer to the registration")
+        if isinstance(message, ServerMessage):
+            return Ignored("repeated: register", "came in a session that is registered")
+        return message
+
+    def closed(self) -> None:
+        """Note the end of the socket. Again is no error: a refusal has closed the session too."""
+        self._state = SessionState.CLOSED
+
+    def _answered(self, answer: ServerMessage) -> Registered | Refused:
+        if not answer.success:
+            self._state = SessionState.CLOSED
+            return Refused(self._reason(answer))
+        self._state = SessionState.REGISTERED
+        # A registry that names no id has left the worker the one it came with.
+        worker_id = answer.worker_id or self.registration.worker_id or ""
+        return Registered(worker_id, answer.payload or {})
+
+    def _reason(self, answer: ServerMessage) -> str:
+        reason = answer.message or "the registry gave no reason"
+        if token := self.registration.token:
+            reason = reason.replace(token, "<token>")  # a refusal may quote what it refuses
+        return reason[:_MAX_REASON_CHARS]
