@@ -1,0 +1,109 @@
+"""The seam between supervising a job process and how one comes to be.
+
+Two protocols and a value. A subprocess, a forkserver's child and a simulated process in memory
+all fit behind them; whoever supervises must not know which one it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, Protocol, TypeAlias, TypeVar, cast, overload
+
+import attrs
+import trio
+
+_T = TypeVar("_T", contravariant=True)
+
+COOKIE_VARIABLE: Final = "VSDK_TRIO_COOKIE"
+"""The environment variable that marks every process of a job, whatever session it moves to."""
+
+
+@attrs.frozen(kw_only=True)
+class Command:
+    """What to start. Nothing secret: other users of the machine can read both parts."""
+
+    argv: tuple[str, ...]
+    cookie: str
+    """Marks the process and all its descendants; unique to the process."""
+    env_extra: Mapping[str, str] = attrs.field(factory=dict)
+
+
+class ProcessHandle(Protocol):
+    """A started process, alive or not."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id, which is also that of its group."""
+        ...
+
+    @property
+    def stdin(self) -> trio.abc.SendStream: ...
+
+    @property
+    def stdout(self) -> trio.abc.ReceiveStream: ...
+
+    @property
+    def stderr(self) -> trio.abc.ReceiveStream: ...
+
+    @property
+    def returncode(self) -> int | None:
+        """None while it lives; then its exit code, or minus the signal that ended it."""
+        ...
+
+    def signal_group(self, signum: int) -> None:
+        """Signal the whole process group; never raises, does nothing once the process is gone."""
+        ...
+
+    def memory_mb(self) -> float | None:
+        """What the process occupies in MiB; None once it is gone or where nobody can tell."""
+        ...
+
+    def close(self) -> None:
+        """Close the worker's ends of the three pipes. Idempotent, never raises."""
+        ...
+
+
+DeliverCancel: TypeAlias = Callable[[ProcessHandle], Awaitable[None]]
+
+
+class Spawner(Protocol):
+    """Starts processes and waits for them."""
+
+    async def run(
+        self,
+        command: Command,
+        *,
+        deliver_cancel: DeliverCancel,
+        task_status: trio.TaskStatus[ProcessHandle],
+    ) -> int:
+        """Run `command` to its end and return its return code.
+
+        Calls `task_status.started(handle)` exactly once if a process came to be, also where the
+        call was cancelled meanwhile. From then on the caller owns the pipes and must `close()`
+        the handle; they stay open after the exit, so that what is in them can be read.
+
+        Cancelled, it runs `deliver_cancel(handle)` in a shielded scope until the process is gone,
+        and only then lets the cancellation go on. In every case the process group is killed after
+        the exit. Raises `OSError` where nothing could be started.
+        """
+        ...
+
+
+class OnStarted(trio.TaskStatus[_T]):
+    """A task status that calls a function: what is started is in good hands at once.
+
+    With `nursery.start` there is a moment, between `started()` and the caller's next step, in
+    which a cancellation would lose the value.
+    """
+
+    def __init__(self, call: Callable[[_T], None]) -> None:
+        self._call = call
+
+    @overload
+    def started(self: trio.TaskStatus[None]) -> None: ...
+
+    @overload
+    def started(self, value: _T) -> None: ...
+
+    def started(self, value: _T | None = None) -> None:
+        self._call(cast("_T", value))

@@ -1,0 +1,66 @@
+"""How a job process ended, as a value and as a text for a person.
+
+Knows return codes, signals and the rungs of the stop ladder; not what the process was for.
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import Final
+
+import attrs
+
+from .stop_ladder import Rung
+
+_MAX_DESCRIPTION: Final = 2000
+
+
+@attrs.frozen(kw_only=True)
+class Exit:
+    """How a job process ended."""
+
+    returncode: int
+    """Its exit code, or minus the signal that ended it."""
+    stop_reason: str | None
+    """Why it was asked to stop; None where it ended by itself."""
+    rung: Rung | None
+    """How far down the stop ladder it had to be taken; None where it ended by itself."""
+    stderr_tail: tuple[str, ...]
+    """The last lines that it wrote to stderr."""
+
+    @property
+    def signal_name(self) -> str | None:
+        """The signal that ended it, such as "SIGSEGV"; None where it exited."""
+        if self.returncode >= 0:
+            return None
+        try:
+            return signal.Signals(-self.returncode).name
+        except ValueError:
+            return f"signal {-self.returncode}"
+
+    @property
+    def killed(self) -> bool:
+        """It did not stop when asked, and had to be killed."""
+        return self.rung is Rung.SIGKILL
+
+    def describe(self) -> str:
+        """The cause, and the last lines of stderr: one text of bounded length for a person."""
+        if self.killed:
+            cause = "the job process did not stop when asked and was killed"
+        elif self.signal_name is None:
+            cause = f"the job process exited with code {self.returncode}"
+        elif self.signal_name == "SIGKILL":
+            cause = "the job process was killed by SIGKILL (out of memory?)"
+        else:
+            cause = f"the job process was killed by {self.signal_name}"
+        return with_last_words(cause, self.stderr_tail)
+
+
+def with_last_words(cause: str, tail: tuple[str, ...]) -> str:
+    """`cause` followed by as many of the last lines of stderr as fit in a bounded text."""
+    text = "\n".join(tail).strip()
+    if text:
+        # The end says more than the beginning: that is where a traceback names its error.
+        room = max(0, _MAX_DESCRIPTION - len(cause) - len("; stderr: ..."))
+        cause += "; stderr: " + (text if len(text) <= room else "..." + text[len(text) - room :])
+    return cause[:_MAX_DESCRIPTION]

@@ -1,0 +1,230 @@
+"""One job process from its start to its last word, whatever happens on the way.
+
+Knows the edge, the control channel and the stop ladder. It does not know what a job is, who wants
+one, or whether the process is real: it runs on any `Spawner` and on trio's clock alone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Final
+
+import trio
+
+from ..control.channel import ControlChannel
+from ..control.frames import Finished, Frame, SendableFrame, Start, Stop
+from ..errors import JobProcessError
+from .edge import Command, OnStarted, ProcessHandle, Spawner
+from .exit import Exit
+from .frame_queue import FrameQueue
+from .stderr_pump import JobLog, pump_stderr
+from .stop_ladder import DRAIN_SECONDS, Graces, Rung, stop_ladder
+
+JOB_LOGGER: Final = logging.getLogger("vsdk_trio.job")
+_SURROUNDINGS_CANCELLED: Final = "the worker is stopping"
+
+
+class JobProcess:
+    """A started job process, as its user sees it. Made by `run_job_process`, which owns it."""
+
+    def __init__(self, handle: ProcessHandle, cookie: str, job_log: logging.Logger) -> None:
+        self._handle = handle
+        self._log = JobLog(job_log, handle.pid)
+        self._channel = ControlChannel(handle.stdin, handle.stdout, on_junk=self._log.junk)
+        self._frames = FrameQueue()
+        self._job_given = False
+        self._job_over = trio.Event()
+        self._stop_requested = trio.Event()
+        self._stop_reason: str | None = None
+        self._rung: Rung | None = None
+        self._exit: Exit | None = None
+        self.cookie = cookie
+        """What marks the process and its descendants."""
+        self.exited = trio.Event()
+        """Set when the process is gone, its output read and its pipes closed."""
+
+    @property
+    def pid(self) -> int:
+        """The process id, which is also that of the group."""
+        return self._handle.pid
+
+    @property
+    def exit(self) -> Exit:
+        """How it ended. Raises `RuntimeError` before `exited` is set."""
+        if self._exit is None:
+            raise RuntimeError("the job process has not exited yet")
+        return self._exit
+
+    @property
+    def stderr_tail(self) -> tuple[str, ...]:
+        """The last lines it has written to stderr so far."""
+        return self._log.tail
+
+    @property
+    def dropped_lines(self) -> int:
+        """How many lines of stderr came too fast to be logged."""
+        return self._log.dropped_lines
+
+    def memory_mb(self) -> float | None:
+        """What the process occupies in MiB, seen from outside; None where nobody can tell."""
+        return self._handle.memory_mb()
+
+    def bind_job(self, job_id: str) -> None:
+        """What the process writes to stderr from now on is logged with `job_id`."""
+        self._log.bind(job_id)
+
+    async def send(self, frame: SendableFrame) -> None:
+        """Send one frame; see `ControlChannel.send` for errors and cancellation."""
+        if isinstance(frame, Start):
+            self._job_given = True
+        await self._channel.send(frame)
+
+    def frames(self) -> AsyncIterator[Frame]:
+        """The incoming frames, for one consumer; may be left and taken up again.
+
+        Ends when the process is gone, after everything that it sent before.
+        """
+        return self._frames
+
+    def request_stop(self, reason: str) -> None:
+        """Ask the owner to take the process down the stop ladder. Returns at once, idempotent.
+
+        `reason` reaches the job's shutdown callbacks. A process without a job, or whose job has
+        finished, has no callbacks to wait for and gets the shorter grace from the start.
+        """
+        if not self._stop_requested.is_set():
+            self._stop_reason = reason
+            self._stop_requested.set()
+
+    # The rest is for the owner, below.
+
+    async def _read_frames(self) -> None:
+        async for frame in self._channel:
+            if isinstance(frame, Finished):
+                self._job_over.set()
+            await self._frames.put(frame)
+
+    def _note_rung(self, rung: Rung) -> None:
+        self._rung = rung
+
+    def _bury(self) -> None:
+        returncode = self._handle.returncode
+        assert returncode is not None, "a spawner returns when the process is gone"
+        self._handle.close()
+        self._frames.close()
+        self._exit = Exit(
+            returncode=returncode,
+            stop_reason=self._stop_reason,
+            rung=self._rung,
+            stderr_tail=self._log.tail,
+        )
+        self.exited.set()
+
+
+async def run_job_process(
+    spawner: Spawner,
+    command: Command,
+    *,
+    graces: Graces,
+    job_log: logging.Logger = JOB_LOGGER,
+    task_status: trio.TaskStatus[JobProcess] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Own one job process: start it, read all it says, stop it when asked, leave nothing behind.
+
+    Calls `task_status.started(process)` once it is there, and returns when it is gone, its output
+    is read to the end and its pipes are closed. Stops it by the ladder of `graces` when
+    `JobProcess.request_stop` was called, or when cancelled, at whatever moment: the cancellation
+    then goes on once the process is gone. Raises `JobProcessError` where it cannot be started.
+    """
+    owner = _Owner(command, graces, job_log, task_status)
+    try:
+        await owner.run(spawner)
+    finally:
+        if owner.process is not None:
+            owner.process._bury()
+    if owner.failure is not None:
+        raise JobProcessError(
+            f"cannot start a job process ({command.argv[0]}): {owner.failure}"
+        ) from owner.failure
+
+
+class _Owner:
+    """The tasks around one process. The readers outlive everything, the process included."""
+
+    def __init__(
+        self,
+        command: Command,
+        graces: Graces,
+        job_log: logging.Logger,
+        task_status: trio.TaskStatus[JobProcess],
+    ) -> None:
+        self._command = command
+        self._graces = graces
+        self._job_log = job_log
+        self._task_status = task_status
+        self._gone = trio.Event()
+        self.process: JobProcess | None = None
+        self.failure: OSError | None = None
+
+    async def run(self, spawner: Spawner) -> None:
+        # Shielded, because the last frames come while everything around is being cancelled; the
+        # deadline is set as soon as the process is gone.
+        draining = trio.CancelScope(shield=True)
+        async with trio.open_nursery() as nursery:
+            running = trio.CancelScope()
+
+            def adopt(handle: ProcessHandle) -> None:
+                process = JobProcess(handle, self._command.cookie, self._job_log)
+                self.process = process
+                nursery.start_soon(self._drain, process, draining)
+                nursery.start_soon(self._cancel_on_request, process, running)
+                self._task_status.started(process)
+
+            try:
+                with running:
+                    await spawner.run(
+                        self._command,
+                        deliver_cancel=self._climb_down,
+                        task_status=OnStarted(adopt),
+                    )
+            except OSError as error:
+                self.failure = error
+            finally:
+                self._gone.set()
+                draining.deadline = trio.current_time() + DRAIN_SECONDS
+                nursery.cancel_scope.cancel()
+
+    async def _climb_down(self, handle: ProcessHandle) -> None:
+        process = self.process
+        assert process is not None, "a spawner delivers a cancellation after started()"
+        if not process._job_given:
+            process._job_over.set()
+        if process._stop_reason is None:
+            process.request_stop(_SURROUNDINGS_CANCELLED)
+        await stop_ladder(
+            handle,
+            partial(process._channel.send, Stop(reason=process._stop_reason or "")),
+            self._graces,
+            job_over=process._job_over,
+            on_rung=process._note_rung,
+        )
+
+    async def _cancel_on_request(self, process: JobProcess, running: trio.CancelScope) -> None:
+        await process._stop_requested.wait()
+        running.cancel()
+
+    async def _drain(self, process: JobProcess, draining: trio.CancelScope) -> None:
+        with draining:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(pump_stderr, process._handle.stderr, process._log)
+                nursery.start_soon(self._lift_bound_at_exit, process)
+                await process._read_frames()
+                # A process that closes its stdout may live on; it is only its exit that counts.
+                await self._gone.wait()
+                process._frames.close()
+
+    async def _lift_bound_at_exit(self, process: JobProcess) -> None:
+        await self._gone.wait()
+        process._frames.lift_bound()
