@@ -22,6 +22,7 @@ LEAVES = (
     "_recording",
     "_room_configs",
     "_service",
+    "_wait",
 )
 
 # What the modules below a name may import of the project, besides themselves.

@@ -1,5 +1,118 @@
-"""vsdk_trio: VideoSDK agent workers on Trio."""
+"""vsdk_trio: VideoSDK agent workers on Trio.
+
+The names of the published package, each loaded when it is first used: a job process imports this
+package too, and must start light.
+"""
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .backend import BackendConnection, open_backend_connection
+    from .errors import VsdkTrioError
+    from .load import CpuLoad
+    from .options import (
+        ExecutorType,
+        JobRequest,
+        Options,
+        WorkerOptions,
+        WorkerPermissions,
+        WorkerType,
+    )
+    from .registry.core import Registry
+    from .registry.server import open_registry
+    from .room_options import (
+        LoggingOptions,
+        MetricsOptions,
+        ObservabilityOptions,
+        RecordingOptions,
+        RoomOptions,
+        TracesOptions,
+        TransportMode,
+        WebRTCConfig,
+        WebSocketConfig,
+    )
+    from .runner.job_context import JobContext, get_current_job_context
+    from .worker.worker import Worker, WorkerHandle, WorkerReport
+    from .worker_job import WorkerJob
+
 __version__ = "0.1.0"
+
+_MODULE_OF = {
+    name: module
+    for module, names in {
+        "backend": ("BackendConnection", "open_backend_connection"),
+        "errors": ("VsdkTrioError",),
+        "load": ("CpuLoad",),
+        "options": (
+            "ExecutorType",
+            "JobRequest",
+            "Options",
+            "WorkerOptions",
+            "WorkerPermissions",
+            "WorkerType",
+        ),
+        "registry.core": ("Registry",),
+        "registry.server": ("open_registry",),
+        "room_options": (
+            "LoggingOptions",
+            "MetricsOptions",
+            "ObservabilityOptions",
+            "RecordingOptions",
+            "RoomOptions",
+            "TracesOptions",
+            "TransportMode",
+            "WebRTCConfig",
+            "WebSocketConfig",
+        ),
+        "runner.job_context": ("JobContext", "get_current_job_context"),
+        "worker.worker": ("Worker", "WorkerHandle", "WorkerReport"),
+        "worker_job": ("WorkerJob",),
+    }.items()
+    for name in names
+}
+
+__all__ = [
+    "BackendConnection",
+    "CpuLoad",
+    "ExecutorType",
+    "JobContext",
+    "JobRequest",
+    "LoggingOptions",
+    "MetricsOptions",
+    "ObservabilityOptions",
+    "Options",
+    "RecordingOptions",
+    "Registry",
+    "RoomOptions",
+    "TracesOptions",
+    "TransportMode",
+    "VsdkTrioError",
+    "WebRTCConfig",
+    "WebSocketConfig",
+    "Worker",
+    "WorkerHandle",
+    "WorkerJob",
+    "WorkerOptions",
+    "WorkerPermissions",
+    "WorkerReport",
+    "WorkerType",
+    "__version__",
+    "get_current_job_context",
+    "open_backend_connection",
+    "open_registry",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if (module := _MODULE_OF.get(name)) is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{module}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -11,7 +11,7 @@ import os
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum
-from typing import Any, TypeAlias, get_type_hints
+from typing import Any, Literal, TypeAlias, get_args, get_origin, get_type_hints
 
 import attrs
 
@@ -245,7 +245,7 @@ class Options:
     # The load from 0 to 1, called at each offer, so it must not block.
     load_fnc: Callable[[], float] | None = attrs.field(default=None, validator=_optional(_callable))
     # Which words the registry is told: see `protocol.vocabulary`.
-    status_vocabulary: str = attrs.field(
+    status_vocabulary: Literal["deployed", "documented"] = attrs.field(
         default="deployed", validator=_one_of("deployed", "documented")
     )
     # How job processes come to be: "spawn" is a fresh interpreter for each.
@@ -309,6 +309,8 @@ def _readable_options(cls: type) -> dict[str, type]:
     readable: dict[str, type] = {"auth_token": str, "executor_type": str}
     for field in attrs.fields(cls):
         hint = hints.get(field.name)
+        if get_origin(hint) is Literal:
+            hint = type(get_args(hint)[0])
         for kind in (bool, int, float, str):
             if hint in (kind, kind | None):
                 readable[field.name] = kind

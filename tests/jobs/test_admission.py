@@ -157,6 +157,11 @@ class AdmissionMachine(RuleBasedStateMachine):
         self.slots.close("draining")
         self.closed = True
 
+    @rule()
+    def revoke(self) -> None:
+        self.slots.revoke()
+        self.reserved.clear()
+
     @invariant()
     def counts_agree_and_never_exceed(self) -> None:
         assert self.slots.reserved == len(self.reserved)

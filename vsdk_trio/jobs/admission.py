@@ -85,6 +85,10 @@ class Admission:
         """Take nothing new from now on; promises already made are kept. The first reason stays."""
         self._closed_because = self._closed_because or reason
 
+    def revoke(self) -> None:
+        """Free every slot that was promised only; an assignment of it is refused from now on."""
+        self._reserved.clear()
+
     def offer(self, job_id: str, *, load: float | None = None) -> Reservation | Refusal:
         """Can the job be taken? A `Reservation` holds its slot, also when it is asked again.
 

@@ -1,0 +1,115 @@
+"""The jobs that a worker has: from the claim of a slot to the end of the job's process.
+
+Knows who is there and that each has one supervising task; not how a job is run (that is passed in)
+and not what is said about it on the wire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+
+import attrs
+import trio
+
+from .._change import Change
+from ..jobs.lifecycle import JobLifecycle, StopCause, Update
+from ..protocol.messages import JobAssignment
+
+# How many ended jobs are remembered, so that one that is assigned again does not run again.
+REMEMBERED_JOBS = 4096
+
+
+@attrs.define(eq=False, kw_only=True)
+class LiveJob:
+    """One job of this worker, and the way to ask it to stop."""
+
+    assignment: JobAssignment
+    lifecycle: JobLifecycle
+    stop_requested: trio.Event = attrs.field(factory=trio.Event)
+
+    @property
+    def job_id(self) -> str:
+        return self.assignment.job_id
+
+    def stop(self, cause: StopCause) -> bool:
+        """Ask the job to stop; its supervisor does it. False when that changes nothing."""
+        if not self.lifecycle.stop(cause):
+            return False
+        self.stop_requested.set()
+        return True
+
+
+class LiveJobs:
+    """Every live job by its id, each supervised by `supervise(job)` in a task of its own.
+
+    Arguments: `capacity`, the most jobs that are ever live at once; `change`, notified whenever a
+    job comes or goes.
+    """
+
+    def __init__(
+        self,
+        supervise: Callable[[LiveJob], Awaitable[None]],
+        *,
+        capacity: int,
+        change: Change,
+    ) -> None:
+        self._supervise = supervise
+        self._change = change
+        self._live: dict[str, LiveJob] = {}
+        self._ended: dict[str, Update] = {}
+        self._send, self._receive = trio.open_memory_channel[LiveJob](capacity)
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def __iter__(self) -> Iterator[LiveJob]:
+        return iter(tuple(self._live.values()))
+
+    def get(self, job_id: str) -> LiveJob | None:
+        """The live job of that id, if there is one."""
+        return self._live.get(job_id)
+
+    def last_word(self, job_id: str) -> Update | None:
+        """How the job ended that had this id, as far as that is remembered."""
+        return self._ended.get(job_id)
+
+    def accept(self, assignment: JobAssignment) -> None:
+        """Make the job live and hand it to a supervisor; its slot has been claimed before."""
+        job = LiveJob(assignment=assignment, lifecycle=JobLifecycle(wait=assignment.wait))
+        self._live[job.job_id] = job
+        self._send.send_nowait(job)
+        self._change.notify()
+
+    async def wait_until_none(self) -> None:
+        """Wait until no job is live."""
+        while self._live:
+            await self._change.wait()
+
+    async def run(self, stopping: trio.Event, *, task_status: trio.TaskStatus[None]) -> None:
+        """Service body: supervise what is accepted; at `stopping`, stop all of it and wait."""
+        with self._receive:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._stop_all_at, stopping)
+                task_status.started()
+                async for job in self._receive:
+                    nursery.start_soon(self._supervise_to_the_end, job)
+
+    async def _stop_all_at(self, stopping: trio.Event) -> None:
+        await stopping.wait()
+        self._send.close()
+        for job in self:
+            job.stop(StopCause("worker is shutting down"))
+
+    async def _supervise_to_the_end(self, job: LiveJob) -> None:
+        try:
+            await self._supervise(job)
+        finally:
+            del self._live[job.job_id]
+            if (end := job.lifecycle.current) is not None and end.is_terminal:
+                self._remember(job.job_id, end)
+            self._change.notify()
+
+    def _remember(self, job_id: str, end: Update) -> None:
+        self._ended[job_id] = end
+        if len(self._ended) > REMEMBERED_JOBS:
+            del self._ended[next(iter(self._ended))]

@@ -1,0 +1,56 @@
+"""Runs a worker as a program: `trio.run`, the last line on stderr, the exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from enum import IntEnum
+
+import trio
+
+from ..errors import (
+    OptionsError,
+    RegistrationRefusedError,
+    RegistryUnreachableError,
+    TokenError,
+    VsdkTrioError,
+)
+from .worker import Worker
+
+
+class ExitCode(IntEnum):
+    """How a worker's program ends."""
+
+    CLEAN = 0
+    ERROR = 1
+    USAGE = 2
+    JOBS_KILLED = 3
+    REGISTRY = 4
+
+
+def exit_code_of(error: VsdkTrioError) -> ExitCode:
+    """The exit code that tells what went wrong."""
+    match error:
+        case OptionsError() | TokenError():
+            return ExitCode.USAGE
+        case RegistrationRefusedError() | RegistryUnreachableError():
+            return ExitCode.REGISTRY
+        case _:
+            return ExitCode.ERROR
+
+
+def run_worker_program(make_worker: Callable[[], Worker]) -> None:
+    """Run the worker until its end; returns after a clean one, else raises `SystemExit`.
+
+    An error that is meant for a person becomes one line on stderr. Anything else is a bug, and
+    comes out with its traceback.
+    """
+    try:
+        report = trio.run(make_worker().run)
+    except VsdkTrioError as error:
+        print(f"vsdk_trio: {error}", file=sys.stderr)
+        raise SystemExit(exit_code_of(error)) from None
+    if report.killed:
+        names = ", ".join(report.killed)
+        print(f"vsdk_trio: jobs that did not stop in time were killed: {names}", file=sys.stderr)
+        raise SystemExit(ExitCode.JOBS_KILLED)

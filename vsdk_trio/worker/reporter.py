@@ -1,0 +1,97 @@
+"""What the worker tells the registry: facts in, messages of the protocol out.
+
+The one place where facts become words, by the vocabulary that the options name. It does not decide
+anything, and posting never blocks: the connection's outbox takes it from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from ..jobs.admission import Admission
+from ..jobs.lifecycle import Update
+from ..protocol.messages import AvailabilityResponse, JobUpdate, WorkerMessage
+from ..protocol.vocabulary import Vocabulary, WorkerFact
+from .load import Load
+from .shutdown import Shutdown, Stage
+
+# What a registry needs of an error is its beginning; an oversize message would break every
+# session that it is sent on.
+MAX_ERROR_CHARACTERS = 2000
+
+
+class Reporter:
+    """Builds messages; the caller posts them.
+
+    Arguments: `worker_id`, asked anew for each message, because the registry may change it.
+    """
+
+    def __init__(
+        self,
+        *,
+        agent_id: str,
+        worker_id: Callable[[], str],
+        vocabulary: Vocabulary,
+        admission: Admission,
+        load: Load,
+        shutdown: Shutdown,
+    ) -> None:
+        self._agent_id = agent_id
+        self._worker_id = worker_id
+        self._vocabulary = vocabulary
+        self._admission = admission
+        self._load = load
+        self._shutdown = shutdown
+
+    def fact(self) -> WorkerFact:
+        """What the worker is doing, as a fact."""
+        if self._shutdown.stage is not Stage.SERVING:
+            return WorkerFact.DRAINING
+        if self._admission.is_full:
+            return WorkerFact.FULL
+        return WorkerFact.BUSY if self._admission.running else WorkerFact.IDLE
+
+    def status(self) -> WorkerMessage:
+        """The worker's present status."""
+        return WorkerMessage(
+            type="status_update",
+            worker_id=self._worker_id(),
+            agent_name=self._agent_id,
+            status=self._vocabulary.worker_word(self.fact()),
+            load=round(self._load.to_report(), 4),
+            job_count=self._admission.running,
+        )
+
+    def update(self, job_id: str, update: Update) -> JobUpdate:
+        """What is new about one job."""
+        message = JobUpdate(
+            job_id=job_id,
+            status=self._vocabulary.job_word(update.fact),
+            error=shortened(update.error),
+        )
+        if (participant := update.participant) is not None:
+            message.participant_identity = participant.identity
+            message.participant_name = participant.name
+        return message
+
+    def yes(self, job_id: str, token: str) -> AvailabilityResponse:
+        """The worker takes the job, and this is the token it will join with."""
+        return AvailabilityResponse(job_id=job_id, available=True, token=token)
+
+    def no(self, job_id: str, reason: str) -> AvailabilityResponse:
+        """The worker does not take the job."""
+        return AvailabilityResponse(job_id=job_id, available=False, error=shortened(reason))
+
+    def announcement(
+        self, jobs: Iterable[tuple[str, Update | None]]
+    ) -> list[WorkerMessage | JobUpdate]:
+        """What a new session is told first: the worker's status, and which jobs run."""
+        running = [self.update(job_id, update) for job_id, update in jobs if update is not None]
+        return [self.status(), *running]
+
+
+def shortened(text: str | None) -> str | None:
+    """The text, cut to what a message may carry."""
+    if text is None or len(text) <= MAX_ERROR_CHARACTERS:
+        return text
+    return text[: MAX_ERROR_CHARACTERS - 1] + "…"

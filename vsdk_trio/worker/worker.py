@@ -1,0 +1,193 @@
+"""The worker: its nursery tree, and the order in which it comes and goes.
+
+Assembly only. Each part is a service around the parts that use it, so that a parent outlives its
+children by construction: read `_run` from top to bottom for the order of the start, and from
+bottom to top for the order of the end.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any
+
+import attrs
+import trio
+
+from .._asgi import bind_listener
+from .._service import ServiceBody, open_service
+from .._wait import first_of
+from ..errors import VsdkTrioError
+from ..jobs.entrypoint import EntrypointRef, describe
+from ..options import Options, WorkerOptions
+from ..room_options import RoomOptions
+from ..status.server import serve_status
+from .edges import Edges
+from .parts import Agent, Parts
+from .shutdown import Stage
+from .signals import watch_signals
+
+logger = logging.getLogger(__name__)
+
+# For services that have little to say at their end.
+SHORT_GRACE_SECONDS = 3.0
+
+
+@attrs.frozen
+class WorkerReport:
+    """How a worker's life went: the ids of the jobs that had to be killed."""
+
+    killed: tuple[str, ...] = ()
+
+
+class WorkerHandle:
+    """A running worker, for the program around it."""
+
+    def __init__(self, parts: Parts, port: int | None) -> None:
+        self._parts = parts
+        self.port = port
+        """Where `/health` is served; None in a simulated world."""
+
+    @property
+    def worker_id(self) -> str:
+        """The id that the registry gave the worker."""
+        return self._parts.connection.worker_id
+
+    @property
+    def job_count(self) -> int:
+        """How many jobs are live."""
+        return len(self._parts.jobs)
+
+    def drain(self, reason: str = "asked to drain") -> None:
+        """Take nothing new, let what runs finish, then end. Like SIGTERM."""
+        self._parts.shutdown.advance(Stage.DRAINING, reason)
+
+    def stop(self, reason: str = "asked to stop") -> None:
+        """Stop what runs, politely, then end. Like SIGINT."""
+        self._parts.shutdown.advance(Stage.STOPPING, reason)
+
+    def hurry(self, reason: str = "asked to hurry") -> None:
+        """Stop, and cut every grace to `termination_timeout`. Like a second signal."""
+        self._parts.shutdown.advance(Stage.HURRYING, reason)
+
+
+class Worker:
+    """Serves a registry: takes jobs, runs each in a process of its own, reports how it ended.
+
+    Arguments: `options`, where a `WorkerOptions` names the entrypoint itself; `entrypoint`, the
+    function that job processes import; `room_options` and `metadata`, what every job starts from,
+    before its assignment has its say; `edges`, another world to run in.
+
+    Raises `EntrypointError` for an entrypoint that a job process cannot import. Implements the
+    reference's `Worker`.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        *,
+        entrypoint: Callable[..., Any] | None = None,
+        room_options: RoomOptions | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        edges: Edges | None = None,
+    ) -> None:
+        if entrypoint is None:
+            if not isinstance(options, WorkerOptions):
+                raise TypeError("a Worker needs an entrypoint, or WorkerOptions(entrypoint_fnc=)")
+            entrypoint = options.entrypoint_fnc
+        self._options = options
+        self._agent = Agent(
+            entrypoint=describe(entrypoint),
+            initialize=_initializer(options),
+            room_options=room_options if room_options is not None else RoomOptions(),
+            metadata=dict(metadata or {}),
+        )
+        self._edges = edges if edges is not None else Edges()
+
+    @staticmethod
+    def run_worker(options: WorkerOptions, default_room_options: RoomOptions | None = None) -> None:
+        """Run a worker as a program, as the published client does: see `WorkerJob.start`."""
+        from .main import run_worker_program
+
+        run_worker_program(lambda: Worker(options, room_options=default_room_options))
+
+    async def run(
+        self, *, task_status: trio.TaskStatus[WorkerHandle] = trio.TASK_STATUS_IGNORED
+    ) -> WorkerReport:
+        """Serve until a signal, the handle or an error ends it; `started()` once registered.
+
+        Cancelled, it ends in the same order as after SIGINT: jobs stop politely, their ends are
+        reported, the registry is told. Raises `PortInUseError` before it has registered,
+        `RegistrationRefusedError` and `RegistryUnreachableError` where the registry is to blame;
+        an exception group is a bug.
+        """
+        try:
+            return await self._run(task_status)
+        except BaseExceptionGroup as group:
+            if (error := _the_only_error(group)) is None:
+                raise
+            raise error from error.__cause__
+
+    async def _run(self, task_status: trio.TaskStatus[WorkerHandle]) -> WorkerReport:
+        options, edges = self._options, self._edges
+        parts = Parts(options, self._agent, edges)
+        # Bound before anything else, so that a taken port is found before a job can be.
+        listener = bind_listener(options.host, options.port) if edges.is_real else None
+        port = None if listener is None else int(listener.getsockname()[1])
+        async with AsyncExitStack() as stack:
+
+            async def open_around(body: ServiceBody, grace: float) -> None:
+                await stack.enter_async_context(open_service(body, grace=grace))
+
+            if listener is not None:
+                await open_around(partial(watch_signals, parts.shutdown), SHORT_GRACE_SECONDS)
+                status = partial(serve_status, listener, parts.health)
+                await open_around(status, SHORT_GRACE_SECONDS)
+            await open_around(parts.connection.run, parts.connection.grace_seconds)
+            task_status.started(WorkerHandle(parts, port))
+            if parts.guardian is not None:
+                await open_around(parts.guardian.run, 2 * SHORT_GRACE_SECONDS)
+            if parts.sweeper is not None:
+                await open_around(parts.sweeper.run, SHORT_GRACE_SECONDS)
+            await open_around(parts.pool.run, parts.graces.total_seconds)
+            nursery = await stack.enter_async_context(trio.open_nursery())
+            nursery.start_soon(parts.intake.run)
+            nursery.start_soon(parts.intake.expire_promises)
+            nursery.start_soon(parts.report_status)
+            # The intake goes on while jobs stop: what the registry sends meanwhile is answered.
+            async with open_service(parts.jobs.run, grace=parts.graces.total_seconds + 1):
+                await self._serve(parts)
+            nursery.cancel_scope.cancel()
+        if parts.failures:
+            raise parts.failures[0]
+        return WorkerReport(killed=tuple(parts.killed))
+
+    async def _serve(self, parts: Parts) -> None:
+        """Until the worker is to stop what still runs."""
+        shutdown = parts.shutdown
+        await shutdown.reached(Stage.DRAINING).wait()
+        logger.info("%s: %s", shutdown.stage.name.lower(), shutdown.reason)
+        parts.admission.close(f"worker is shutting down: {shutdown.reason}")
+        parts.change.notify()
+        with trio.move_on_after(self._options.drain_timeout):
+            await first_of(parts.wait_until_drained, shutdown.reached(Stage.STOPPING).wait)
+        shutdown.advance(Stage.STOPPING, "drained")
+        parts.admission.revoke()
+
+
+def _initializer(options: Options) -> EntrypointRef | None:
+    if (function := options.initialize_process_fnc) is None:
+        return None
+    return describe(function, what="initialize_process_fnc", asynchronous=False)
+
+
+def _the_only_error(group: BaseExceptionGroup[BaseException]) -> VsdkTrioError | None:
+    """The error of ours that the group consists of, whatever it is wrapped in; None for a bug."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        if len(error.exceptions) != 1:
+            return None
+        error = error.exceptions[0]
+    return error if isinstance(error, VsdkTrioError) else None

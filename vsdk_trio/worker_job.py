@@ -1,0 +1,116 @@
+"""`WorkerJob`: the front door. An entrypoint, its context and its options, and `start()`.
+
+Imported by the user's script also inside a job process, so it loads nothing heavy: the worker is
+imported when it is started. Implements the reference's `WorkerJob`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+from . import _recording
+from ._logging import configure_logging
+from .errors import EntrypointError, OptionsError
+from .jobs.entrypoint import describe
+from .options import Options
+from .room_options import RoomOptions
+from .runner.job_context import JobContext
+
+if TYPE_CHECKING:
+    from .worker.worker import Worker
+
+Entrypoint: TypeAlias = Callable[[JobContext], Awaitable[None]]
+ContextSource: TypeAlias = JobContext | Callable[[], JobContext] | None
+
+
+class WorkerJob:
+    """An agent: what to run (`entrypoint`), in which context (`jobctx`), and how (`options`).
+
+    Arguments: `entrypoint`, an `async def` function of one argument, the `JobContext`; `jobctx`, a
+    context or a callable that returns one (a lambda is fine), for the room options that jobs start
+    from; `options`, by default `Options()`.
+
+    Raises `EntrypointError` (a `TypeError`) here, and not when the first job comes, for an
+    entrypoint that is no coroutine function, or, with `register=True`, that a job process could
+    not import.
+    """
+
+    def __init__(
+        self,
+        entrypoint: Entrypoint,
+        jobctx: ContextSource = None,
+        options: Options | None = None,
+    ) -> None:
+        if not inspect.iscoroutinefunction(entrypoint):
+            raise EntrypointError(
+                f"entrypoint must be an `async def` function that takes the JobContext, "
+                f"got {entrypoint!r}"
+            )
+        self.entrypoint = entrypoint
+        self.jobctx = jobctx
+        self.options = options if options is not None else Options()
+        if self.options.register and not _recording.is_recording():
+            describe(entrypoint)
+
+    def __repr__(self) -> str:
+        mode = "registered" if self.options.register else "direct"
+        return f"<WorkerJob {self.entrypoint.__qualname__} {mode}>"
+
+    def context(self) -> JobContext:
+        """The context that jobs start from: `jobctx`, or what it returns, or a default one."""
+        given = self.jobctx
+        context = given() if callable(given) else given
+        if context is None:
+            return JobContext(room_options=RoomOptions())
+        if not isinstance(context, JobContext):
+            raise OptionsError(
+                f"jobctx must be a JobContext or return one, got {type(context).__name__}"
+            )
+        return context
+
+    def start(self) -> None:
+        """Run until the end: serve a registry, or run the entrypoint once, here and now.
+
+        With `register=True`, serves until SIGTERM (which drains) or SIGINT; with `register=False`,
+        runs the entrypoint in this process, its shutdown callbacks included. Returns after an
+        orderly end. Ends the program with the exit code of `docs/architecture.md` and one clear
+        line on stderr otherwise; what the entrypoint raises in direct mode comes out as it is.
+
+        Inside a job process it only notes the `WorkerJob` and returns, so that a script whose last
+        line is `job.start()` can be loaded there.
+        """
+        if _recording.is_recording():
+            _recording.record(self)
+            return
+        configure_logging(self.options.log_level)
+        if self.options.register:
+            from .worker.main import run_worker_program
+
+            sys.stdout.flush()  # what the script printed comes before what its jobs print
+            run_worker_program(self.worker)
+        else:
+            from .runner.direct import run_direct
+
+            run_direct(self.entrypoint, self.context(), options=self.options)
+
+    async def run(self) -> None:
+        """Serve a registry from inside a running Trio program, until cancelled or signalled.
+
+        The same as `start()` with `register=True`, except that errors are raised.
+        """
+        await self.worker().run()
+
+    def worker(self) -> Worker:
+        """A worker for this job, not yet running."""
+        from .worker.worker import Worker
+
+        context = self.context()
+        return Worker(
+            self.options,
+            entrypoint=self.entrypoint,
+            room_options=context.room_options,
+            metadata=context.metadata,
+        )
