@@ -1,0 +1,338 @@
+"""The dispatcher: offers, answers, losses, updates and ends, each as events in and actions out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from vsdk_trio.errors import IllegalTransitionError
+from vsdk_trio.registry.actions import (
+    Assign,
+    DispatchError,
+    DispatchFailure,
+    Ended,
+    Offer,
+    Settled,
+    Terminate,
+    UnknownJobError,
+)
+from vsdk_trio.registry.dispatcher import WORKER_LOST, Dispatcher
+from vsdk_trio.registry.ledger import Job, JobRequest, JobState, Ledger
+from vsdk_trio.registry.placement import Policy
+from vsdk_trio.registry.workers import Roster, Worker
+
+
+class Desk:
+    """A dispatcher with its tables, and short names for what a test does to it."""
+
+    def __init__(self, *workers: str, **policy: Any) -> None:
+        self.ledger = Ledger()
+        self.roster = Roster()
+        self.dispatcher = Dispatcher(Policy(**policy), self.ledger, self.roster)
+        for worker_id in workers:
+            self.join(worker_id)
+
+    def join(self, worker_id: str, now: float = 0.0, **fields: Any) -> list[Any]:
+        worker = Worker(worker_id=worker_id, agent_id="a", **fields)
+        return list(self.dispatcher.worker_joined(worker, now))
+
+    def dispatch(self, job_id: str = "j", now: float = 0.0, agent_id: str = "a") -> list[Any]:
+        request = JobRequest(agent_id=agent_id, room_id="r", metadata={"k": "v"})
+        return list(self.dispatcher.dispatch(job_id, request, now))
+
+    def answer(self, worker_id: str, available: bool, now: float = 0.0) -> list[Any]:
+        return list(self.dispatcher.offer_answered(worker_id, "j", available=available, now=now))
+
+    def update(self, worker_id: str, status: str, now: float = 0.0, **fields: Any) -> list[Any]:
+        job_id = fields.pop("job_id", "j")
+        return list(
+            self.dispatcher.job_updated(worker_id, job_id, status=status, now=now, **fields)
+        )
+
+    def report(self, worker_id: str, now: float = 0.0, **fields: Any) -> list[Any]:
+        report: dict[str, Any] = {"status": "available", "load": 0.0, "job_count": 0} | fields
+        return list(self.dispatcher.worker_reported(worker_id, now=now, **report))
+
+    def job(self, job_id: str = "j") -> Job:
+        job = self.ledger.get(job_id)
+        assert job is not None
+        return job
+
+    def assigned(self) -> Desk:
+        self.dispatch()
+        self.answer("w1", True)
+        return self
+
+    def running(self) -> Desk:
+        self.assigned()
+        self.update("w1", "running")
+        return self
+
+
+def offered_to(actions: list[Any]) -> list[str]:
+    return [action.worker_id for action in actions if isinstance(action, Offer)]
+
+
+def test_a_job_from_the_dispatch_to_its_end() -> None:
+    desk = Desk("w1")
+    assert offered_to(desk.dispatch(now=1.0)) == ["w1"]
+    assign, settled = desk.answer("w1", True, now=2.0)
+    assert isinstance(assign, Assign)
+    assert assign.job.request.metadata == {"k": "v"}
+    assert settled == Settled(desk.job())
+    assert desk.update("w1", "running", now=3.0, participant_identity="p") == []
+    (ended,) = desk.update("w1", "completed", now=4.0, participant_name="n")
+    job = desk.job()
+    assert ended == Ended(job)
+    assert (job.created, job.assigned, job.started, job.ended) == (1.0, 2.0, 3.0, 4.0)
+    assert (job.state, job.participant_identity, job.participant_name) == (
+        JobState.COMPLETED,
+        "p",
+        "n",
+    )
+    assert job.request.metadata is None  # the history stays small
+    assert desk.roster.linked("w1").jobs == frozenset()
+
+
+def test_the_three_ways_to_have_no_worker() -> None:
+    desk = Desk()
+    with pytest.raises(DispatchError, match="Agent Not Deployed"):
+        desk.dispatch()
+    desk.join("w1")
+    desk.dispatcher.worker_lost("w1", 0.0)
+    with pytest.raises(DispatchError, match="No Workers Registered"):
+        desk.dispatch()
+    desk.join("w1", capacity=1)
+    desk.dispatch("j1")
+    settled, ended = desk.dispatch("j2")
+    assert settled.failure is DispatchFailure.NO_WORKERS_AVAILABLE
+    assert ended.job.state is JobState.FAILED
+
+
+def test_too_many_open_jobs_and_a_job_id_used_twice() -> None:
+    desk = Desk("w1", max_open_jobs=2)
+    desk.dispatch()
+    with pytest.raises(IllegalTransitionError):
+        desk.dispatch()
+    desk.dispatch("j2")
+    with pytest.raises(DispatchError, match="Too Many Jobs"):
+        desk.dispatch("j3")
+
+
+def test_a_refusal_goes_to_the_next_worker_until_there_is_none() -> None:
+    desk = Desk("w1", "w2")
+    assert offered_to(desk.dispatch()) == ["w1"]
+    assert offered_to(desk.answer("w1", False)) == ["w2"]
+    assert desk.answer("w1", True) == []  # not its offer any more
+    settled, _ = desk.answer("w2", False)
+    assert settled.failure is DispatchFailure.NO_WORKERS_AVAILABLE
+    assert desk.answer("w2", True) == []
+
+
+def test_no_answer_in_time_is_a_refusal() -> None:
+    desk = Desk("w1", "w2", offer_timeout=5.0)
+    desk.dispatch()
+    assert desk.dispatcher.next_deadline() == 5.0
+    assert desk.dispatcher.tick(4.9) == []
+    assert offered_to(desk.dispatcher.tick(5.0)) == ["w2"]
+    settled, _ = desk.dispatcher.tick(10.0)
+    assert settled == Settled(desk.job(), DispatchFailure.NO_WORKERS_AVAILABLE)
+    assert desk.dispatcher.next_deadline() is None
+    assert desk.dispatcher.tick(99.0) == []
+
+
+def test_an_unknown_answer_changes_nothing() -> None:
+    assert Desk("w1").answer("w1", True) == []
+
+
+def test_a_burst_is_spread_by_what_is_outstanding() -> None:
+    desk = Desk()
+    desk.join("w1", capacity=10)
+    desk.join("w2", capacity=10)
+    desk.report("w1", load=0.15)
+    to = [offered_to(desk.dispatch(f"j{n}"))[0] for n in range(6)]
+    assert to == ["w2", "w2", "w1", "w2", "w1", "w2"]
+
+
+def test_a_lost_worker_passes_its_offers_on_at_once() -> None:
+    desk = Desk("w1", "w2")
+    desk.dispatch()
+    assert offered_to(desk.dispatcher.worker_lost("w1", 0.0)) == ["w2"]
+    settled, _ = desk.dispatcher.worker_lost("w2", 0.0)
+    assert settled.failure is DispatchFailure.NO_WORKERS_REGISTERED
+
+
+def test_a_lost_worker_has_a_grace_for_what_it_runs_then_it_is_presumed_failed() -> None:
+    desk = Desk("w1", reconnect_grace=60.0).running()
+    assert desk.dispatcher.worker_lost("w1", 10.0) == []
+    assert desk.dispatcher.next_deadline() == 70.0
+    (ended,) = desk.dispatcher.tick(70.0)
+    assert (ended.job.state, ended.job.error, ended.job.presumed) == (
+        JobState.FAILED,
+        WORKER_LOST,
+        True,
+    )
+    assert desk.roster.all() == ()
+
+
+def test_what_the_worker_says_later_corrects_a_presumption() -> None:
+    desk = Desk("w1").running()
+    desk.dispatcher.worker_lost("w1", 0.0)
+    desk.dispatcher.tick(60.0)
+    desk.join("w1", 90.0)
+    assert desk.update("w1", "running", 91.0) == []
+    assert (desk.job().state, desk.job().ended) == (JobState.RUNNING, None)
+    assert desk.roster.linked("w1").jobs == {"j"}
+    desk.dispatcher.worker_lost("w1", 100.0)
+    desk.dispatcher.tick(160.0)
+    desk.join("w1", 170.0)
+    (ended,) = desk.update("w1", "completed", 171.0)
+    assert (ended.job.state, ended.job.presumed) == (JobState.COMPLETED, False)
+    assert desk.update("w1", "failed", 172.0) == []  # the first word stands
+
+
+def test_a_termination_asked_for_in_vain_is_asked_again() -> None:
+    desk = Desk("w1").running()
+    desk.dispatcher.worker_lost("w1", 0.0)
+    assert desk.dispatcher.terminate("j", "enough", 1.0) == []
+    assert desk.join("w1", 2.0) == [Terminate("w1", "j", "enough")]
+    desk.dispatcher.tick(60.0)
+    assert desk.update("w1", "running", 61.0) == [Terminate("w1", "j", "enough")]
+
+
+def test_a_worker_that_is_forgotten_cannot_be_told_to_stop() -> None:
+    desk = Desk("w1").running()
+    desk.dispatcher.worker_lost("w1", 0.0)
+    desk.dispatcher.tick(60.0)
+    assert desk.dispatcher.terminate("j", "enough", 61.0) == []
+    assert desk.job().terminating is None
+
+
+def test_a_worker_that_comes_back_gets_again_what_it_may_have_missed() -> None:
+    desk = Desk("w1").assigned()
+    desk.dispatcher.worker_lost("w1", 0.0)
+    assert desk.join("w1", 1.0) == [Assign("w1", desk.job())]
+    assert desk.dispatcher.next_deadline() == 60.0  # until it says how the job stands
+    desk.update("w1", "running", 2.0)
+    assert desk.dispatcher.next_deadline() is None
+
+
+def test_the_published_client_announces_nothing_so_its_return_is_enough() -> None:
+    desk = Desk()
+    desk.join("w1", reannounces=False)
+    desk.running()
+    desk.dispatcher.worker_lost("w1", 0.0)
+    assert desk.join("w1", 1.0, reannounces=False) == []
+    assert desk.dispatcher.next_deadline() is None
+
+    desk = Desk()
+    desk.join("w1", reannounces=False)
+    desk.assigned()
+    desk.dispatcher.worker_lost("w1", 0.0)
+    assert desk.join("w1", 1.0, reannounces=False) == []  # it would run the job twice
+    assert desk.dispatcher.next_deadline() == 60.0
+
+
+def test_a_stale_link_is_taken_over_with_its_jobs_and_its_offers() -> None:
+    desk = Desk("w1").running()
+    desk.dispatch("j2")
+    actions = desk.join("w1", 5.0)
+    assert [(offer.worker_id, offer.job.job_id) for offer in actions] == [("w1", "j2")]
+    assert desk.roster.linked("w1").jobs == {"j", "j2"}
+    assert desk.job().deadline == 65.0
+
+
+def test_termination_before_and_after_a_worker_has_the_job() -> None:
+    desk = Desk("w1")
+    with pytest.raises(UnknownJobError):
+        desk.dispatcher.terminate("j", "x", 0.0)
+    desk.dispatch()
+    settled, ended = desk.dispatcher.terminate("j", "x", 0.0)
+    assert settled == Settled(desk.job(), DispatchFailure.TERMINATED)
+    assert ended.job.state is JobState.CANCELLED
+    assert desk.dispatcher.terminate("j", "again", 0.0) == []
+
+    desk = Desk("w1").running()
+    assert desk.dispatcher.terminate("j", "x", 0.0) == [Terminate("w1", "j", "x")]
+    (ended,) = desk.update("w1", "completed", error="x")  # the deployed words for cancelled
+    assert ended.job.state is JobState.CANCELLED
+
+
+def test_only_the_worker_that_has_a_job_speaks_for_it_and_all_is_recorded() -> None:
+    desk = Desk("w1", "w2")
+    desk.dispatch()
+    desk.update("w1", "completed")  # it has only been offered
+    desk.answer("w1", True)
+    desk.update("w2", "failed")
+    desk.update("w1", "a new word")
+    desk.update("w1", "completed")
+    assert [(u.worker_id, u.status, u.applied) for u in desk.ledger.updates()] == [
+        ("w1", "completed", False),
+        ("w2", "failed", False),
+        ("w1", "a new word", False),
+        ("w1", "completed", True),
+    ]
+    assert desk.job().state is JobState.COMPLETED
+
+
+def test_a_running_job_that_nobody_dispatched_is_adopted_within_the_capacity() -> None:
+    desk = Desk()
+    desk.join("w1", capacity=1)
+    desk.update("w1", "completed", job_id="j0")  # nothing to follow
+    desk.update("w1", "running", job_id="j1")
+    desk.update("w1", "running", job_id="j2")  # beyond what it can run
+    assert [(j.job_id, j.adopted, j.state) for j in desk.ledger.jobs()] == [
+        ("j1", True, JobState.RUNNING)
+    ]
+    assert not desk.roster.linked("w1").is_taking
+
+
+def test_with_patience_a_job_waits_for_news_of_a_worker() -> None:
+    desk = Desk(patience=10.0)
+    desk.join("w1", capacity=1)
+    desk.dispatch("j1")
+    assert desk.dispatch("j2") == []
+    assert desk.job("j2").state is JobState.PENDING
+    desk.dispatcher.offer_answered("w1", "j1", available=True, now=0.0)
+    actions = desk.update("w1", "completed", job_id="j1")
+    assert offered_to(actions) == ["w1"]
+    assert desk.dispatcher.offer_answered("w1", "j2", available=False, now=1.0) == []
+    assert offered_to(desk.report("w1", now=2.0)) == ["w1"]
+    desk.dispatcher.offer_answered("w1", "j2", available=False, now=3.0)
+    desk.dispatcher.worker_joined(Worker(worker_id="w9", agent_id="other"), 4.0)
+    settled, _ = desk.dispatcher.tick(10.0)
+    assert settled.failure is DispatchFailure.NO_WORKERS_AVAILABLE
+    assert desk.report("w1", now=11.0) == []
+    assert desk.report("w1", now=11.0) == []  # forgotten
+
+
+def test_a_waiting_job_can_be_terminated() -> None:
+    desk = Desk("w1", patience=10.0)
+    desk.dispatch()
+    desk.answer("w1", False)
+    settled, _ = desk.dispatcher.terminate("j", "x", 1.0)
+    assert settled.failure is DispatchFailure.TERMINATED
+
+
+def test_a_worker_without_a_link_cannot_speak() -> None:
+    desk = Desk("w1").running()
+    desk.dispatcher.worker_lost("w1", 0.0)
+    before = desk.job()
+    for event in (
+        lambda: desk.dispatcher.worker_lost("w1", 1.0),
+        lambda: desk.report("w1"),
+        lambda: desk.answer("w1", True),
+        lambda: desk.update("w1", "completed"),
+    ):
+        with pytest.raises(IllegalTransitionError):
+            event()
+    assert desk.job() == before
+    assert desk.ledger.updates()[-1].status == "running"
+
+
+def test_a_report_that_cannot_be_is_clamped() -> None:
+    desk = Desk("w1")
+    desk.report("w1", load=-3.0, job_count=-1)
+    worker = desk.roster.linked("w1")
+    assert (worker.load, worker.job_count) == (0.0, 0)
