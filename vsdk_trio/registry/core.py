@@ -1,0 +1,276 @@
+"""The registry: serves workers over any link, dispatches jobs, follows them to their end.
+
+Knows trio; nothing of HTTP, sockets or the wall clock. Time is `trio.current_time()`,
+ids come from the `random.Random` it is given, so that it runs as well on a mock clock with memory
+links. Every frame is decided on synchronously: the dispatcher returns actions, and carrying one out
+is putting a frame into a worker's queue or waking whoever waits.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import math
+import random
+import uuid
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager
+from typing import Final, assert_never
+
+import attrs
+import trio
+
+from .._service import open_service
+from . import wire
+from .actions import (
+    Action,
+    Assign,
+    DispatchError,
+    DispatchFailure,
+    Ended,
+    Offer,
+    Settled,
+    Terminate,
+    UnknownJobError,
+)
+from .dispatcher import Dispatcher
+from .ledger import Job, JobRequest, JobState, Ledger, Update
+from .placement import Policy
+from .session import GOING_AWAY, POLICY_VIOLATION, Session, WorkerLink
+from .switchboard import MAX_TEXT, Switchboard
+from .workers import Roster, Worker
+
+_log = logging.getLogger("vsdk_trio.registry")
+
+_CLOSE_SECONDS: Final = 5.0
+
+
+@attrs.define(eq=False)
+class _Waiter:
+    """Somebody waits for a job; `outcome` is there once `event` is set."""
+
+    event: trio.Event = attrs.field(factory=trio.Event)
+    outcome: Settled | Ended | None = None
+
+    def wake(self, outcome: Settled | Ended) -> None:
+        self.outcome = outcome
+        self.event.set()
+
+
+class Registry:
+    """See the module. Build it with `open_registry_core`, or with `open_registry` to serve HTTP.
+
+    Arguments: `auth_token`, what workers and callers must present, None lets everybody in;
+    `registration_timeout`, seconds for a worker's `register`; `max_links`, workers served at once;
+    `history`, ended jobs kept.
+    """
+
+    def __init__(
+        self,
+        *,
+        policy: Policy | None = None,
+        auth_token: str | None = None,
+        rng: random.Random | None = None,
+        registration_timeout: float = 10.0,
+        max_links: int = 1_000,
+        history: int = 1_000,
+    ) -> None:
+        self._auth_token = auth_token
+        self._rng = rng if rng is not None else random.SystemRandom()
+        self._registration_timeout = registration_timeout
+        self._max_links = max_links
+        self._ledger = Ledger(max_ended=history, max_updates=10 * history)
+        self._roster = Roster()
+        self._dispatcher = Dispatcher(policy or Policy(), self._ledger, self._roster)
+        self._switchboard = Switchboard(
+            self._dispatcher,
+            self._roster,
+            is_authorized=self.is_authorized,
+            new_id=self._new_uuid,
+        )
+        self._links: dict[Session, None] = {}
+        self._dispatches: dict[str, _Waiter] = {}
+        self._end_watchers: dict[str, list[_Waiter]] = {}
+        self._closing = False
+        self._rescheduled = trio.Event()
+        self._link_gone = trio.Event()
+
+    # -- for callers -----------------------------------------------------------------------------
+
+    def is_authorized(self, token: str | None) -> bool:
+        """Does this token, with or without `Bearer `, open the door? In constant time."""
+        if self._auth_token is None:
+            return True
+        presented = (token or "").removeprefix("Bearer ")
+        return hmac.compare_digest(presented.encode(), self._auth_token.encode())
+
+    async def dispatch(self, request: JobRequest) -> Job:
+        """Bring a job to a worker; return it as assigned.
+
+        Raises `DispatchError` where no worker takes it, `WireError` where its payload does not fit
+        into a frame. A cancelled dispatch withdraws the job unless it is assigned already.
+        """
+        job_id = self._new_uuid()
+        wire.assignment(job_id, request)
+        if self._closing:
+            raise DispatchError(DispatchFailure.CLOSING)
+        waiter = self._dispatches[job_id] = _Waiter()
+        try:
+            self._perform(self._dispatcher.dispatch(job_id, request, trio.current_time()))
+            await waiter.event.wait()
+        finally:
+            del self._dispatches[job_id]
+            self._withdraw(job_id, "dispatch withdrawn")
+        assert isinstance(waiter.outcome, Settled)  # that is what woke us
+        if waiter.outcome.failure is not None:
+            raise DispatchError(waiter.outcome.failure, waiter.outcome.job)
+        return waiter.outcome.job
+
+    def terminate(self, job_id: str, reason: str = "terminated on request") -> Job:
+        """Ask for the end of a job and return it as it stands; see `Dispatcher.terminate`.
+
+        Raises `UnknownJobError`, `WireError` where the reason is no text.
+        """
+        reason = reason[:MAX_TEXT]
+        wire.termination(job_id, reason)  # raises before anything has changed
+        self._perform(self._dispatcher.terminate(job_id, reason, trio.current_time()))
+        return self.job(job_id)
+
+    async def wait_ended(self, job_id: str) -> Job:
+        """Return the job once it has ended. Raises `UnknownJobError`."""
+        job = self.job(job_id)
+        if job.state.ended:
+            await trio.lowlevel.checkpoint()
+            return job
+        waiter = _Waiter()
+        watchers = self._end_watchers.setdefault(job_id, [])
+        watchers.append(waiter)
+        try:
+            await waiter.event.wait()
+        finally:
+            watchers.remove(waiter)
+            if not watchers:
+                self._end_watchers.pop(job_id, None)
+        assert isinstance(waiter.outcome, Ended)  # that is what woke us
+        return waiter.outcome.job
+
+    def create_room(self) -> str:
+        """Return the id of a new room; there is nothing behind it but the name."""
+        letters = "".join(self._rng.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=12))
+        return f"{letters[:4]}-{letters[4:8]}-{letters[8:]}"
+
+    def job(self, job_id: str) -> Job:
+        """The job as it stands. Raises `UnknownJobError`."""
+        job = self._ledger.get(job_id)
+        if job is None:
+            raise UnknownJobError(f"no job {job_id!r}")
+        return job
+
+    def jobs(self) -> tuple[Job, ...]:
+        """Every job known, oldest first."""
+        return self._ledger.jobs()
+
+    def updates(self, job_id: str | None = None) -> tuple[Update, ...]:
+        """Every `job_update` seen, oldest first; of one job where `job_id` is given."""
+        return self._ledger.updates(job_id)
+
+    def workers(self) -> tuple[Worker, ...]:
+        """Every worker that has a link, or jobs that wait for it."""
+        return self._roster.all()
+
+    # -- for whoever runs it ---------------------------------------------------------------------
+
+    async def run(
+        self,
+        stopping: trio.Event,
+        *,
+        task_status: trio.TaskStatus[Registry] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Keep time until `stopping`; then close every session with 1001 and see it gone."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keep_time)
+            task_status.started(self)
+            await stopping.wait()
+            self._closing = True
+            for job_id in tuple(self._dispatches):
+                self._withdraw(job_id, "registry closing")
+            for session in tuple(self._links):
+                session.close(GOING_AWAY, "registry closing")
+            while self._links:
+                self._link_gone = trio.Event()
+                await self._link_gone.wait()
+            nursery.cancel_scope.cancel()
+
+    async def serve_worker(self, link: WorkerLink) -> None:
+        """Serve one worker until either side closes the link; returns then.
+
+        Cancelling it counts as the loss of the link.
+        """
+        session = Session(link)
+        self._links[session] = None
+        if self._closing:
+            session.close(GOING_AWAY, "registry closing")
+        elif len(self._links) > self._max_links:
+            session.close(POLICY_VIOLATION, "too many workers")
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._time_registration, session)
+                await session.run(
+                    lambda frame: self._perform(self._switchboard.handle(session, frame))
+                )
+                nursery.cancel_scope.cancel()
+        finally:
+            del self._links[session]
+            self._link_gone.set()
+            self._perform(self._switchboard.session_ended(session))
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    async def _keep_time(self) -> None:
+        while True:
+            self._rescheduled = trio.Event()
+            deadline = self._dispatcher.next_deadline()
+            with trio.move_on_at(math.inf if deadline is None else deadline):
+                await self._rescheduled.wait()
+            self._perform(self._dispatcher.tick(trio.current_time()))
+
+    async def _time_registration(self, session: Session) -> None:
+        await trio.sleep(self._registration_timeout)
+        if not session.worker_id:
+            session.close(POLICY_VIOLATION, "no register in time")
+
+    def _withdraw(self, job_id: str, reason: str) -> None:
+        """End a job that no worker has taken yet; leave any other alone."""
+        job = self._ledger.get(job_id)
+        if job is not None and job.state in (JobState.PENDING, JobState.OFFERED):
+            self.terminate(job_id, reason)
+
+    def _perform(self, actions: Iterable[Action]) -> None:
+        """Carry out what was decided. Never waits, never fails for a worker's sake."""
+        for action in actions:
+            match action:
+                case Offer() | Assign() | Terminate():
+                    self._switchboard.send(action)
+                case Settled(job, _):
+                    if (waiter := self._dispatches.get(job.job_id)) is not None:
+                        waiter.wake(action)
+                case Ended(job):
+                    _log.info("job ended", extra={"job_id": job.job_id, "state": job.state.value})
+                    for watcher in self._end_watchers.get(job.job_id, ()):
+                        watcher.wake(action)
+                case _:
+                    assert_never(action)
+        self._rescheduled.set()
+
+    def _new_uuid(self) -> str:
+        return str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
+
+
+@asynccontextmanager
+async def open_registry_core(registry: Registry) -> AsyncGenerator[Registry]:
+    """Run a registry around the body; at the end its sessions are closed with 1001.
+
+    `serve_worker` is to be called in a nursery that outlives this context.
+    """
+    async with open_service(registry.run, grace=_CLOSE_SECONDS):
+        yield registry

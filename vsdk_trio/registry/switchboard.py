@@ -1,0 +1,171 @@
+"""The workers' side of the registry: who is on which session, and what a frame means.
+
+Turns frames into events of the dispatcher, and its actions into frames. Synchronous throughout:
+knows sessions as something to post to, and nothing of dispatches and those who wait for them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Final, assert_never
+
+import trio
+
+from ..errors import WireError
+from ..protocol.codec import Unknown, decode_from_worker
+from ..protocol.messages import AvailabilityResponse, JobUpdate, WorkerMessage, WorkerPing
+from . import wire
+from .actions import Action, Assign, Offer, Terminate
+from .dispatcher import Dispatcher
+from .session import POLICY_VIOLATION, TAKEN_OVER, Session
+from .workers import Roster, Worker
+
+_log = logging.getLogger("vsdk_trio.registry")
+
+MAX_TEXT: Final = 2_000
+_MAX_ID: Final = 256
+
+
+class Switchboard:
+    """The sessions of registered workers, by worker id."""
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        roster: Roster,
+        *,
+        is_authorized: Callable[[str | None], bool],
+        new_id: Callable[[], str],
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._roster = roster
+        self._is_authorized = is_authorized
+        self._new_id = new_id
+        self._sessions: dict[str, Session] = {}
+
+    def send(self, action: Offer | Assign | Terminate) -> None:
+        """Queue the frame of an action for its worker, which has a session."""
+        session = self._sessions[action.worker_id]
+        match action:
+            case Offer(_, job):
+                session.post(wire.offer(job, short=session.short_offers))
+            case Assign(_, job):
+                session.post(wire.assignment(job.job_id, job.request))
+            case Terminate(_, job_id, reason):
+                session.post(wire.termination(job_id, reason))
+            case _:
+                assert_never(action)
+
+    def session_ended(self, session: Session) -> list[Action]:
+        """The link is gone; its worker is lost, unless it has come back on another one."""
+        if self._sessions.get(session.worker_id) is not session:
+            return []
+        del self._sessions[session.worker_id]
+        _log.info("worker gone", extra={"worker_id": session.worker_id})
+        return self._dispatcher.worker_lost(session.worker_id, trio.current_time())
+
+    def handle(self, session: Session, frame: str | bytes) -> list[Action]:
+        """Decide on one frame; what has no meaning here is ignored."""
+        try:
+            message = decode_from_worker(frame)
+        except WireError as error:
+            return self._ignore(session, "malformed", str(error))
+        if isinstance(message, WorkerMessage) and message.type == "register":
+            return self._register(session, message)
+        if not session.worker_id:
+            return self._ignore(session, "before register", message.type)
+        if self._sessions.get(session.worker_id) is not session:
+            return self._ignore(session, "after being taken over", message.type)
+        match message:
+            case WorkerMessage():
+                return self._dispatcher.worker_reported(
+                    session.worker_id,
+                    status=(message.status or "")[:_MAX_ID],
+                    load=message.load or 0.0,
+                    job_count=message.job_count or 0,
+                    now=trio.current_time(),
+                )
+            case AvailabilityResponse():
+                return self._dispatcher.offer_answered(
+                    session.worker_id,
+                    message.job_id,
+                    available=message.available,
+                    now=trio.current_time(),
+                )
+            case JobUpdate():
+                return self._update_job(session, message)
+            case WorkerPing():
+                session.post(wire.pong(message.timestamp))
+                return []
+            case Unknown():
+                return self._ignore(session, "unknown type", message.type)
+            case _:
+                assert_never(message)
+
+    def _update_job(self, session: Session, message: JobUpdate) -> list[Action]:
+        if len(message.job_id) > _MAX_ID:
+            return self._ignore(session, "overlong job id", f"{len(message.job_id)} characters")
+        return self._dispatcher.job_updated(
+            session.worker_id,
+            message.job_id,
+            status=message.status[:_MAX_ID],
+            error=_cut(message.error),
+            participant_identity=_cut(message.participant_identity),
+            participant_name=_cut(message.participant_name),
+            now=trio.current_time(),
+        )
+
+    def _register(self, session: Session, message: WorkerMessage) -> list[Action]:
+        if session.worker_id or session.is_closing:
+            return self._ignore(session, "register out of place", message.type)
+        refusal = self._refusal(message)
+        if refusal is not None:
+            _log.warning("registration refused: %s", refusal)
+            session.post(wire.refused(refusal))
+            session.close(POLICY_VIOLATION, refusal)
+            return []
+        agent_id = message.agent_name or ""
+        worker_id = self._identity(message.worker_id or "", agent_id)
+        stale = self._sessions.get(worker_id)
+        if stale is not None:
+            stale.close(TAKEN_OVER, "this worker id came back on another connection")
+        self._sessions[worker_id] = session
+        session.worker_id = worker_id
+        session.short_offers = message.version is None
+        session.post(wire.registered(worker_id))
+        _log.info("worker registered", extra={"worker_id": worker_id, "agent_id": agent_id})
+        capacity = message.max_processes
+        worker = Worker(
+            worker_id=worker_id,
+            agent_id=agent_id,
+            capacity=capacity if capacity is not None and capacity > 0 else None,
+            reannounces=not session.short_offers,
+        )
+        return self._dispatcher.worker_joined(worker, trio.current_time())
+
+    def _refusal(self, message: WorkerMessage) -> str | None:
+        if not self._is_authorized(message.token):
+            return "invalid token"
+        if not message.agent_name or len(message.agent_name) > _MAX_ID:
+            return f"agent_name must have 1 to {_MAX_ID} characters"
+        return None
+
+    def _identity(self, asked: str, agent_id: str) -> str:
+        """The id a worker gets: the one it asks for, unless that is junk or another agent's."""
+        known = self._roster.get(asked)
+        if not asked or len(asked) > _MAX_ID or not asked.isprintable():
+            return self._new_id()
+        return asked if known is None or known.agent_id == agent_id else self._new_id()
+
+    def _ignore(self, session: Session, kind: str, detail: str) -> list[Action]:
+        """Count it, log it once per kind and link, and do nothing."""
+        session.ignored[kind] += 1
+        if session.ignored[kind] == 1:
+            extra: dict[str, Any] = {"worker_id": session.worker_id or None}
+            _log.warning("frame ignored: %s (%s)", kind, detail[:_MAX_ID], extra=extra)
+        return []
+
+
+def _cut(text: str | None) -> str | None:
+    return None if text is None else text[:MAX_TEXT]
