@@ -7,7 +7,6 @@ token; names of fields are quoted, in paths.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 from ..errors import WireError
@@ -17,7 +16,9 @@ MAX_DEPTH = 32
 
 _MAX_ERROR_CHARS = 500  # a path may hold keys as long as the message itself
 
-_Where: TypeAlias = "tuple[_Where, str] | None"  # a path from its end; written out only on error
+_Container: TypeAlias = dict[Any, Any] | list[Any] | tuple[Any, ...]
+# A path from its end: keys and indices. Written out only when there is an error to be told.
+_Where: TypeAlias = "tuple[_Where, str | int] | None"
 
 
 def wire_error(name: str, fault: str) -> WireError:
@@ -37,45 +38,39 @@ def check_document(name: str, document: dict[str, Any]) -> None:
 
     Does not recurse, and ends on an object that contains itself.
     """
-    todo: list[tuple[object, int, _Where]] = [(document, 1, None)]
+    todo: list[tuple[_Container, int, _Where]] = [(document, 1, None)]
     # A value takes a byte at least. A list that holds one list in many places has few values in
     # memory and astronomically many on the wire; this is what ends the walk over it.
     seen = 1
     while todo:
-        value, depth, where = todo.pop()
-        if isinstance(value, dict | list | tuple):
-            if depth > MAX_DEPTH:
-                raise _unfit(name, f"nesting deeper than {MAX_DEPTH}", where)
-            seen += len(value)
-            check_size(name, seen)
-            todo.extend((item, depth + 1, (where, step)) for step, item in _items(value))
-            if isinstance(value, dict) and any(type(key) is not str for key in value):
-                raise _unfit(name, "a key that is not a str", where)
-        elif (fault := _scalar_fault(value)) is not None:
-            raise _unfit(name, fault, where)
-
-
-def _items(value: dict[Any, Any] | list[Any] | tuple[Any, ...]) -> Iterable[tuple[str, object]]:
-    if isinstance(value, dict):
-        return ((f".{key}", item) for key, item in value.items())
-    return ((f"[{index}]", item) for index, item in enumerate(value))
+        container, depth, where = todo.pop()
+        if depth > MAX_DEPTH:
+            raise _unfit(name, f"nesting deeper than {MAX_DEPTH}", where)
+        seen += len(container)
+        check_size(name, seen)
+        steps = container.items() if isinstance(container, dict) else enumerate(container)
+        for step, value in steps:
+            if isinstance(value, (dict, list, tuple)):
+                todo.append((value, depth + 1, (where, step)))
+            elif (fault := _scalar_fault(value)) is not None:
+                raise _unfit(name, fault, (where, step))
+        if isinstance(container, dict) and not all(type(key) is str for key in container):
+            raise _unfit(name, "a key that is not a str", where)
 
 
 def _scalar_fault(value: object) -> str | None:
-    match value:
-        case None | str() | bool():
-            return None
-        case int():
-            return None if -(2**63) <= value < 2**64 else "an integer beyond 64 bits"
-        case float():
-            return None if math.isfinite(value) else "a number that is not finite"
-        case _:
-            return f"a value of type {type(value).__name__}"
+    if value is None or isinstance(value, (str, bool)):
+        return None
+    if isinstance(value, int):
+        return None if -(2**63) <= value < 2**64 else "an integer beyond 64 bits"
+    if isinstance(value, float):
+        return None if math.isfinite(value) else "a number that is not finite"
+    return f"a value of type {type(value).__name__}"
 
 
 def _unfit(name: str, what: str, where: _Where) -> WireError:
     steps = []
     while where is not None:
         where, step = where
-        steps.append(step)
+        steps.append(f".{step}" if isinstance(step, str) else f"[{step}]")
     return wire_error(name, f"{what} does not fit into JSON here @ ${''.join(reversed(steps))}")

@@ -17,7 +17,7 @@ from __future__ import annotations
 import enum
 from collections import OrderedDict, deque
 from collections.abc import Sequence
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, assert_never
 
 import attrs
 
@@ -148,6 +148,8 @@ class Outbox:
                 if self._epoch is None or epoch not in (None, self._epoch):
                     return False
                 self._session.append(self._queued(message, delivery))
+            case _:
+                assert_never(delivery)
         return True
 
     def session_opened(self, epoch: int, *, announce: Sequence[Message] = ()) -> None:
