@@ -1,0 +1,125 @@
+"""Shutdown callbacks: last added first, each under its own deadline, on every path, once.
+
+Foreign code meets ours here, so this is one of the two places with broad handlers: a callback that
+raises or hangs costs the others nothing. Must not know rooms, frames or jobs.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+
+import trio
+
+from .outcome import describe_error
+
+logger = logging.getLogger(__name__)
+
+ShutdownCallback: TypeAlias = Callable[..., object]
+"""Sync or async; called with the reason if it takes one."""
+
+
+class CallbackStack:
+    """The callbacks of one job."""
+
+    def __init__(self) -> None:
+        self._callbacks: list[Callable[[str], object]] = []
+        self._runner: trio.lowlevel.Task | None = None
+        self._done = trio.Event()
+
+    def add(self, callback: ShutdownCallback) -> None:
+        """Have `callback` called at the end; also while the others are running already.
+
+        Raises `TypeError` where it can be called neither with nothing nor with the reason, and
+        `RuntimeError` after the end.
+        """
+        if self._done.is_set():
+            raise RuntimeError("the job has shut down already: the callback would never run")
+        self._callbacks.append(_taking_the_reason(callback))
+
+    async def run(self, reason: str, *, seconds_each: float) -> None:
+        """Run the callbacks; whoever calls meanwhile or later waits for that one run.
+
+        Cancellation does not reach a callback; its deadline of `seconds_each` does. The first
+        caller is not cancelled here either: what it was doing may be an exception's `finally`.
+        """
+        if self._runner is None:
+            self._runner = trio.lowlevel.current_task()
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            while self._callbacks:
+                await _run_one(self._callbacks.pop(), reason, seconds_each)
+            self._done.set()
+        elif self._runner is not trio.lowlevel.current_task():
+            await self._done.wait()
+        else:
+            # A callback that asks for the shutdown it is part of must not wait for itself.
+            await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def wait(self) -> None:
+        """Wait until all callbacks have run."""
+        await self._done.wait()
+
+
+async def _run_one(callback: Callable[[str], object], reason: str, seconds: float) -> None:
+    name = getattr(callback, "__qualname__", repr(callback))
+    try:
+        with trio.move_on_after(seconds, shield=True) as scope:
+            result = callback(reason)
+            if inspect.isawaitable(result):
+                await result
+    except (Exception, SystemExit, KeyboardInterrupt, BaseExceptionGroup) as error:
+        logger.error("shutdown callback %s failed: %s", name, describe_error(error), exc_info=error)
+    else:
+        if scope.cancelled_caught:
+            logger.error("shutdown callback %s was cut off after %g s", name, seconds)
+
+
+def _taking_the_reason(callback: ShutdownCallback) -> Callable[[str], object]:
+    """`callback` as a function of the reason.
+
+    It gets the reason if it has a parameter of that name, or one that it cannot do without. An
+    optional parameter of another name is the callback's own: `lambda call=call: call.end()`.
+    """
+    if not callable(callback):
+        raise TypeError(f"a shutdown callback must be callable, got {type(callback).__name__}")
+    try:
+        signature = inspect.signature(callback)
+    except ValueError:  # a built-in that does not tell
+        return _ignoring_the_reason(callback)
+    named = signature.parameters.get("reason")
+    if named is not None and named.kind is not inspect.Parameter.POSITIONAL_ONLY:
+        return _named_after(callback, lambda reason: callback(reason=reason))
+    if _accepts(signature):
+        return _ignoring_the_reason(callback)
+    if _accepts(signature, ""):
+        return _named_after(callback, lambda reason: callback(reason))
+    raise TypeError(f"a shutdown callback takes nothing or the reason, not {signature}")
+
+
+def _accepts(signature: inspect.Signature, *arguments: str) -> bool:
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        return False
+    return True
+
+
+def _ignoring_the_reason(callback: ShutdownCallback) -> Callable[[str], object]:
+    return _named_after(callback, lambda _reason: callback())
+
+
+def _named_after(original: Any, adapted: Callable[[str], object]) -> Callable[[str], object]:
+    adapted.__qualname__ = getattr(original, "__qualname__", repr(original))
+    return adapted
+
+
+async def call(function: Callable[..., object], *arguments: object) -> object:
+    """Call a sync or async function of the user; returns what it returns in the end."""
+    result = function(*arguments)
+    if inspect.isawaitable(result):
+        awaitable: Awaitable[object] = result
+        return await awaitable
+    await trio.lowlevel.checkpoint()
+    return result

@@ -1,0 +1,297 @@
+"""`JobContext`: what an entrypoint is given, and all it needs to know of the world.
+
+Implements the reference's `JobContext`. It can be built outside a Trio run, is inert until a job
+runs with it (see `execution`), and is used for one job. Must not know frames or the registry.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Protocol
+
+import attrs
+import trio
+
+from ..control.job import JobInfo
+from ..errors import TokenError
+from ..options import WorkerPermissions
+from ..room_options import RoomOptions, TransportMode
+from ..rooms import Room, RoomFactory, RoomRequest, open_room
+from ..rooms.base import read_permissions
+from ..rooms.rest import RoomCreator, create_room
+from .callbacks import CallbackStack, ShutdownCallback, call
+from .job_run import JobRun
+
+_current: ContextVar[JobContext | None] = ContextVar("vsdk_trio_job_context", default=None)
+
+ROOM_VARIABLE = "VIDEOSDK_ROOM_ID"
+TOKEN_VARIABLE = "VIDEOSDK_AUTH_TOKEN"
+
+
+class Session(Protocol):
+    """What `run_until_shutdown` manages; the methods may be sync or async."""
+
+    def start(self) -> object: ...
+
+    def close(self) -> object: ...
+
+
+@attrs.define(kw_only=True)
+class JobProcessInfo:
+    """The process that a job runs in, as `initialize_process_fnc` and the job see it."""
+
+    pid: int = attrs.field(factory=os.getpid)
+    userdata: dict[str, Any] = attrs.field(factory=dict)
+    """What `initialize_process_fnc` stores here is in `ctx.process.userdata`."""
+
+
+def get_current_job_context() -> JobContext | None:
+    """The context of the job that this task belongs to; None outside a job."""
+    return _current.get()
+
+
+class JobContext:
+    """The runtime of one job: its room, its data, its end.
+
+    Arguments: `room_options`; `metadata`, the job's own data; `loop`, accepted because the
+    reference has it, and ignored, because under Trio there is no loop to pass around. The rest is
+    for whoever runs the job: `job` and `process` describe it, `token` wins over every other one,
+    `room_factory` and `room_creator` open and create rooms.
+    """
+
+    def __init__(
+        self,
+        *,
+        room_options: RoomOptions,
+        metadata: dict[str, Any] | None = None,
+        loop: object = None,
+        job: JobInfo | None = None,
+        process: JobProcessInfo | None = None,
+        token: str = "",
+        room_factory: RoomFactory = open_room,
+        room_creator: RoomCreator = create_room,
+    ) -> None:
+        self.room_options = room_options
+        self.metadata: dict[str, Any] = {} if metadata is None else metadata
+        self.job = job or JobInfo(job_id=f"local-{secrets.token_hex(4)}")
+        self.process = process or JobProcessInfo()
+        self.room: Room | None = None
+        """The room, once `connect()` has joined it."""
+        self.want_console = sys.argv[1:2] == ["console"]
+        self._token = token or self.job.token
+        self._room_factory = room_factory
+        self._room_creator = room_creator
+        self._connecting = trio.Lock()
+        self._joined = trio.Event()
+        self._callbacks = CallbackStack()
+        self._run: JobRun | None = None  # the job, while there is one
+        self._nursery: trio.Nursery | None = None  # its nursery, while the entrypoint runs
+
+    def __repr__(self) -> str:
+        return f"<JobContext job_id={self.job.job_id!r} room={self.room!r}>"
+
+    @property
+    def videosdk_auth(self) -> str | None:
+        """The job's token: its own, else the room options', else `VIDEOSDK_AUTH_TOKEN`, else None.
+
+        A token from an API key is minted by the worker, and arrives as the job's own.
+        """
+        own = self._token or self.room_options.auth_token
+        return own or os.environ.get(TOKEN_VARIABLE, "").strip() or None
+
+    @property
+    def permissions(self) -> WorkerPermissions:
+        """What the agent's participant may do in its room."""
+        return read_permissions(self.job.permissions)
+
+    @property
+    def nursery(self) -> trio.Nursery:
+        """For the job's own background tasks.
+
+        They are cancelled when the entrypoint is done or the job is stopped; what one of them
+        raises fails the job. Raises `RuntimeError` while the entrypoint does not run.
+        """
+        if self._nursery is None:
+            raise RuntimeError("JobContext: nursery exists while the entrypoint runs")
+        return self._nursery
+
+    async def connect(self) -> None:
+        """Join the room that the options describe; afterwards `room` is set.
+
+        The room outlives the entrypoint and is left after the shutdown callbacks. Does nothing if
+        it is joined already, or with `join_meeting=False`. Raises `RoomError` or `OptionsError`
+        where it cannot be joined, `TokenError` or `ApiError` where it would have to be created and
+        cannot.
+        """
+        run = self._running("connect()")
+        async with self._connecting:
+            if self.room is not None or not self.room_options.join_meeting:
+                return
+            mode = self.room_options.effective_transport(os.environ)
+            self.room_options.check()
+            if not self.room_options.room_id:
+                self.room_options.room_id = await self._choose_room(mode)
+            self.room = await run.hold(self._room_factory(mode, self._room_request()))
+        self.notify_meeting_joined()
+
+    def _room_request(self) -> RoomRequest:
+        options = self.room_options
+        return RoomRequest(
+            room_id=options.room_id or "",
+            participant_id=options.agent_participant_id or f"agent-{secrets.token_hex(4)}",
+            name=options.name or "Agent",
+            token=self.videosdk_auth or "",
+            permissions=self.permissions,
+            options=options,
+            metadata=self.metadata,
+        )
+
+    async def _choose_room(self, mode: TransportMode) -> str:
+        given = self.job.room_id or os.environ.get(ROOM_VARIABLE, "").strip()
+        if not given and mode is TransportMode.VIDEOSDK:
+            return await self.get_room_id()
+        return given or f"{mode.value}-{self.job.job_id}"
+
+    async def shutdown(self, reason: str = "") -> None:
+        """End the job, as completed: run the shutdown callbacks, then stop what still runs.
+
+        There is one shutdown; all callers wait for it, and the first one's reason counts. An
+        entrypoint that calls this, or waits in `run_until_shutdown`, then has one more
+        `shutdown_callback_timeout` to return; one that is busy elsewhere is cancelled.
+        """
+        run = self._running("shutdown()")
+        run.note_shutdown()
+        with run.waiting():
+            await self._callbacks.run(reason, seconds_each=run.callback_seconds)
+            run.end_entrypoint()
+
+    def add_shutdown_callback(self, callback: ShutdownCallback) -> None:
+        """Have `callback` called when the job ends, however it ends; the last added comes first.
+
+        It may be sync or async, and may take the reason (a required parameter, or one of the name
+        `reason`). Each has `shutdown_callback_timeout` seconds; an error is logged. Raises
+        `TypeError` for what cannot be called so, `RuntimeError` after the end.
+        """
+        self._callbacks.add(callback)
+
+    def notify_meeting_joined(self) -> None:
+        """Note that the room is joined. `connect()` does this."""
+        self._joined.set()
+
+    async def wait_for_meeting_joined(self, timeout: float = 30.0) -> bool:
+        """Wait until the room is joined, at most `timeout` seconds; whether it is."""
+        with trio.move_on_after(timeout):
+            await self._joined.wait()
+        return self._joined.is_set()
+
+    async def wait_for_participant(self, participant_id: str | None = None) -> str | None:
+        """Wait for this participant, or for any; returns its id, or None if the session ends first.
+
+        Raises `ValueError` before a room is joined.
+        """
+        if self.room is None:
+            raise ValueError("there is no room: await ctx.connect() first")
+        return await self.room.wait_for_participant(participant_id)
+
+    async def run_until_shutdown(
+        self, session: Session | None = None, wait_for_participant: bool = False
+    ) -> None:
+        """Run a session from joining the room to the end, with everything that has to be undone.
+
+        In this order: connect, tie the job to the session's end, wait for a participant if asked
+        to, `session.start()`, wait for the end, `session.close()` once, shut down. Returns when
+        the session has ended, `shutdown()` was called, or no participant came. What goes wrong on
+        the way is raised; the session is closed then when the entrypoint ends, as it is when the
+        job is stopped.
+        """
+        if session is not None:
+            self.add_shutdown_callback(session.close)
+        ended = SessionEnd()
+        await self.connect()
+        if self.room is not None:
+            self.room.setup_session_end_callback(ended.tell)
+            self.nursery.start_soon(self._shut_down_after, ended)
+            if wait_for_participant and await self.room.wait_for_participant() is None:
+                await self.shutdown(ended.reason)
+                return
+        if session is not None:
+            await call(session.start)
+        with self._running("run_until_shutdown()").waiting():
+            await self._callbacks.wait()
+
+    async def _shut_down_after(self, ended: SessionEnd) -> None:
+        await self.shutdown(await ended.wait())
+
+    async def get_room_id(self) -> str:
+        """Create a room over REST; returns its id.
+
+        Unlike the reference's this is asynchronous, since it waits for the network. Raises
+        `TokenError` without a token, `ApiError` where the call fails.
+        """
+        if not self.videosdk_auth:
+            raise TokenError(
+                "a room cannot be created without a token: set RoomOptions(auth_token=...), "
+                "Options(auth_token=...), or VIDEOSDK_AUTH_TOKEN"
+            )
+        base_url = self.room_options.signaling_base_url or "api.videosdk.live"
+        return await self._room_creator(self.videosdk_auth, base_url)
+
+    @staticmethod
+    async def create_room_static(
+        auth_token: str, signaling_base_url: str = "api.videosdk.live"
+    ) -> str:
+        """Create a room over REST without a context; returns its id. Raises `ApiError`."""
+        return await create_room(auth_token, signaling_base_url)
+
+    @contextmanager
+    def _living_in(self, run: JobRun) -> Iterator[None]:
+        """For `execution`: during the body this is the task's context, and its job is `run`."""
+        token = _current.set(self)
+        self._run = run
+        try:
+            yield
+        finally:
+            self._run = None
+            _current.reset(token)
+
+    @contextmanager
+    def _offering(self, nursery: trio.Nursery) -> Iterator[None]:
+        """For `execution`: during the body, `nursery` is the job's."""
+        self._nursery = nursery
+        try:
+            yield
+        finally:
+            self._nursery = None
+
+    def _secrets(self) -> tuple[str, ...]:
+        """For `execution`: what must not occur in an error's text."""
+        tokens = (self._token, self.room_options.auth_token, self.videosdk_auth)
+        return tuple({token for token in tokens if token})
+
+    def _running(self, what: str) -> JobRun:
+        if self._run is None:
+            raise RuntimeError(f"JobContext: {what} works while the job runs, not before or after")
+        return self._run
+
+
+class SessionEnd:
+    """Carries the end of a session from a room's synchronous callback to a task."""
+
+    def __init__(self) -> None:
+        self._told = trio.Event()
+        self.reason = ""
+
+    def tell(self, reason: str) -> None:
+        """Note the end; the callback for the room."""
+        self.reason = reason
+        self._told.set()
+
+    async def wait(self) -> str:
+        """Wait for the end; returns the reason."""
+        await self._told.wait()
+        return self.reason

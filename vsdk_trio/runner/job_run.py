@@ -1,0 +1,100 @@
+"""One run of one job: its scopes, what outlives its entrypoint, and who asked it to end.
+
+Knows trio and the order of an end. Must not know what a room offers, nor frames.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from typing import TypeVar
+
+import trio
+
+logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+
+class JobRun:
+    """The live part of a job, between its entrypoint's first line and its end.
+
+    Made by the task that runs the entrypoint, which it does inside `scope`, with the job's own
+    tasks; `support` outlives those. `callback_seconds` bounds every goodbye.
+    """
+
+    def __init__(self, *, support: trio.Nursery, callback_seconds: float) -> None:
+        self.scope = trio.CancelScope()
+        self.callback_seconds = callback_seconds
+        self._support = support
+        self._entrypoint_task = trio.lowlevel.current_task()
+        self._entrypoint_waits = 0
+        self._leaving = trio.Event()
+        self._held: list[trio.CancelScope] = []
+        self._end_asked_by: str | None = None
+        self._callbacks_ran = False
+
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody outside was the first to want the job to end."""
+        return self._end_asked_by == "outside"
+
+    def note_shutdown(self) -> None:
+        """The job asks for its own end."""
+        self._end_asked_by = self._end_asked_by or "job"
+
+    def stop(self) -> None:
+        """Somebody outside wants the job to end: cancel the entrypoint and the job's tasks."""
+        self._end_asked_by = self._end_asked_by or "outside"
+        self.scope.cancel()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Mark the body as one in which the calling task waits for the shutdown."""
+        is_entrypoint = trio.lowlevel.current_task() is self._entrypoint_task
+        self._entrypoint_waits += is_entrypoint
+        try:
+            yield
+        finally:
+            self._entrypoint_waits -= is_entrypoint
+
+    def end_entrypoint(self) -> None:
+        """The callbacks have run: end what still runs.
+
+        An entrypoint that waits for this moment is about to return, perhaps after a few last
+        lines, and gets a grace for them; one that waits for something else would wait for ever.
+        """
+        if self._callbacks_ran:
+            return
+        self._callbacks_ran = True
+        if self._entrypoint_waits:
+            self.scope.deadline = trio.current_time() + self.callback_seconds
+        else:
+            self.scope.cancel()
+
+    async def hold(self, manager: AbstractAsyncContextManager[_T]) -> _T:
+        """Enter `manager` in a task that outlives the entrypoint; returns what it yields.
+
+        Cancelled while entering, it is not entered. What it raises later fails the job.
+        """
+        value: _T = await self._support.start(self._hold, manager)
+        return value
+
+    async def _hold(
+        self, manager: AbstractAsyncContextManager[_T], *, task_status: trio.TaskStatus[_T]
+    ) -> None:
+        with trio.CancelScope() as scope:
+            async with manager as value:
+                scope.shield = True
+                self._held.append(scope)
+                task_status.started(value)
+                await self._leaving.wait()
+        if scope.cancelled_caught:
+            logger.warning("leaving the room was cut off after %g s", self.callback_seconds)
+
+    def release(self) -> None:
+        """Let go of what is held; each has `callback_seconds` to say its goodbye."""
+        self._leaving.set()
+        for scope in self._held:
+            scope.deadline = trio.current_time() + self.callback_seconds

@@ -1,0 +1,115 @@
+"""How a job ended, told truthfully: from what its entrypoint did to one bounded line.
+
+Knows exceptions and the three words for an end. Must not know frames, rooms or the registry.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterable, Iterator
+from typing import Literal, TypeAlias
+
+import attrs
+import trio
+
+Status: TypeAlias = Literal["completed", "failed", "cancelled"]
+
+MAX_ERROR_CHARS = 2000
+_MAX_MESSAGE_CHARS = 1000
+_MAX_LISTED_ERRORS = 5
+_MIN_SECRET_CHARS = 6  # masking something shorter would shred a text and hide nothing
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """How a job ended. `exception` is what it raised, with its traceback, if it failed."""
+
+    status: Status
+    error: str | None = None
+    exception: BaseException | None = attrs.field(default=None, eq=False, repr=False)
+
+
+def failure(exception: BaseException, secrets: Iterable[str] = ()) -> Outcome:
+    """The outcome of a job that raised `exception`; a `sys.exit(0)` is no failure.
+
+    `secrets` are masked in the text.
+    """
+    errors = [leaf for leaf in leaves(exception) if not _is_clean_exit(leaf)]
+    if not errors:
+        return Outcome(status="completed")
+    lines = [_describe_leaf(error) for error in errors[:_MAX_LISTED_ERRORS]]
+    if len(errors) > _MAX_LISTED_ERRORS:
+        lines.append(f"and {len(errors) - _MAX_LISTED_ERRORS} more")
+    text = lines[0] if len(errors) == 1 else f"{len(errors)} errors: " + "; ".join(lines)
+    text = masked(text, secrets)
+    if len(text) > MAX_ERROR_CHARS:
+        text = text[: MAX_ERROR_CHARS - 1] + "…"
+    return Outcome(status="failed", error=text, exception=unwrapped(exception))
+
+
+def describe_error(exception: BaseException, secrets: Iterable[str] = ()) -> str:
+    """One bounded text for `exception`: type, message, and where it was raised."""
+    return failure(exception, secrets).error or "sys.exit(0)"
+
+
+def masked(text: str, secrets: Iterable[str]) -> str:
+    """`text` with every secret in it replaced."""
+    for secret in secrets:
+        if len(secret) >= _MIN_SECRET_CHARS:
+            text = text.replace(secret, "***")
+    return text
+
+
+def leaves(exception: BaseException) -> Iterator[BaseException]:
+    """The exceptions in a group, and in the groups in it; or the exception itself."""
+    if isinstance(exception, BaseExceptionGroup):
+        for member in exception.exceptions:
+            yield from leaves(member)
+    else:
+        yield exception
+
+
+def unwrapped(exception: BaseException) -> BaseException:
+    """The one exception in a group of one; anything else as it is."""
+    while isinstance(exception, BaseExceptionGroup) and len(exception.exceptions) == 1:
+        exception = exception.exceptions[0]
+    return exception
+
+
+def without_cancelled(exception: BaseException) -> BaseException | None:
+    """What is left of `exception` without Trio's cancellation; None where that was all."""
+    if isinstance(exception, BaseExceptionGroup):
+        return exception.split(trio.Cancelled)[1]
+    return None if isinstance(exception, trio.Cancelled) else exception
+
+
+def _is_clean_exit(error: BaseException) -> bool:
+    return isinstance(error, SystemExit) and error.code in (None, 0)
+
+
+def _describe_leaf(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        text = f"sys.exit({_text_of(error.code)})"
+    else:
+        message = _text_of(error)
+        text = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    return text + _place_of(error)
+
+
+def _text_of(value: object) -> str:
+    """`str(value)`, bounded; exceptions are foreign code, and their `__str__` may raise."""
+    try:
+        text = repr(value) if isinstance(value, str) else str(value)
+    except Exception as broken:
+        text = f"<its text raises {type(broken).__name__}>"
+    return text if len(text) <= _MAX_MESSAGE_CHARS else text[:_MAX_MESSAGE_CHARS] + "…"
+
+
+def _place_of(error: BaseException) -> str:
+    """Where it was raised, as ` (file.py:12 in function)`."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    if not frames:
+        return ""
+    frame, line = frames[-1]
+    file_name = frame.f_code.co_filename.replace("\\", "/").rpartition("/")[2]
+    return f" ({file_name}:{line} in {frame.f_code.co_qualname})"
