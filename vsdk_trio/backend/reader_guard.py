@@ -25,7 +25,7 @@ class ReaderGuard:
         self._nursery = nursery
         self._scope = trio.CancelScope(shield=True)
         self._waiting: set[trio.CancelScope] = set()
-        self._ended = False
+        self._ended = trio.Event()
         self.error: Exception | None = None
         self.reader_of: Any = None
 
@@ -47,7 +47,7 @@ class ReaderGuard:
             # provoke in there is the end of this link, and of nothing else.
             self.error = error
         finally:
-            self._ended = True
+            self._ended.set()
             for scope in self._waiting:
                 scope.cancel()
 
@@ -55,11 +55,15 @@ class ReaderGuard:
         """End the reader."""
         self._scope.cancel()
 
+    async def wait_ended(self) -> None:
+        """Wait for the end of the reader."""
+        await self._ended.wait()
+
     @contextmanager
     def while_reading(self) -> Generator[trio.CancelScope]:
         """Bound a wait for something that only the reader can bring about: its end cancels it."""
         with trio.CancelScope() as scope:
-            if self._ended:
+            if self._ended.is_set():
                 scope.cancel()
             self._waiting.add(scope)
             try:

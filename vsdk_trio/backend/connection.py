@@ -1,0 +1,284 @@
+"""The connection to the registry, as a user of it sees it.
+
+The reference's `BackendConnection`, in a form that fits Trio. Owns the tasks and the names; the
+loop over sessions is in `keeper`. Must not know what a job is, or how one is run.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import ssl
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import TracebackType
+from typing import Final
+
+import trio
+
+from vsdk_trio._service import open_service
+from vsdk_trio.backend.dialer import Dialer, ProxyDialer
+from vsdk_trio.backend.event_source import EventSource
+from vsdk_trio.backend.keeper import OFFLINE_SECONDS, Keeper
+from vsdk_trio.backend.opening import Opener, Registration
+from vsdk_trio.backend.retries import Retries
+from vsdk_trio.backend.single_errors import single_errors
+from vsdk_trio.backend.token import TokenProvider
+from vsdk_trio.backend.websocket import GOODBYE_SECONDS
+from vsdk_trio.errors import NotConnectedError
+from vsdk_trio.protocol.codec import encode
+from vsdk_trio.protocol.messages import JobAssignment, Message
+
+logger = logging.getLogger("vsdk_trio.backend")
+
+UNREGISTERED: Final = "unregistered"
+
+
+def _nothing_to_announce() -> Sequence[Message]:
+    return ()
+
+
+def _always(error: Exception) -> bool:
+    return True
+
+
+def _not_interested(message: Message) -> None:
+    return None
+
+
+class BackendConnection(EventSource):
+    """A lasting connection to the registry; building one does nothing yet.
+
+    Arguments, those of the reference first: `auth_token`, a token or a `TokenProvider` ("" looks
+    into the environment); `agent_id`, the name that jobs are dispatched to; `max_retry`, retries
+    before it gives up; `http_proxy`, a proxy URL (None: from the environment); `backend_url`, the
+    registry (None: init-config at `signaling_base_url` says); `load_threshold`, `max_processes`,
+    told to the registry. Then, in seconds: `registration_timeout`, `connect_timeout`,
+    `heartbeat_interval`, and `flush_timeout`, the patience for undelivered messages at the end.
+    `worker_id`, the id to ask for; `dialer` and `rng` replace the network and chance.
+
+    Called synchronously: `announce`, for what to say first in each session; `give_up`, with the
+    error to end with, whether to end; `on_proven`, with each durable message that the registry is
+    known to have.
+
+    Run it with `async with`, or `await nursery.start(connection.connect)`, or as a service:
+    `open_service(connection.run, grace=connection.grace_seconds)`. All return once registered,
+    and end with `RegistrationRefusedError`, `RegistryUnreachableError` or `TokenError` where it
+    gives up. Use it once. It says goodbye also when cancelled.
+    """
+
+    def __init__(
+        self,
+        auth_token: str | TokenProvider,
+        agent_id: str = "",
+        worker_type: str = "room",
+        version: str = "1.0.0",
+        max_retry: int = 16,
+        http_proxy: str | None = None,
+        backend_url: str | None = None,
+        load_threshold: float = 0.75,
+        max_processes: int = 10,
+        *,
+        signaling_base_url: str = "api.videosdk.live",
+        ssl_context: ssl.SSLContext | None = None,
+        registration_timeout: float = 10.0,
+        connect_timeout: float = 10.0,
+        heartbeat_interval: float = 15.0,
+        flush_timeout: float = 5.0,
+        dialer: Dialer | None = None,
+        rng: random.Random | None = None,
+        worker_id: str = "",
+        announce: Callable[[], Sequence[Message]] = _nothing_to_announce,
+        give_up: Callable[[Exception], bool] = _always,
+        on_proven: Callable[[Message], None] = _not_interested,
+    ) -> None:
+        if http_proxy:
+            ProxyDialer.from_url(http_proxy)  # a typing error is found now, not in an hour
+        self.agent_id = agent_id
+        self.worker_type = worker_type
+        self.version = version
+        self.max_retry = max_retry
+        self.backend_url = backend_url
+        self.load_threshold = load_threshold
+        self.max_processes = max_processes
+        self.heartbeat_interval = heartbeat_interval
+        self.flush_timeout = flush_timeout
+        self._keeper = Keeper(
+            tokens=auth_token
+            if isinstance(auth_token, TokenProvider)
+            else TokenProvider(auth_token),
+            opener=Opener(
+                backend_url=backend_url,
+                signaling_base_url=signaling_base_url,
+                http_proxy=http_proxy,
+                dialer=dialer,
+                ssl_context=ssl_context,
+                connect_timeout=connect_timeout,
+                registration_timeout=registration_timeout,
+                registration=Registration(
+                    agent_name=agent_id,
+                    version=version,
+                    load_threshold=load_threshold,
+                    max_processes=max_processes,
+                ),
+            ),
+            retries=Retries(max_retry, rng or random.Random(), give_up),
+            announce=announce,
+            on_proven=on_proven,
+            agent_id=agent_id,
+            heartbeat_interval=heartbeat_interval,
+            worker_id=worker_id,
+        )
+        super().__init__(self._keeper.inbox)
+        self._has_begun = False
+        self._asked_to_leave = trio.Event()
+        self._gone = trio.Event()
+        self._entered: AbstractAsyncContextManager[None] | None = None
+
+    def __repr__(self) -> str:
+        state = f"session {self.epoch}" if self.is_connected else "not connected"
+        return f"<BackendConnection of {self.agent_id!r} as {self.worker_id}: {state}>"
+
+    @property
+    def worker_id(self) -> str:
+        """The id that the registry gave this worker; "unregistered" before."""
+        return self._keeper.worker_id or UNREGISTERED
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a registered session is open."""
+        return self._keeper.is_connected
+
+    @property
+    def epoch(self) -> int:
+        """The number of the current session, or of the last; 0 before the first."""
+        return self._keeper.epoch
+
+    @property
+    def undelivered(self) -> int:
+        """How many messages wait to be sent."""
+        return self._keeper.outbox.pending
+
+    @property
+    def ignored(self) -> Counter[str]:
+        """Frames that meant nothing, by kind."""
+        return self._keeper.ignored
+
+    @property
+    def grace_seconds(self) -> float:
+        """The grace to give it as a service: for the flush, and then the goodbyes."""
+        return self.flush_timeout + OFFLINE_SECONDS + GOODBYE_SECONDS
+
+    def post(self, message: Message, *, epoch: int | None = None) -> bool:
+        """Queue a message; returns whether it will be sent. Never blocks.
+
+        Job updates are kept until the registry is known to have them, of status updates the
+        newest, across sessions. Anything else goes out in the open session, or is dropped; with
+        `epoch`, only in that session. Raises `WireError` for what cannot be sent.
+        """
+        encode(message)  # what cannot be encoded must not get in: it would break every session
+        is_queued = self._keeper.outbox.put(message, epoch=epoch)
+        self._keeper.outgoing.ring()
+        return is_queued
+
+    async def send_message(self, message: Message) -> None:
+        """Queue a message for the open session (the reference's; see `post`).
+
+        Raises `NotConnectedError` where none is open, `WireError` for what cannot be sent.
+        """
+        await trio.lowlevel.checkpoint()
+        if not self.is_connected:
+            raise NotConnectedError("not connected to the registry")
+        self.post(message)
+
+    async def wait_for_assignment(self, job_id: str, timeout: float = 7.5) -> JobAssignment:
+        """Wait for the assignment of a job, or take the one that came first.
+
+        Arguments: `timeout` in seconds. Raises `TimeoutError`. The assignment is an event, too.
+        """
+        with trio.move_on_after(timeout):
+            return await self._keeper.assignments.wait(job_id)
+        raise TimeoutError(f"no assignment of job {job_id} within {timeout:g} s")
+
+    async def run(
+        self,
+        stopping: trio.Event,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """The body of a service: keep a session open until `stopping`, then leave in order.
+
+        Leaving: what is queued is sent and proven, within `flush_timeout` (reconnecting for it,
+        if need be); `offline` is the last message; the WebSocket is closed with 1000. Cancelled,
+        it still says `offline` and closes. See the class for the errors.
+        """
+        if self._has_begun:
+            raise RuntimeError("a BackendConnection is used once; build a new one")
+        self._has_begun = True
+        keeper = self._keeper
+        with single_errors():
+            try:
+                async with trio.open_nursery() as nursery:
+                    if keeper.inbox.has_callbacks:
+                        nursery.start_soon(keeper.inbox.run_callbacks)
+                    await self._keep(stopping, task_status)
+                    # The callbacks may still be at work: they end with what is queued for them.
+                    keeper.inbox.close()
+                    self._gone.set()
+            finally:
+                keeper.inbox.close()
+                self._gone.set()
+
+    async def _keep(self, stopping: trio.Event, task_status: trio.TaskStatus[None]) -> None:
+        async with trio.open_nursery() as nursery:
+            patience = trio.CancelScope()
+            nursery.start_soon(self._watch, stopping, patience)
+            nursery.start_soon(self._watch, self._asked_to_leave, patience)
+            with patience:
+                await self._keeper.keep(task_status)
+            if not self._keeper.outbox.is_settled:
+                logger.error("messages were left undelivered: %r", self._keeper.outbox)
+            nursery.cancel_scope.cancel()
+
+    async def _watch(self, asked: trio.Event, patience: trio.CancelScope) -> None:
+        await asked.wait()
+        self._keeper.leave()
+        patience.deadline = min(patience.deadline, trio.current_time() + self.flush_timeout)
+
+    async def connect(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Run until `disconnect()`; `nursery.start(connection.connect)` waits for registration.
+
+        See the class for the errors.
+        """
+        await self.run(self._asked_to_leave, task_status=task_status)
+
+    async def disconnect(self) -> None:
+        """Leave in order (see `run`), and wait until that is done. Fine to call again."""
+        self._asked_to_leave.set()
+        if self._has_begun:
+            await self._gone.wait()
+        else:
+            await trio.lowlevel.checkpoint()
+
+    async def __aenter__(self) -> BackendConnection:
+        self._entered = self._running()
+        await self._entered.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        assert self._entered is not None
+        return await self._entered.__aexit__(kind, error, traceback)
+
+    @asynccontextmanager
+    async def _running(self) -> AsyncGenerator[None]:
+        with single_errors():
+            async with open_service(self.run, grace=self.grace_seconds):
+                yield

@@ -1,0 +1,57 @@
+"""How a user gets at what comes in: the iteration, and the reference's callbacks.
+
+Must not know where the events come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from vsdk_trio.backend.events import BackendEvent
+from vsdk_trio.backend.inbox import Callback, Inbox
+from vsdk_trio.protocol.messages import (
+    AvailabilityRequest,
+    JobAssignment,
+    JobTermination,
+    WorkerPong,
+)
+from vsdk_trio.protocol.session import Registered
+
+
+class EventSource:
+    """The events of an inbox, to iterate over or to be called back with: one or the other.
+
+    Callbacks may be sync or async and are called one at a time, in the order of the events; what
+    one raises ends the connection and comes out where that runs. They are set before it runs.
+    """
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+
+    def __aiter__(self) -> AsyncIterator[BackendEvent]:
+        """Iterate over the events, until the connection has ended."""
+        return self._inbox.events()
+
+    def on_availability(self, callback: Callable[[AvailabilityRequest], Any]) -> None:
+        """Call back with each offer."""
+        self._on(AvailabilityRequest, callback)
+
+    def on_assignment(self, callback: Callable[[JobAssignment], Any]) -> None:
+        """Call back with each assignment."""
+        self._on(JobAssignment, callback)
+
+    def on_termination(self, callback: Callable[[JobTermination], Any]) -> None:
+        """Call back with each termination."""
+        self._on(JobTermination, callback)
+
+    def on_register(self, callback: Callable[[str, dict[str, Any]], Any]) -> None:
+        """Call back with worker id and payload of each registration."""
+        self._on(Registered, callback)
+
+    def on_pong(self, callback: Callable[[WorkerPong], Any]) -> None:
+        """Call back with each answer to a JSON ping."""
+        self._on(WorkerPong, callback)
+
+    def _on(self, event_type: type[Any], callback: Callback) -> None:
+        self._inbox.set_callback(event_type, callback)

@@ -1,0 +1,128 @@
+"""Hands what came in to whoever wants it: the iteration or the callbacks, and waiters for a job.
+
+Must not know links, sessions or what is sent.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import trio
+
+from vsdk_trio.backend.events import BackendEvent, SessionLost
+from vsdk_trio.protocol.messages import (
+    AvailabilityRequest,
+    JobAssignment,
+    JobTermination,
+    WorkerPong,
+)
+from vsdk_trio.protocol.session import Registered
+
+QUEUE_LENGTH: Final = 1024
+_EARLY_ASSIGNMENTS: Final = 64
+
+Callback = Callable[..., object | Awaitable[object]]
+"""Sync or async; what it raises ends the connection."""
+
+
+class Inbox:
+    """The events of one connection, in order. One consumer: an iteration or the callbacks."""
+
+    def __init__(self) -> None:
+        self._send, self._receive = trio.open_memory_channel[BackendEvent](QUEUE_LENGTH)
+        self._callbacks: dict[type[Any], Callback] = {}
+        self._is_iterated = False
+
+    @property
+    def has_callbacks(self) -> bool:
+        """Whether the callbacks are the consumer."""
+        return bool(self._callbacks)
+
+    def set_callback(self, event_type: type[Any], callback: Callback) -> None:
+        """Register the callback for a type of event; the last one counts."""
+        if self._is_iterated:
+            raise RuntimeError("this connection is iterated over: it cannot have callbacks too")
+        self._callbacks[event_type] = callback
+
+    def events(self) -> trio.MemoryReceiveChannel[BackendEvent]:
+        """Become the consumer."""
+        if self._callbacks:
+            raise RuntimeError("this connection has callbacks: it cannot be iterated over too")
+        self._is_iterated = True
+        return self._receive
+
+    async def deliver(self, event: BackendEvent, *, may_drop: bool) -> bool:
+        """Queue an event; returns whether it was.
+
+        Where the queue is full this waits for the consumer, unless there is none or `may_drop`
+        says that nobody needs to see the event any more.
+        """
+        try:
+            self._send.send_nowait(event)
+        except trio.WouldBlock:
+            if may_drop or not (self._is_iterated or self._callbacks):
+                return False
+            await self._send.send(event)
+        except trio.BrokenResourceError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """No more events: the iteration ends after what is queued."""
+        self._send.close()
+
+    async def run_callbacks(self) -> None:
+        """Call the callbacks, one event at a time, until closed. What one raises comes out."""
+        async for event in self._receive:
+            callback = self._callbacks.get(type(event))
+            if callback is None:
+                continue
+            result = callback(*_arguments(event))
+            if inspect.isawaitable(result):
+                await result
+
+
+def _arguments(event: BackendEvent) -> tuple[object, ...]:
+    """What the reference's callbacks are given."""
+    match event:
+        case Registered(worker_id, payload):
+            return (worker_id, payload)
+        case AvailabilityRequest() | JobAssignment() | JobTermination() | WorkerPong():
+            return (event,)
+        case SessionLost():
+            return (event,)
+
+
+class Assignments:
+    """Assignments by job, for those who wait for one; remembers the latest that nobody awaited."""
+
+    def __init__(self) -> None:
+        self._early: OrderedDict[str, JobAssignment] = OrderedDict()
+        self._waiting: dict[str, list[trio.Event]] = {}
+
+    def arrived(self, assignment: JobAssignment) -> None:
+        """Note an assignment; wakes its waiters."""
+        self._early[assignment.job_id] = assignment
+        self._early.move_to_end(assignment.job_id)
+        while len(self._early) > _EARLY_ASSIGNMENTS:
+            self._early.popitem(last=False)
+        for event in self._waiting.get(assignment.job_id, ()):
+            event.set()
+
+    async def wait(self, job_id: str) -> JobAssignment:
+        """Wait for the assignment of a job, or take the one that came first."""
+        await trio.lowlevel.checkpoint()
+        while job_id not in self._early:
+            arrived = trio.Event()
+            waiters = self._waiting.setdefault(job_id, [])
+            waiters.append(arrived)
+            try:
+                await arrived.wait()
+            finally:
+                waiters.remove(arrived)
+                if not waiters:
+                    self._waiting.pop(job_id, None)
+        return self._early[job_id]

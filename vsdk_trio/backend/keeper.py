@@ -1,0 +1,200 @@
+"""One session after the other: the loop of a connection, and what outlives its sessions.
+
+Worker id, epoch, outbox and retries live here. The I/O of a session is in `live_session`, an
+attempt in `opening`, its consequences in `retries`. Must not know callbacks, or what a job is.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import attrs
+import trio
+
+from vsdk_trio.backend.events import SessionLost
+from vsdk_trio.backend.inbox import Assignments, Inbox
+from vsdk_trio.backend.live_session import LiveSession, Wakeup
+from vsdk_trio.backend.opening import Opener
+from vsdk_trio.backend.proof import Prover
+from vsdk_trio.backend.retries import Retries
+from vsdk_trio.backend.token import TokenProvider
+from vsdk_trio.backend.websocket import Link, LinkLost
+from vsdk_trio.errors import ConnectError, RegistrationRefusedError, TokenError
+from vsdk_trio.protocol.codec import encode
+from vsdk_trio.protocol.messages import JobAssignment, Message, WorkerMessage
+from vsdk_trio.protocol.outbox import Outbox
+from vsdk_trio.protocol.session import Ignored, Inbound, Registered, Session
+from vsdk_trio.protocol.vocabulary import WorkerFact, vocabulary
+
+logger = logging.getLogger("vsdk_trio.backend")
+
+OFFLINE_SECONDS: Final = 1.0
+_MAX_IGNORED_KINDS: Final = 100
+
+
+@attrs.define(kw_only=True)
+class Keeper:
+    """Keeps a session with the registry open, until `leave` is called and all is delivered."""
+
+    tokens: TokenProvider
+    opener: Opener
+    retries: Retries
+    announce: Callable[[], Sequence[Message]]
+    on_proven: Callable[[Message], None]
+    agent_id: str
+    heartbeat_interval: float
+    worker_id: str
+    epoch: int = 0
+    is_connected: bool = False
+    ignored: Counter[str] = attrs.field(factory=Counter)
+    outbox: Outbox = attrs.field(factory=Outbox)
+    inbox: Inbox = attrs.field(factory=Inbox)
+    assignments: Assignments = attrs.field(factory=Assignments)
+    outgoing: Wakeup = attrs.field(factory=Wakeup)
+    _leaving: trio.Event = attrs.field(factory=trio.Event)
+    _prover: Prover = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._prover = Prover(self.outbox, self.on_proven)
+
+    def leave(self) -> None:
+        """Let `keep` end once everything is delivered."""
+        self._leaving.set()
+        self.outgoing.ring()
+
+    async def keep(self, task_status: trio.TaskStatus[None]) -> None:
+        """Open sessions, one after the other; `task_status.started()` with the first.
+
+        Returns after `leave`, once all is delivered or nothing is left to be. Cancelling it says
+        goodbye, too. Raises what `retries` says when it is time to give up, and `TokenError`
+        where there was no usable token to begin with.
+        """
+        while not (self._leaving.is_set() and self.epoch and self.outbox.is_settled):
+            before = self.epoch
+            error = await self._attempt(task_status)
+            if error is None:
+                return
+            delay = self.retries.delay_after(
+                error,
+                was_registered=self.epoch != before,
+                now=trio.current_time(),
+                is_leaving=self._leaving.is_set(),
+            )
+            logger.warning("no session with the registry (%s); next try in %.1f s", error, delay)
+            await self._pause(delay)
+
+    async def _attempt(self, task_status: trio.TaskStatus[None]) -> Exception | None:
+        """Try once, and hold the session if it comes to one.
+
+        Returns what went wrong, or None where a session ended in order. A refusal may be about a
+        token that was good before: a fresh one, if it is another, is tried at once.
+        """
+        refusal: RegistrationRefusedError | None = None
+        token = ""
+        while True:
+            try:
+                refused, token = token, await self.tokens.get(fresh=refusal is not None)
+                if refusal is not None and token == refused:
+                    return refusal
+                return await self._hold_session(token, task_status)
+            except RegistrationRefusedError as error:
+                if refusal is not None:
+                    return error
+                refusal = error
+            except TokenError as error:
+                if not self.epoch:
+                    raise
+                return error
+            except ConnectError as error:
+                return error
+
+    async def _pause(self, delay: float) -> None:
+        """Wait before the next attempt. Being asked to leave cuts it short, once."""
+        if self._leaving.is_set():
+            await trio.sleep(delay)
+            return
+        with trio.move_on_after(delay):
+            await self._leaving.wait()
+
+    async def _hold_session(
+        self, token: str, task_status: trio.TaskStatus[None]
+    ) -> LinkLost | None:
+        """Open a session and serve it; returns why it was lost, or None if it ended in order."""
+        opening = self.opener.open_session(token, self.worker_id, self.ignore)
+        async with opening as (link, session, registered):
+            self._opened(registered)
+            try:
+                if self.epoch == 1:
+                    task_status.started()
+                await self._deliver(registered)
+                lost = await self._live(link, session).run()
+            finally:
+                self.is_connected = False
+                session.closed()
+                self.outbox.session_lost()
+                await self._say_offline(link)
+        if lost is not None:
+            await self._deliver(SessionLost(lost.reason))
+        return lost
+
+    def _opened(self, registered: Registered) -> None:
+        now = trio.current_time()
+        self.worker_id = registered.worker_id or self.worker_id
+        self.epoch += 1
+        self.retries.registered(now)
+        self.outbox.session_opened(self.epoch, announce=self.announce())
+        self._prover.session_opened()
+        self.is_connected = True
+        logger.info("registered with the registry as %s", self.worker_id)
+
+    def _live(self, link: Link, session: Session) -> LiveSession:
+        return LiveSession(
+            link=link,
+            session=session,
+            outbox=self.outbox,
+            prover=self._prover,
+            leaving=self._leaving,
+            outgoing=self.outgoing,
+            heartbeat_interval=self.heartbeat_interval,
+            deliver=self._deliver,
+            ignore=self.ignore,
+        )
+
+    async def _say_offline(self, link: Link) -> None:
+        """The last message of a session that ends by our own doing, cancelled or not."""
+        if not link.is_usable:
+            return
+        offline = WorkerMessage(
+            type="status_update",
+            worker_id=self.worker_id,
+            agent_name=self.agent_id,
+            status=vocabulary("deployed").worker_word(WorkerFact.OFFLINE),
+            load=0.0,
+            job_count=0,
+        )
+        with trio.move_on_after(OFFLINE_SECONDS, shield=True):
+            try:
+                await link.send(encode(offline))
+            except LinkLost as error:
+                logger.info("the link was lost before the goodbye: %s", error)
+
+    async def _deliver(self, event: Inbound | Registered | SessionLost) -> None:
+        if isinstance(event, JobAssignment):
+            self.assignments.arrived(event)
+        if not await self.inbox.deliver(event, may_drop=self._leaving.is_set()):
+            self._count("unread")
+
+    def ignore(self, ignored: Ignored) -> None:
+        """Count a frame that means nothing; log the first of its kind."""
+        if self._count(ignored.kind):
+            logger.warning("ignored a frame (%s): %s", ignored.kind, ignored.detail)
+
+    def _count(self, kind: str) -> bool:
+        """Count; returns whether it is the first. Kinds come from outside, so they are bounded."""
+        if kind not in self.ignored and len(self.ignored) >= _MAX_IGNORED_KINDS:
+            kind = "other"
+        self.ignored[kind] += 1
+        return self.ignored[kind] == 1

@@ -1,0 +1,145 @@
+"""From nothing to a registered session: token, registry URL, link, registration.
+
+One attempt; what to do after a failed one is decided elsewhere. Must not know the outbox.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from vsdk_trio.backend.dialer import Dialer, choose_dialer
+from vsdk_trio.backend.urls import agent_url
+from vsdk_trio.backend.websocket import ConnectRejected, Link, LinkLost, open_link
+from vsdk_trio.errors import ApiError, ConnectError, RegistrationRefusedError
+from vsdk_trio.protocol.codec import encode
+from vsdk_trio.protocol.messages import WorkerMessage
+from vsdk_trio.protocol.session import Ignored, Refused, Registered, Session
+
+if TYPE_CHECKING:
+    from vsdk_trio.backend.api import RegistryApi
+
+CAPABILITIES = ("room", "voice", "stt", "tts")
+_REFUSALS = (401, 403)
+
+
+@attrs.frozen(kw_only=True)
+class Registration:
+    """What the worker says of itself in `register`."""
+
+    agent_name: str
+    version: str
+    load_threshold: float
+    max_processes: int
+
+    def message(self, *, worker_id: str, token: str) -> WorkerMessage:
+        """The `register` message; `worker_id` "" asks for a new one."""
+        return WorkerMessage(
+            type="register",
+            worker_id=worker_id,
+            agent_name=self.agent_name,
+            namespace="default",
+            version=self.version,
+            capabilities=list(CAPABILITIES),
+            registry_uuid="default",
+            token=token,
+            load_threshold=self.load_threshold,
+            max_processes=self.max_processes,
+        )
+
+
+@attrs.frozen(kw_only=True)
+class Opener:
+    """What one attempt needs to know that stays the same from attempt to attempt.
+
+    `backend_url`, where given, is the registry; else init-config at `signaling_base_url` says.
+    Times are in seconds.
+    """
+
+    backend_url: str | None
+    signaling_base_url: str
+    http_proxy: str | None = attrs.field(repr=False)
+    dialer: Dialer | None
+    ssl_context: ssl.SSLContext | None
+    connect_timeout: float
+    registration_timeout: float
+    registration: Registration
+
+    @asynccontextmanager
+    async def open_session(
+        self, token: str, worker_id: str, ignore: Callable[[Ignored], None]
+    ) -> AsyncGenerator[tuple[Link, Session, Registered]]:
+        """Hold a registered session for the length of the block.
+
+        Arguments: `worker_id`, the previous one; `ignore`, told of frames that mean nothing.
+        Raises `RegistrationRefusedError` where this token is not wanted, `ConnectError` for every
+        other way in which the attempt fails.
+        """
+        try:
+            url = agent_url(self.backend_url or await self._ask_for_url(token))
+        except ApiError as error:
+            if error.status in _REFUSALS:
+                raise RegistrationRefusedError(str(error)) from error
+            raise
+        entered = False
+        try:
+            async with open_link(
+                url,
+                dialer=self._dialer_for(url),
+                headers={"Authorization": f"Bearer {token}"},
+                ssl_context=self.ssl_context,
+                connect_timeout=self.connect_timeout,
+            ) as link:
+                session = Session(self.registration.message(worker_id=worker_id, token=token))
+                registered = await self._register(link, session, ignore)
+                entered = True
+                yield link, session, registered
+        except ConnectRejected as error:
+            if error.status in _REFUSALS and not entered:
+                raise RegistrationRefusedError(str(error)) from error
+            raise
+
+    def _dialer_for(self, url: str) -> Dialer:
+        return self.dialer or choose_dialer(self.http_proxy, url, os.environ)
+
+    async def _ask_for_url(self, token: str) -> str:
+        # Asked anew at each attempt: registries move.
+        api = self._api()
+        with trio.move_on_after(self.connect_timeout):
+            return await api.init_config(token)
+        raise ConnectError(f"init-config did not answer within {self.connect_timeout:g} s")
+
+    def _api(self) -> RegistryApi:
+        # Imported late: httpcore is a tenth of a second that most local setups do not need.
+        from vsdk_trio.backend.api import RegistryApi
+
+        return RegistryApi(self.signaling_base_url, self._dialer_for, self.ssl_context)
+
+    async def _register(
+        self, link: Link, session: Session, ignore: Callable[[Ignored], None]
+    ) -> Registered:
+        """Send `register`, wait for the answer; anything else before it is ignored."""
+        with trio.move_on_after(self.registration_timeout):
+            try:
+                await link.send(encode(session.registration))
+                while True:
+                    match session.received(await link.receive()):
+                        case Registered() as registered:
+                            return registered
+                        case Refused(message):
+                            raise RegistrationRefusedError(f"the registry refuses: {message}")
+                        case Ignored() as ignored:
+                            ignore(ignored)
+                        case unexpected:
+                            raise AssertionError(f"{type(unexpected).__name__} before register")
+            except LinkLost as error:
+                raise ConnectError(f"the registry did not register this worker: {error}") from error
+        raise ConnectError(
+            f"the registry did not answer the registration within {self.registration_timeout:g} s"
+        )

@@ -1,0 +1,26 @@
+"""Exception groups split once, at the edge of this package."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+
+@contextmanager
+def single_errors() -> Generator[None]:
+    """Let a group that holds exactly one exception, however deep, come out as that exception."""
+    only: BaseException | None = None
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        only = _only(group)
+        if only is None:
+            raise
+    if only is not None:
+        raise only
+
+
+def _only(error: BaseException) -> BaseException | None:
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    return _only(error.exceptions[0]) if len(error.exceptions) == 1 else None
