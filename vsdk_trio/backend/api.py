@@ -22,7 +22,7 @@ from vsdk_trio.backend.urls import api_base, is_tls
 from vsdk_trio.backend.websocket import parse_retry_after
 from vsdk_trio.errors import ApiError, ConnectError
 
-MAX_BODY_BYTES = 1 << 20
+MAX_ANSWER_BYTES = 1 << 20
 _MESSAGE_SHOWN = 300
 JsonObject = dict[str, Any]
 
@@ -112,7 +112,7 @@ class RegistryApi:
                 pool,
                 pool.stream("POST", url, headers=headers, content=content) as response,
             ):
-                raw = await _read_bounded(response)
+                raw = await response.aread()
         except (
             httpcore.NetworkError,
             httpcore.ProtocolError,
@@ -126,15 +126,6 @@ class RegistryApi:
 def is_refusal(error: ApiError) -> bool:
     """Whether the API refused the token (401, 403), so that trying it again cannot help."""
     return error.status in (401, 403)
-
-
-async def _read_bounded(response: httpcore.Response) -> bytes:
-    raw = b""
-    async for chunk in response.aiter_stream():
-        raw += chunk
-        if len(raw) > MAX_BODY_BYTES:
-            raise ApiError("the answer is larger than 1 MiB", status=response.status)
-    return raw
 
 
 def _read_answer(url: str, response: httpcore.Response, raw: bytes) -> JsonObject:
@@ -186,16 +177,25 @@ class _DialerBackend(httpcore.AsyncNetworkBackend):
 
 
 class _NetworkStream(httpcore.AsyncNetworkStream):
-    """A trio stream as httpcore wants it."""
+    """A trio stream as httpcore wants it, for one answer of a bounded size.
+
+    Bounded here, because ending httpcore's own iteration early leaves its generators to the
+    garbage collector.
+    """
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
+        self._received = 0
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         try:
-            return bytes(await self._stream.receive_some(max_bytes))
+            data = bytes(await self._stream.receive_some(max_bytes))
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise httpcore.ReadError("the connection broke") from error
+        self._received += len(data)
+        if self._received > MAX_ANSWER_BYTES:
+            raise httpcore.ReadError("the answer is larger than 1 MiB")
+        return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         try:

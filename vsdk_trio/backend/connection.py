@@ -161,6 +161,16 @@ class BackendConnection(EventSource):
         return self._keeper.outbox.pending
 
     @property
+    def owed(self) -> int:
+        """How many job updates the registry is not known to have."""
+        return self._keeper.outbox.owed
+
+    @property
+    def token(self) -> str:
+        """The token of the current session, or of the last; "" before the first."""
+        return self._keeper.token
+
+    @property
     def ignored(self) -> Counter[str]:
         """Frames that meant nothing, by kind."""
         return self._keeper.ignored

@@ -47,6 +47,7 @@ class Keeper:
     agent_id: str
     heartbeat_interval: float
     worker_id: str
+    token: str = attrs.field(default="", repr=False)
     epoch: int = 0
     is_connected: bool = False
     ignored: Counter[str] = attrs.field(factory=Counter)
@@ -125,6 +126,7 @@ class Keeper:
         """Open a session and serve it; returns why it was lost, or None if it ended in order."""
         opening = self.opener.open_session(token, self.worker_id, self.ignore)
         async with opening as (link, session, registered):
+            self.token = token
             self._opened(registered)
             try:
                 if self.epoch == 1:
