@@ -14,7 +14,7 @@ from typing import Final
 import trio
 
 from ..control.channel import ControlChannel
-from ..control.frames import Finished, Frame, SendableFrame, Start, Stop
+from ..control.frames import Finished, Frame, Ready, SendableFrame, Start, Stop
 from ..errors import JobProcessError
 from .edge import Command, OnStarted, ProcessHandle, Spawner
 from .exit import Exit
@@ -40,6 +40,8 @@ class JobProcess:
         self._stop_reason: str | None = None
         self._rung: Rung | None = None
         self._exit: Exit | None = None
+        self.ready: Ready | None = None
+        """The runner's `Ready`, once it has come."""
         self.cookie = cookie
         """What marks the process and its descendants."""
         self.exited = trio.Event()
@@ -102,7 +104,9 @@ class JobProcess:
 
     async def _read_frames(self) -> None:
         async for frame in self._channel:
-            if isinstance(frame, Finished):
+            if isinstance(frame, Ready):
+                self.ready = frame
+            elif isinstance(frame, Finished):
                 self._job_over.set()
             await self._frames.put(frame)
 
@@ -116,7 +120,8 @@ class JobProcess:
         self._frames.close()
         self._exit = Exit(
             returncode=returncode,
-            stop_reason=self._stop_reason,
+            # A request that came when the process was already on its way out did not cause it.
+            stop_reason=self._stop_reason if self._rung is not None else None,
             rung=self._rung,
             stderr_tail=self._log.tail,
         )

@@ -66,7 +66,7 @@ class SubprocessHandle:
         if self._process.returncode is not None:
             return None
         # Imported late: a worker that never asks need not load it.
-        import psutil  # type: ignore[import-untyped]
+        import psutil
 
         try:
             return float(psutil.Process(self._process.pid).memory_info().rss) / (1 << 20)

@@ -1,0 +1,109 @@
+"""The guardian's program, run in this process: as a program it is seen in test_guardian."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from vsdk_trio.processes import guardian_main
+from vsdk_trio.processes.edge import COOKIE_VARIABLE
+from vsdk_trio.processes.guardian_main import start_time
+
+pytestmark = pytest.mark.real
+SLEEPER = [sys.executable, "-I", "-S", "-c", "import time; time.sleep(600)"]
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(SLEEPER, start_new_session=True)
+    yield process
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture(autouse=True)
+def _bystander(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `main` does to the whole process must not be done to the tests'."""
+    monkeypatch.setattr(signal, "signal", lambda signum, handler: None)
+    monkeypatch.setattr(os, "chdir", lambda path: None)
+
+
+def _run(monkeypatch: pytest.MonkeyPatch, grace: float, prefix: str, news: str) -> float:
+    monkeypatch.setattr(sys, "argv", ["guardian_main.py", str(grace), prefix])
+    monkeypatch.setattr(sys, "stdin", io.StringIO(news))
+    began = time.monotonic()
+    guardian_main.main()
+    return time.monotonic() - began
+
+
+def test_it_kills_the_groups_it_knows_once_the_grace_is_over(
+    sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    news = f"+{sleeper.pid} {start_time(sleeper.pid)}\n"
+    assert _run(monkeypatch, 0.1, "nobody.", news) >= 0.1
+    assert sleeper.wait(20) == -signal.SIGKILL
+
+
+def test_it_ends_as_soon_as_nothing_is_left(
+    sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    news = f"+{sleeper.pid} {start_time(sleeper.pid)}\n"
+    sleeper.kill()
+    sleeper.wait()
+    assert _run(monkeypatch, 60, "nobody.", news) < 30
+
+
+@pytest.mark.parametrize(
+    "news",
+    [
+        "+{pid} {start}\n-{pid}\n",
+        "+{pid} 1{start}\n",
+        "+{pid} {start}",
+        "\n# nonsense\n",
+    ],
+)
+def test_it_leaves_alone_what_was_forgotten_is_a_stranger_or_was_half_said(
+    sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch, news: str
+) -> None:
+    text = news.format(pid=sleeper.pid, start=start_time(sleeper.pid))
+    assert _run(monkeypatch, 0, "nobody.", text) < 30
+    assert sleeper.poll() is None
+
+
+def test_it_kills_whatever_carries_a_cookie_of_the_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cookie = f"mine-{os.getpid()}.7"
+    carrier = subprocess.Popen(SLEEPER, env={**os.environ, COOKIE_VARIABLE: cookie})
+    _run(monkeypatch, 60, f"mine-{os.getpid()}.", "")
+    assert carrier.wait(20) == -signal.SIGKILL
+
+
+def test_it_knows_the_variable_by_its_right_name() -> None:
+    assert guardian_main._VARIABLE.decode() == f"{COOKIE_VARIABLE}="
+
+
+def test_where_there_is_no_process_table_nothing_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_such_directory(path: str) -> list[str]:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(os, "listdir", no_such_directory)
+    assert guardian_main.kill_marked(lambda cookie: True) == 0
+
+
+def test_a_process_that_is_gone_before_it_is_killed_is_not_counted(
+    sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sleeper.kill()
+    sleeper.wait()
+    monkeypatch.setattr(guardian_main, "_cookie", lambda pid: b"mine")
+    assert not guardian_main._kill_if_marked(sleeper.pid, b"mine".__eq__)

@@ -1,0 +1,38 @@
+"""From a process that was just started to one that is ready for a job.
+
+Knows the first frames of the control channel and the clock; not who wants the process, or what for.
+"""
+
+from __future__ import annotations
+
+import trio
+
+from ..control.frames import Hello, InitFailed, Ready
+from ..errors import FrameError, JobProcessError
+from .exit import with_last_words
+from .job_process import JobProcess
+
+
+async def bring_up(process: JobProcess, hello: Hello, timeout: float) -> None:
+    """Send `hello` and wait for `Ready`, at most `timeout` seconds.
+
+    Raises `JobProcessError` where the process fails to initialize, ends, or is too late; the text
+    names the cause and the last words of the process. It does not stop the process.
+    """
+    with trio.move_on_after(timeout):
+        try:
+            await process.send(hello)
+        except FrameError as error:
+            raise JobProcessError(f"cannot tell a job process what to do: {error}") from None
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # It is dead, and what follows says of what.
+        async for frame in process.frames():
+            if isinstance(frame, Ready) and not process.exited.is_set():
+                return
+            if isinstance(frame, InitFailed):
+                cause = f"a job process failed to initialize: {frame.error}"
+                raise JobProcessError(with_last_words(cause, process.stderr_tail))
+        await process.exited.wait()
+        raise JobProcessError(process.exit.describe())
+    cause = f"a job process was not ready within {timeout:g} s"
+    raise JobProcessError(with_last_words(cause, process.stderr_tail))

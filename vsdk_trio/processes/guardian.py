@@ -1,0 +1,148 @@
+"""The worker's side of the guardian: starts it, keeps it informed, starts it again if it dies.
+
+It knows process ids and cookies, and `guardian_main.py` as a program to run; not what jobs are.
+"""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from .._service import open_service
+from .edge import OnStarted
+from .guardian_main import start_time
+
+_PROGRAM: Final = Path(__file__).with_name("guardian_main.py")
+_RESTART_SECONDS: Final = 1.0
+_GOODBYE_SECONDS: Final = 2.0
+
+logger = logging.getLogger("vsdk_trio.guardian")
+
+
+class Guardian:
+    """Told of every job process; acts only when this process is dead. See `open_guardian`."""
+
+    def __init__(self, grace: float, cookie_prefix: str) -> None:
+        self._grace = grace
+        self._cookie_prefix = cookie_prefix
+        self._watched: dict[int, str] = {}
+        self._news: deque[str] = deque()
+        self._has_news = trio.Event()
+        self.pid: int | None = None
+        """The guardian's process id; None while there is none."""
+
+    def watch(self, pid: int) -> None:
+        """A job process was started that leads the group `pid`."""
+        self._watched[pid] = f"+{pid} {start_time(pid)}\n"
+        self._tell(self._watched[pid])
+
+    def forget(self, pid: int) -> None:
+        """The job process is gone, and so is its group."""
+        if self._watched.pop(pid, None) is not None:
+            self._tell(f"-{pid}\n")
+
+    def _tell(self, line: str) -> None:
+        self._news.append(line)
+        self._has_news.set()
+
+    async def run(self, stopping: trio.Event, *, task_status: trio.TaskStatus[Guardian]) -> None:
+        """Service body: keep one guardian process running until `stopping`.
+
+        Calls `started()` once the first one runs. Raises `OSError` where that cannot be started;
+        a later one that cannot is tried again, because jobs depend on the worker by then.
+        """
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._cancel_when, stopping, nursery.cancel_scope)
+            await self._run_once(partial(task_status.started, self))
+            while True:
+                logger.warning("the guardian ended and is started again")
+                await trio.sleep(_RESTART_SECONDS)
+                try:
+                    await self._run_once(lambda: None)
+                except OSError as error:
+                    logger.error("the guardian cannot be started", extra={"error": str(error)})
+
+    async def _cancel_when(self, stopping: trio.Event, scope: trio.CancelScope) -> None:
+        await stopping.wait()
+        scope.cancel()
+
+    async def _run_once(self, announce: Callable[[], None]) -> None:
+        """Run one guardian process to its end; cancelled, let it go and wait for it."""
+        failure: OSError | None = None
+        async with trio.open_nursery() as nursery:
+
+            def adopt(process: trio.Process) -> None:
+                self.pid = process.pid
+                self._news = deque(self._watched.values())
+                self._has_news.set()
+                nursery.start_soon(self._pass_on, process)
+                announce()
+
+            program = [sys.executable, "-I", "-S", str(_PROGRAM)]
+            try:
+                await trio.run_process(
+                    [*program, str(self._grace), self._cookie_prefix],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    check=False,
+                    start_new_session=True,
+                    deliver_cancel=_let_go,
+                    task_status=OnStarted(adopt),
+                )
+            except OSError as error:
+                failure = error
+            finally:
+                self.pid = None
+                nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+    async def _pass_on(self, process: trio.Process) -> None:
+        """Write the news to the guardian; close its stdin in the end, whatever the end is."""
+        assert process.stdin is not None, "asked for with PIPE"
+        try:
+            while True:
+                await self._has_news.wait()
+                self._has_news = trio.Event()
+                text = "".join(self._news)
+                self._news.clear()
+                await process.stdin.send_all(text.encode())
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # It is dead; the next one will be told everything anew.
+        finally:
+            await trio.aclose_forcefully(process.stdin)
+
+
+async def _let_go(process: trio.Process) -> None:
+    """End of stdin is what the guardian waits for; with nothing to guard, it ends at once."""
+    try:
+        assert process.stdin is not None, "asked for with PIPE"
+        await trio.aclose_forcefully(process.stdin)
+        await trio.sleep(_GOODBYE_SECONDS)
+    finally:
+        process.kill()
+
+
+@asynccontextmanager
+async def open_guardian(*, grace: float, cookie_prefix: str) -> AsyncGenerator[Guardian]:
+    """Guard the job processes of this process until the body ends.
+
+    Arguments: `grace`, seconds that job processes get to stop by themselves once this process is
+    dead; `cookie_prefix`, which the cookies of all its job processes start with, and nobody
+    else's. Where the guardian cannot be started, an `OSError` comes out in a group.
+
+    When the body ends in order, whatever still carries such a cookie is killed at once.
+    """
+    guardian = Guardian(grace, cookie_prefix)
+    async with open_service(guardian.run, grace=2 * _GOODBYE_SECONDS):
+        yield guardian

@@ -1,0 +1,150 @@
+"""The guardian: a tiny process that ends what a worker leaves behind when it dies.
+
+Run as `python -I -S guardian_main.py <grace> <cookie prefix>`, so it is the standard library and
+this file alone, and starts in a few milliseconds. Its stdin says which process groups exist; its
+end is the worker's end, however that came about. The job processes see the same end on their own
+stdin and stop politely; what is left after the grace is killed. It does not know what jobs are.
+
+The worker's sweeper imports `kill_marked` from here: one way to find what a cookie marks.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+_VARIABLE = b"VSDK_TRIO_COOKIE="  # COOKIE_VARIABLE, which this file cannot import
+_POLL_SECONDS = 0.02
+# Each round kills what the last one's victims forked meanwhile. A fork bomb would win for ever.
+_ROUNDS = 20
+
+
+def main() -> None:
+    """Follow the worker to its end, then see its processes to theirs."""
+    # Whoever stops the worker's whole group, or service, must not stop this before its time.
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_IGN)
+    os.chdir("/")
+    grace, prefix = float(sys.argv[1]), os.fsencode(sys.argv[2])
+    groups = _follow()
+    _wait_for(groups, time.monotonic() + grace)
+    for group in groups:
+        _kill_group(group)
+    kill_marked(lambda cookie: cookie.startswith(prefix))
+
+
+def _follow() -> set[int]:
+    """Read `+<group> <start time>` and `-<group>` lines until the worker is gone."""
+    started: dict[int, str] = {}
+    for line in sys.stdin:
+        if not line.endswith("\n"):
+            break  # half a line: the worker died writing it
+        number, _, start = line[1:].strip().partition(" ")
+        if line.startswith("+"):
+            started[int(number)] = start
+        elif line.startswith("-"):
+            started.pop(int(number), None)
+    # A number whose process has another start time was given to a stranger since.
+    return {group for group, start in started.items() if start == start_time(group)}
+
+
+def _wait_for(groups: set[int], until: float) -> None:
+    """Wait until all `groups` are empty, or time is up; drop the empty ones as they become so.
+
+    A number that is dropped is never looked at again, so that it may be given to a stranger: from
+    one poll to the next is too short for the kernel to come round to it.
+    """
+    while True:
+        for group in list(groups):
+            if not _has_living_members(group):
+                groups.discard(group)
+        if not groups or time.monotonic() >= until:
+            return
+        time.sleep(_POLL_SECONDS)
+
+
+def _has_living_members(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # macOS, for a group of zombies
+        return False
+    return True
+
+
+def _kill_group(group: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def start_time(pid: int) -> str:
+    """What tells a process from a later one with the same number; "" where nobody can."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # After the name, which may hold anything, the 20th field.
+            return file.read().rpartition(b")")[2].split()[19].decode()
+    except (OSError, IndexError):
+        return ""
+
+
+def kill_marked(is_mine: Callable[[bytes], bool]) -> int:
+    """SIGKILL every process whose cookie `is_mine`, until there is none; return how many.
+
+    Linux only: elsewhere nobody may read another process's environment, and 0 is returned.
+    """
+    killed = 0
+    for _ in range(_ROUNDS):
+        found = sum(_kill_if_marked(pid, is_mine) for pid in _pids())
+        if not found:
+            break
+        killed += found
+        time.sleep(_POLL_SECONDS)  # the dead keep their environment for a moment
+    return killed
+
+
+def _pids() -> list[int]:
+    try:
+        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:
+        return []
+
+
+def _kill_if_marked(pid: int, is_mine: Callable[[bytes], bool]) -> bool:
+    if not is_mine(_cookie(pid)) or pid == os.getpid():
+        return False
+    # Looked at again through a handle that cannot come to mean another process.
+    try:
+        handle = os.pidfd_open(pid)
+    except OSError:
+        return False
+    try:
+        if not is_mine(_cookie(pid)):
+            return False
+        signal.pidfd_send_signal(handle, signal.SIGKILL)
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return True
+
+
+def _cookie(pid: int) -> bytes:
+    """The cookie in the environment of `pid`; empty where there is none, or it is not ours."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            environ = file.read()
+    except OSError:
+        return b""
+    for entry in environ.split(b"\0"):
+        if entry.startswith(_VARIABLE):
+            return entry[len(_VARIABLE) :]
+    return b""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,278 @@
+"""The pool: job processes that are ready before their job comes, one job for each.
+
+It owns every job process of a worker, idle or not, as a service that outlives the jobs. It knows
+how to bring a process up to `Ready` and whom to give it to; not what a job is, nor, beyond
+the edge, what a process is.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+import attrs
+import trio
+
+from ..control.frames import Hello
+from ..errors import JobProcessError
+from ..jobs.prewarm import Census, Prewarm
+from .bring_up import bring_up
+from .edge import Command, OnStarted, Spawner
+from .guardian import Guardian
+from .job_process import JOB_LOGGER, JobProcess, run_job_process
+from .stop_ladder import Graces
+from .sweeper import Sweeper
+from .waiter import Waiter
+
+logger: Final = logging.getLogger("vsdk_trio.pool")
+
+
+@attrs.frozen(kw_only=True)
+class PoolSettings:
+    """What every job process of a pool has in common."""
+
+    argv: tuple[str, ...]
+    """How to start one: launcher prefix, interpreter, runner."""
+    cookie_prefix: str
+    """What their cookies start with; the guardian's must be the same."""
+    initialize_timeout: float
+    """Seconds from the start of a process to its `Ready`."""
+    env_extra: dict[str, str] = attrs.field(factory=dict)
+
+
+class Pool:
+    """Hands out ready job processes; keeps some idle, as `prewarm` decides.
+
+    Arguments: `make_hello(cookie)`, the first frame for a new process; `graces`, of the stop
+    ladder; `guardian` and `sweeper`, None where there are no real processes to guard or sweep.
+    """
+
+    def __init__(
+        self,
+        spawner: Spawner,
+        make_hello: Callable[[str], Hello],
+        settings: PoolSettings,
+        prewarm: Prewarm,
+        *,
+        graces: Graces,
+        guardian: Guardian | None = None,
+        sweeper: Sweeper | None = None,
+        job_log: logging.Logger = JOB_LOGGER,
+    ) -> None:
+        self._spawner = spawner
+        self._make_hello = make_hello
+        self._settings = settings
+        self._prewarm = prewarm
+        self._graces = graces
+        self._guardian = guardian
+        self._sweeper = sweeper
+        self._job_log = job_log
+        self._idle: deque[JobProcess] = deque()
+        self._waiters: deque[Waiter] = deque()
+        self._alive: dict[int, JobProcess] = {}
+        self._given: set[JobProcess] = set()
+        self._starting: set[int] = set()
+        self._number = 0
+        self._open = False
+        self._changed = trio.Event()
+
+    @property
+    def idle(self) -> int:
+        """Processes that are ready for a job."""
+        return len(self._idle)
+
+    @property
+    def starting(self) -> int:
+        """Processes that are not ready yet."""
+        return len(self._starting)
+
+    @property
+    def running(self) -> int:
+        """Processes that were given to a job and are not gone yet."""
+        return len(self._given)
+
+    @asynccontextmanager
+    async def acquire(self) -> AsyncGenerator[JobProcess]:
+        """A ready process for one job: an idle one, or a new one.
+
+        Raises `JobProcessError` where the new one cannot be started, fails to initialize or is not
+        ready within `initialize_timeout`; the text names the cause and its last words. When the
+        body ends, however it ends, the process is asked to stop, if it still runs, and is waited
+        for; so the process and its slot are free afterwards.
+        """
+        process = await self._take()
+        try:
+            yield process
+        finally:
+            process.request_stop("the job is over")
+            with trio.move_on_after(self._graces.total_seconds, shield=True):
+                await process.exited.wait()
+            self._given.discard(process)
+            self._changed.set()
+
+    async def run(
+        self,
+        stopping: trio.Event,
+        *,
+        task_status: trio.TaskStatus[Pool] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Service body: own all job processes until `stopping`, then stop what is left of them."""
+        async with trio.open_nursery() as nursery:
+            self._open = True
+            with trio.CancelScope() as keeping:
+                nursery.start_soon(_cancel_when, stopping, keeping)
+                task_status.started(self)
+                try:
+                    await self._keep_filled(nursery)
+                finally:
+                    self._close()
+
+    async def _keep_filled(self, nursery: trio.Nursery) -> None:
+        while True:
+            self._changed = trio.Event()
+            now = trio.current_time()
+            for _ in range(self._prewarm.to_start(self._census(), now=now)):
+                self._number += 1
+                self._starting.add(self._number)
+                nursery.start_soon(self._run_process, self._number)
+            delay = self._prewarm.refill_in(now=now) or float("inf")
+            with trio.move_on_after(delay):
+                await self._changed.wait()
+
+    def _close(self) -> None:
+        self._open = False
+        while self._waiters:
+            self._waiters.popleft().answer(JobProcessError("the pool is closed"))
+        for process in self._alive.values():
+            process.request_stop("the worker is stopping")
+
+    def _census(self) -> Census:
+        return Census(
+            idle=self.idle,
+            starting=self.starting,
+            running=self.running,
+            waiting=len(self._waiters),
+        )
+
+    # One process, from before its start to after its end.
+
+    async def _run_process(self, number: int) -> None:
+        settings = self._settings
+        cookie = f"{settings.cookie_prefix}.{number}"
+        command = Command(argv=settings.argv, cookie=cookie, env_extra=settings.env_extra)
+        async with trio.open_nursery() as nursery:
+
+            def adopt(process: JobProcess) -> None:
+                self._alive[number] = process
+                if self._guardian is not None:
+                    self._guardian.watch(process.pid)
+                if not self._open:
+                    process.request_stop("the worker is stopping")
+                nursery.start_soon(self._attend, process, number)
+
+            try:
+                if self._open:
+                    await run_job_process(
+                        self._spawner,
+                        command,
+                        graces=self._graces,
+                        job_log=self._job_log,
+                        task_status=OnStarted(adopt),
+                    )
+            except JobProcessError as error:
+                self._start_failed(number, error)
+            finally:
+                self._take_off_the_books(number)
+                if self._sweeper is not None:
+                    self._sweeper.sweep(cookie)
+
+    async def _attend(self, process: JobProcess, number: int) -> None:
+        """Bring the process up and give it away."""
+        hello = self._make_hello(process.cookie)
+        try:
+            await bring_up(process, hello, self._settings.initialize_timeout)
+        except JobProcessError as error:
+            process.request_stop("it could not be made ready")
+            self._start_failed(number, error)
+        else:
+            self._starting.discard(number)
+            self._prewarm.became_ready()
+            self._offer(process)
+
+    def _start_failed(self, number: int, error: JobProcessError) -> None:
+        self._starting.discard(number)
+        if not self._open:
+            return
+        self._prewarm.failed(now=trio.current_time())
+        # Another start may still serve the job that waits; if none is left for it, it must know.
+        if len(self._waiters) > len(self._starting):
+            self._waiters.popleft().answer(error)
+        else:
+            logger.warning("no idle job process: %s", error)
+        self._changed.set()
+
+    def _take_off_the_books(self, number: int) -> None:
+        """The process is gone, or never was."""
+        self._starting.discard(number)
+        self._changed.set()
+        process = self._alive.pop(number, None)
+        if process is None:
+            return
+        if self._guardian is not None:
+            self._guardian.forget(process.pid)
+        self._given.discard(process)
+        if process in self._idle:
+            self._idle.remove(process)
+            if self._open:
+                self._prewarm.failed(now=trio.current_time())
+                logger.warning("an idle job process died: %s", process.exit.describe())
+
+    # Giving processes to jobs. Nothing here awaits, but for the waiting itself.
+
+    async def _take(self) -> JobProcess:
+        if not self._open:
+            await trio.lowlevel.checkpoint()  # cancelled together with the pool, say so
+            raise JobProcessError("the pool is closed")
+        if self._idle:
+            process = self._idle.popleft()
+            self._given.add(process)
+            self._prewarm.taken(now=trio.current_time())
+            self._changed.set()
+            # No checkpoint: the job's first frame leaves before a refill competes with it.
+            return process
+        waiter = Waiter()
+        self._waiters.append(waiter)
+        self._changed.set()
+        try:
+            letter = await waiter.wait()
+        except trio.Cancelled:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+            elif (undelivered := waiter.undelivered()) is not None:
+                self._given.discard(undelivered)
+                self._offer(undelivered)
+            raise
+        if isinstance(letter, JobProcessError):
+            raise letter
+        return letter
+
+    def _offer(self, process: JobProcess) -> None:
+        """Give a ready process to the job that has waited longest, or keep it, or let it go."""
+        if process.exited.is_set():
+            return
+        if self._waiters:
+            self._given.add(process)
+            self._waiters.popleft().answer(process)
+        elif self._open and self._prewarm.wants_to_keep(self._census()):
+            self._idle.append(process)
+        else:
+            process.request_stop("not needed")
+        self._changed.set()
+
+
+async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
