@@ -28,6 +28,7 @@ from vsdk_trio.backend import (
 )
 from vsdk_trio.errors import (
     NotConnectedError,
+    OptionsError,
     RegistrationRefusedError,
     RegistryUnreachableError,
     TokenError,
@@ -303,8 +304,8 @@ async def test_a_retry_after_is_honoured(autojump_clock):
 @pytest.mark.parametrize("status", [401, 403])
 async def test_a_refusal_is_final(autojump_clock, status):
     async with open_fake_registry() as registry:
-        registry.rejections.append(Rejection(status=status, body=b"no"))
-        with pytest.raises(RegistrationRefusedError, match=str(status)):
+        registry.rejections.append(Rejection(status=status, body=b"no secret-token"))
+        with pytest.raises(RegistrationRefusedError, match=f"{status}: no <token>"):
             async with connection_to(registry):
                 pytest.fail("not reached")
         assert len(registry.dialer.dialed) == 1
@@ -393,11 +394,11 @@ async def test_a_close_before_the_answer_is_a_failure(autojump_clock):
 
         async def close() -> None:
             session = await registry.next_session()
-            await session.close(1013, "try again later")
+            await session.close(1013, "try again later, secret-token")
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(close)
-            with pytest.raises(RegistryUnreachableError, match="1013: try again later"):
+            with pytest.raises(RegistryUnreachableError, match="1013: try again later, <token>"):
                 async with connection_to(registry, max_retry=0):
                     pytest.fail("not reached")
 
@@ -474,6 +475,11 @@ async def test_the_block_s_own_error_comes_out_as_it_is(autojump_clock):
         assert await registry.sessions[0].wait_closed() == 1000
 
 
+async def test_a_proxy_that_is_none_is_said_when_it_is_built():
+    with pytest.raises(OptionsError, match="a proxy is one of"):
+        BackendConnection("t", http_proxy="ftp://proxy")
+
+
 async def test_open_backend_connection(autojump_clock):
     async with (
         open_fake_registry() as registry,
@@ -527,6 +533,7 @@ async def test_callbacks_sync_and_async(autojump_clock):
             await session.send({"type": "job_assignment", "job_id": "j"})
             await session.send({"type": "job_termination", "job_id": "j"})
             await session.send({"type": "pong", "timestamp": 1})
+            await trio.sleep(5)
         assert seen[1:] == [
             AvailabilityRequest(job_id="j"),
             JobAssignment(job_id="j"),

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import socket
+import ssl
+import struct
 
 import pytest
 import trio
+import trustme
 
 from vsdk_trio.backend.dialer import DirectDialer, ProxyDialer, choose_dialer
 from vsdk_trio.errors import ConnectError, OptionsError
@@ -140,6 +143,49 @@ def test_what_is_no_proxy(url, match):
         ProxyDialer.from_url(url)
     assert "hush" not in str(caught.value)
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+@pytest.mark.real
+async def test_credentials_that_fit_no_header_are_not_quoted(serve):
+    port = await serve(_http_proxy)
+    with pytest.raises(ConnectError, match="cannot stand in a header") as caught:
+        await ProxyDialer.from_url(f"http://127.0.0.1:{port}").dial("bad host\r\n", 1)
+    assert caught.value.__cause__ is None
+
+
+async def _resets_midway(stream) -> None:
+    await stream.send_all(b"HTTP/1.1 200")
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    stream.socket.close()
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("scheme", ["http", "socks5"])
+async def test_a_proxy_that_resets(serve, scheme):
+    port = await serve(_resets_midway)
+    with pytest.raises(ConnectError, match=f"proxy {scheme}://127"):
+        await ProxyDialer.from_url(f"{scheme}://u:p@127.0.0.1:{port}").dial("localhost", 1)
+
+
+@pytest.mark.real
+async def test_an_https_proxy(serve, monkeypatch):
+    authority = trustme.CA()
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    client = ssl.create_default_context()
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    authority.configure_trust(client)
+    monkeypatch.setattr("vsdk_trio.backend.dialer.default_ssl_context", lambda: client)
+
+    async def proxy(stream) -> None:
+        await read_head(stream)
+        await stream.send_all(b"HTTP/1.1 200 OK\r\n\r\n")
+        await _echo(stream)
+
+    port = await serve(proxy, server)
+    dialer = ProxyDialer.from_url(f"https://127.0.0.1:{port}")
+    async with await dialer.dial("r.example", 443) as stream:
+        await stream.send_all(b"hello")
+        assert await stream.receive_some() == b"hello"
 
 
 def test_a_proxy_url_has_defaults():

@@ -120,7 +120,8 @@ class RegistryApi:
         ) as error:
             cause = error.__cause__ if isinstance(error.__cause__, ConnectError) else error
             raise ApiError(f"{url}: {cause or type(error).__name__}") from error
-        return _read_answer(url, response, raw)
+        # What is quoted in an error may quote the token.
+        return _read_answer(url, response, raw.replace(token.encode(), b"<token>"))
 
 
 def is_refusal(error: ApiError) -> bool:

@@ -34,7 +34,7 @@ it the answers to pings: a live link looks dead."""
 
 GOODBYE_SECONDS = 2.0
 _CLOSE_FORCEFULLY_SECONDS = 1.0
-_BODY_SHOWN = 200
+_SHOWN = 200
 
 
 class LinkLost(ConnectError):
@@ -59,8 +59,11 @@ class ConnectRejected(ConnectError):
 class Link:
     """An open WebSocket. `send` belongs to one task; `receive` to one task; `ping` to one task."""
 
-    def __init__(self, ws: WebSocketConnection, guard: ReaderGuard) -> None:
+    def __init__(
+        self, ws: WebSocketConnection, guard: ReaderGuard, secrets: Sequence[str] = ()
+    ) -> None:
         self._ws = ws
+        self._secrets = secrets
         self._guard = guard
         self._lost: LinkLost | None = None
 
@@ -117,7 +120,7 @@ class Link:
             elif closed is None:
                 self._lost = LinkLost(1006, "the connection ended")
             else:
-                self._lost = LinkLost(closed.code, closed.reason or "")
+                self._lost = LinkLost(closed.code, _shown(closed.reason or "", self._secrets))
         return self._lost
 
     async def say_goodbye(self) -> None:
@@ -136,12 +139,14 @@ async def open_link(
     ssl_context: ssl.SSLContext | None = None,
     connect_timeout: float = 10.0,
     goodbye_timeout: float = GOODBYE_SECONDS,
+    secrets: Sequence[str] = (),
     max_message_bytes: int = MAX_MESSAGE_BYTES,
 ) -> AsyncGenerator[Link]:
     """Open a WebSocket to `url` for the length of the block.
 
     Arguments: `connect_timeout`, seconds for all of dialling, TLS and the upgrade together;
-    `goodbye_timeout`, seconds for the close handshake, also when the block is cancelled.
+    `goodbye_timeout`, seconds for the close handshake, also when the block is cancelled;
+    `secrets`, hidden where the peer quotes them in what becomes the text of an error.
 
     Raises `ConnectRejected` for an HTTP answer, `ConnectError` for every other way in which the
     attempt fails. Exceptions of the block come out as they are. The socket is closed in any case.
@@ -156,7 +161,13 @@ async def open_link(
                 link: Link | None = None
                 try:
                     link = await _upgrade(
-                        guard, stream, target, _header_list(headers), deadline, max_message_bytes
+                        guard,
+                        stream,
+                        target,
+                        _header_list(headers),
+                        deadline,
+                        max_message_bytes,
+                        secrets,
                     )
                     yield link
                 finally:
@@ -202,6 +213,7 @@ async def _upgrade(
     headers: Sequence[tuple[bytes, bytes]],
     deadline: float,
     max_message_bytes: int,
+    secrets: Sequence[str],
 ) -> Link:
     """Do the opening handshake. Its end comes from the answer, the reader's end or the deadline."""
     ws: WebSocketConnection | None = None
@@ -218,13 +230,15 @@ async def _upgrade(
             receive_buffer_size=None,
         )
     if ws is not None:
-        return Link(ws, guard)
+        return Link(ws, guard, secrets)
     if isinstance(guard.error, ConnectionRejected):
-        raise _rejection(guard.error.status_code, guard.error.headers, guard.error.body or b"")
+        raise _rejection(
+            guard.error.status_code, guard.error.headers, guard.error.body or b"", secrets
+        )
     if status := getattr(guard.reader_of, "_reject_status", 0):
         # Rejected with a body that has no length: trio-websocket waits for its end, and then
         # forgets what it has read. The status is worth a look at a private attribute.
-        raise _rejection(status, getattr(guard.reader_of, "_reject_headers", ()), b"")
+        raise _rejection(status, getattr(guard.reader_of, "_reject_headers", ()), b"", secrets)
     if limit.cancelled_caught:
         raise ConnectError(f"{target} did not answer the WebSocket upgrade in time")
     if guard.error is not None:
@@ -234,16 +248,29 @@ async def _upgrade(
     raise ConnectError(f"{target} closed the connection during the WebSocket upgrade")
 
 
-def _rejection(status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> ConnectRejected:
+def _rejection(
+    status: int,
+    headers: Sequence[tuple[bytes, bytes]],
+    body: bytes,
+    secrets: Sequence[str],
+) -> ConnectRejected:
     fields = {name.lower(): value for name, value in headers}
-    detail = body[:_BODY_SHOWN].decode("utf-8", "replace")
+    detail = body.decode("utf-8", "replace")
     if location := fields.get(b"location"):
         detail = f"it points to {location.decode('ascii', 'replace')}, which is not followed"
     return ConnectRejected(
         status,
-        "".join(character if character.isprintable() else " " for character in detail).strip(),
+        _shown(detail, secrets),
         retry_after=parse_retry_after(fields.get(b"retry-after", b"")),
     )
+
+
+def _shown(text: str, secrets: Sequence[str]) -> str:
+    """What a peer wrote, made fit for the text of an error: no secrets, short, printable."""
+    for secret in filter(None, secrets):
+        text = text.replace(secret, "<token>")
+    text = text[:_SHOWN]
+    return "".join(character if character.isprintable() else " " for character in text).strip()
 
 
 def parse_retry_after(value: bytes) -> float | None:

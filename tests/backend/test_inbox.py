@@ -1,0 +1,70 @@
+"""The inbox: one consumer, in order; and the memory for assignments."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from vsdk_trio import backend
+from vsdk_trio.backend import JobAssignment, JobTermination, SessionLost
+from vsdk_trio.backend.inbox import QUEUE_LENGTH, Assignments, Inbox
+from vsdk_trio.backend.single_errors import single_errors
+
+
+async def test_a_full_inbox_waits_for_its_consumer_but_not_for_nobody(autojump_clock):
+    inbox = Inbox()
+    event = JobTermination(job_id="j")
+    for _ in range(QUEUE_LENGTH):
+        assert await inbox.deliver(event, may_drop=False)
+    assert not await inbox.deliver(event, may_drop=False)
+    events = inbox.events()
+    assert not await inbox.deliver(event, may_drop=True)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: inbox.deliver(SessionLost("r"), may_drop=False))
+        await trio.sleep(1)
+        assert await events.receive() == event
+    inbox.close()
+    assert [e async for e in events][-1] == SessionLost("r")
+
+
+async def test_a_consumer_that_closed_its_end_wants_nothing_more():
+    inbox = Inbox()
+    inbox.events().close()
+    assert not await inbox.deliver(SessionLost("r"), may_drop=False)
+
+
+async def test_events_without_a_callback_are_passed_over():
+    inbox, seen = Inbox(), []
+    inbox.set_callback(SessionLost, seen.append)
+    await inbox.deliver(JobTermination(job_id="j"), may_drop=False)
+    await inbox.deliver(SessionLost("r"), may_drop=False)
+    inbox.close()
+    await inbox.run_callbacks()
+    assert seen == [SessionLost("r")]
+
+
+async def test_the_memory_of_assignments_is_bounded(autojump_clock):
+    assignments = Assignments()
+    for n in range(100):
+        assignments.arrived(JobAssignment(job_id=str(n)))
+    assert (await assignments.wait("99")).job_id == "99"
+    with trio.move_on_after(1) as scope:
+        await assignments.wait("0")
+    assert scope.cancelled_caught
+
+
+def test_single_errors():
+    with pytest.raises(KeyError), single_errors():
+        raise ExceptionGroup("a", [ExceptionGroup("b", [KeyError("k")])])
+    with pytest.raises(ExceptionGroup, match="a"), single_errors():
+        raise ExceptionGroup("a", [KeyError("k"), ValueError("v")])
+    with pytest.raises(KeyError), single_errors():
+        raise KeyError("k")
+
+
+def test_the_names_of_the_reference():
+    for name in backend.__all__:
+        assert getattr(backend, name) is not None
+        assert name in dir(backend)
+    with pytest.raises(AttributeError, match="Nothing"):
+        backend.Nothing  # noqa: B018

@@ -1,0 +1,74 @@
+"""What follows failures: delays, and the end."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from vsdk_trio.backend.retries import Retries
+from vsdk_trio.errors import (
+    ApiError,
+    ConnectError,
+    RegistrationRefusedError,
+    RegistryUnreachableError,
+)
+
+
+def failed(retries: Retries, error: Exception | None = None, **how: bool) -> float:
+    how = {"was_registered": False, "is_leaving": False, **how}
+    return retries.delay_after(error or ConnectError("away"), now=0.0, **how)
+
+
+def test_delays_grow_and_then_it_ends():
+    retries = Retries(6, random.Random(0), lambda error: True)
+    delays = [failed(retries) for _ in range(6)]
+    assert all(
+        0 <= delay <= ceiling for delay, ceiling in zip(delays, (1, 2, 4, 6, 8, 10), strict=True)
+    )
+    cause = ConnectError("away")
+    with pytest.raises(RegistryUnreachableError, match="7 attempts: away") as caught:
+        failed(retries, cause)
+    assert caught.value.__cause__ is cause
+
+
+def test_a_refusal_ends_it_at_once():
+    with pytest.raises(RegistrationRefusedError, match="no"):
+        failed(Retries(16, random.Random(0), lambda e: True), RegistrationRefusedError("no"))
+
+
+@pytest.mark.parametrize("is_leaving", [False, True])
+def test_the_slowest_pace_where_it_must_not_end(is_leaving):
+    asked = []
+
+    def give_up(error: Exception) -> bool:
+        asked.append(type(error))
+        return is_leaving
+
+    retries = Retries(0, random.Random(0), give_up)
+    for error in (ConnectError("away"), RegistrationRefusedError("no")):
+        assert 5 <= failed(retries, error, is_leaving=is_leaving) <= 10
+    # While leaving nobody is asked: the flush has a deadline of its own.
+    assert asked == ([] if is_leaving else [RegistryUnreachableError, RegistrationRefusedError])
+
+
+def test_retry_after_is_honoured_within_reason():
+    retries = Retries(16, random.Random(0), lambda error: True)
+    assert failed(retries, ApiError("later", status=503, retry_after=30)) == 30
+    assert failed(retries, ApiError("later", status=503, retry_after=86400)) == 60
+
+
+def test_only_a_stable_session_counts_as_a_success():
+    retries = Retries(1, random.Random(0), lambda error: True)
+    retries.registered(0.0)
+    failed(retries, was_registered=True)
+    retries.registered(0.0)
+    with pytest.raises(RegistryUnreachableError):
+        failed(retries, was_registered=True)
+    retries = Retries(1, random.Random(0), lambda error: True)
+    for start in (0.0, 100.0, 200.0):
+        retries.registered(start)
+        delay = retries.delay_after(
+            ConnectError("x"), was_registered=True, now=start + 50, is_leaving=False
+        )
+        assert 0 <= delay <= 1
