@@ -107,3 +107,23 @@ def test_a_process_that_is_gone_before_it_is_killed_is_not_counted(
     sleeper.wait()
     monkeypatch.setattr(guardian_main, "_cookie", lambda pid: b"mine")
     assert not guardian_main._kill_if_marked(sleeper.pid, b"mine".__eq__)
+
+
+def test_a_group_of_zombies_is_not_waited_for(
+    sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    news = f"+{sleeper.pid} {start_time(sleeper.pid)}\n"
+    os.kill(sleeper.pid, signal.SIGKILL)  # and not reaped
+    assert _run(monkeypatch, 60, "nobody.", news) < 30
+
+
+def test_a_leader_that_is_gone_does_not_hide_its_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    family = [*SLEEPER[:-1], "import os, time; os.fork() and os._exit(0); time.sleep(600)"]
+    leader = subprocess.Popen(family, start_new_session=True)
+    os.waitid(os.P_PID, leader.pid, os.WEXITED | os.WNOWAIT)
+    assert guardian_main._has_living_members(leader.pid)
+    news = f"+{leader.pid} {start_time(leader.pid)}\n"
+    assert _run(monkeypatch, 0.05, "nobody.", news) >= 0.05
+    leader.wait()
+    while guardian_main._has_living_members(leader.pid):
+        pass

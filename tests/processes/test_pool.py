@@ -367,3 +367,50 @@ async def test_every_process_that_ended_is_swept_up_after(
     assert frozenset().union(*swept) == {
         simulated.command.cookie for simulated in spawner.processes
     }
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_what_comes_in_the_instant_in_which_the_job_gives_up_is_not_lost(
+    spawner: Any,
+    init_failure: Any,
+    fails: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    giving_up = trio.CancelScope()
+    last_step = "failed" if fails else "became_ready"
+    # The pool calls it just before it answers the job that waits.
+    monkeypatch.setattr(Prewarm, last_step, lambda self, **now: giving_up.cancel())
+    if fails:
+        spawner.program = init_failure
+    async with _open(spawner, idle=0) as pool:
+        with giving_up:
+            async with pool.acquire():
+                raise AssertionError("it has given up")
+        assert giving_up.cancelled_caught
+        await _settle()
+        assert (pool.starting, pool.running) == (0, 0)
+        assert spawner.alive == []
+
+
+async def test_the_guardian_knows_each_process_for_as_long_as_it_lives(
+    spawner: Any, autojump_clock: trio.testing.MockClock
+) -> None:
+    class Notes:
+        def __init__(self) -> None:
+            self.watched: list[int] = []
+
+        def watch(self, pid: int) -> None:
+            self.watched.append(pid)
+
+        def forget(self, pid: int) -> None:
+            assert spawner.processes[pid - 1000].returncode is not None
+            self.watched.remove(pid)
+
+    notes = Notes()
+    async with _open(spawner, idle=2, guardian=notes) as pool:
+        await _settle()
+        assert len(notes.watched) == 2
+        async with pool.acquire() as process:
+            assert process.pid in notes.watched
+    assert notes.watched == []

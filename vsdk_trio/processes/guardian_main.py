@@ -74,7 +74,17 @@ def _has_living_members(group: int) -> bool:
         return False
     except PermissionError:  # macOS, for a group of zombies
         return False
-    return True
+    # Linux counts zombies, and in a container nobody may be there to reap them.
+    leader = _stat(group)
+    if leader and leader[0] != "Z":
+        return True
+    pids = _pids()
+    return not pids or any(_is_living_member(pid, group) for pid in pids)
+
+
+def _is_living_member(pid: int, group: int) -> bool:
+    stat = _stat(pid)
+    return bool(stat) and stat[0] != "Z" and stat[2] == str(group)
 
 
 def _kill_group(group: int) -> None:
@@ -84,12 +94,18 @@ def _kill_group(group: int) -> None:
 
 def start_time(pid: int) -> str:
     """What tells a process from a later one with the same number; "" where nobody can."""
+    stat = _stat(pid)
+    return stat[19] if stat else ""
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/<pid>/stat from the state on; none where there is no such process."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            # After the name, which may hold anything, the 20th field.
-            return file.read().rpartition(b")")[2].split()[19].decode()
-    except (OSError, IndexError):
-        return ""
+            # The name before them may hold anything, parentheses and blanks included.
+            return file.read().rpartition(b")")[2].decode().split()
+    except OSError:
+        return []
 
 
 def kill_marked(is_mine: Callable[[bytes], bool]) -> int:
