@@ -26,9 +26,9 @@ class Waiter:
         return await self._receive.receive()
 
     def undelivered(self) -> JobProcess | None:
-        """The process that came, but was not taken out before the waiter gave up."""
-        try:
-            letter = self._receive.receive_nowait()
-        except trio.WouldBlock:
-            return None
+        """The process in a letter that came, but was not taken out before the waiter gave up.
+
+        Only for a waiter that was answered.
+        """
+        letter = self._receive.receive_nowait()
         return letter if isinstance(letter, JobProcess) else None
