@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
 from typing import Final
 
 LOGGER_NAME: Final = "vsdk_trio"
@@ -16,8 +15,6 @@ _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asc
 
 class ConsoleFormatter(logging.Formatter):
     """One line per record: time, level, logger, message, then the record's fields."""
-
-    converter = time.localtime
 
     def format(self, record: logging.LogRecord) -> str:
         fields = "".join(

@@ -122,6 +122,11 @@ class Outbox:
         return bool(self._unproven)
 
     @property
+    def owed(self) -> int:
+        """How many DURABLE messages are not proven, sent or not."""
+        return len(self._durable) + len(self._unproven)
+
+    @property
     def awaiting_pong(self) -> bool:
         """Whether a ping is out whose pong would prove something: no need of another one yet."""
         return bool(self._pings)

@@ -109,14 +109,19 @@ class _Handle:
                 try:
                     await program(self.inside)
                     returncode = 0
-                except ProcessExit as end:
-                    returncode = end.returncode
+                except* ProcessExit as ends:
+                    returncode = _first_leaf(ends).returncode
         finally:
             self._returncode = returncode
             self.inside.stdin.close()  # type: ignore[attr-defined]  # a memory stream can
             self.inside.stdout.close()  # type: ignore[attr-defined]  # a memory stream can
             self.inside.stderr.close()  # type: ignore[attr-defined]  # a memory stream can
             self.gone.set()
+
+
+def _first_leaf(ends: BaseExceptionGroup[ProcessExit]) -> ProcessExit:
+    end = ends.exceptions[0]
+    return end if isinstance(end, ProcessExit) else _first_leaf(end)
 
 
 class MemorySpawner:

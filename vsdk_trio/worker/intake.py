@@ -103,8 +103,9 @@ class Intake:
                 self._terminate(event)
             case Registered():
                 self._epoch += 1
+                self._change.notify()
             case SessionLost():
-                logger.warning("session lost: %s", event.reason)
+                self._change.notify()
             case WorkerPong():
                 pass
             case _:

@@ -96,6 +96,7 @@ class Parts:
             rng=edges.rng,
             announce=self._announcement,
             give_up=self._give_up,
+            on_proven=lambda message: self.change.notify(),
         )
         self._reporter = Reporter(
             agent_id=options.agent_id,
@@ -169,11 +170,16 @@ class Parts:
         )
 
     async def wait_until_drained(self) -> None:
-        """Wait until no job is live or promised, and no end of a job is left to be told."""
-        while len(self.jobs) or self.admission.reserved:
+        """Wait until no job is live or promised, and no end of one is kept from the registry.
+
+        While a session is open, the rest is the connection's own goodbye.
+        """
+        while self._has_work or (self.connection.owed and not self.connection.is_connected):
             await self.change.wait()
-        if not self.connection.is_connected:
-            await self.connection.wait_settled()
+
+    @property
+    def _has_work(self) -> bool:
+        return bool(len(self.jobs) or self.admission.reserved)
 
     def _announcement(self) -> list[Message]:
         running = ((job.job_id, job.lifecycle.announcement) for job in self.jobs)
@@ -181,7 +187,7 @@ class Parts:
 
     def _give_up(self, error: Exception) -> bool:
         """Whether to end at once because the registry cannot be reached; else drain first."""
-        if not len(self.jobs) and self.connection.is_settled:
+        if not (self._has_work or self.connection.owed):
             return True
         if not self.failures:
             logger.error("%s; draining: running jobs go on, nothing new is taken", error)

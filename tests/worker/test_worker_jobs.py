@@ -1,0 +1,368 @@
+"""What a worker does with jobs, seen from the registry; everything simulated but the worker."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from vsdk_trio.errors import OptionsError
+from vsdk_trio.options import JobRequest
+from vsdk_trio.testing.scripted_runner import ScriptedRunner
+from vsdk_trio.worker import live_jobs
+
+from .conftest import World, open_world
+
+CANCELLED = "completed"  # with an error that says why: the deployed vocabulary
+
+
+async def test_a_job_that_returns(world: World, autojump_clock: MockClock) -> None:
+    job_id = await world.run_job(seconds=5)
+    assert await world.end_of(job_id) == {
+        "type": "job_update",
+        "job_id": job_id,
+        "status": "completed",
+    }
+    assert world.updates(job_id) == [("running", None), ("completed", None)]
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ({"end": "failed", "error": "ValueError: no"}, "ValueError: no"),
+        ({"end": "exit", "code": 3}, "exited with code 3"),
+        ({"end": "signal"}, "killed by SIGSEGV"),
+    ],
+)
+async def test_a_job_that_fails(
+    script: dict[str, Any], said: str, world: World, autojump_clock: MockClock
+) -> None:
+    end = await world.end_of(await world.run_job(**script))
+    assert end["status"] == "failed"
+    assert said in end["error"]
+
+
+async def test_the_documented_vocabulary(autojump_clock: MockClock) -> None:
+    async with open_world(status_vocabulary="documented") as world:
+        job_id = await world.run_job(seconds=50)
+        await world.session.send({"type": "job_termination", "job_id": job_id, "reason": "no"})
+        assert (await world.end_of(job_id))["status"] == "cancelled"
+
+
+async def test_a_terminated_job_stops_politely(world: World, autojump_clock: MockClock) -> None:
+    job_id = await world.run_job(seconds=500)
+    await world.session.send({"type": "job_termination", "job_id": job_id, "reason": "enough"})
+    end = await world.end_of(job_id)
+    assert (end["status"], end["error"]) == (CANCELLED, "terminated: enough")
+    assert world.runner.callbacks_run == [job_id]
+
+
+async def test_a_job_that_will_not_stop_is_killed(autojump_clock: MockClock) -> None:
+    async with open_world(close_timeout=10, termination_timeout=2) as world:
+        job_id = await world.run_job(seconds=500, on_stop="stuck")
+        terminated_at = trio.current_time()
+        await world.session.send({"type": "job_termination", "job_id": job_id})
+        end = await world.end_of(job_id)
+        assert end["status"] == "failed"
+        assert end["error"].startswith("terminated; the job process did not stop")
+        assert trio.current_time() - terminated_at == pytest.approx(10 + 2 + 2, abs=0.1)
+
+
+async def test_slots_are_counted_from_the_yes(world: World, autojump_clock: MockClock) -> None:
+    answers = [await world.offer(f"job-{n}") for n in range(5)]
+    assert [a["available"] for a in answers] == [True, True, False, False, False]
+    assert answers[0]["token"] == "worker-token"
+    assert answers[2]["error"] == "at capacity: 0 running and 2 promised of 2"
+    assert "token" not in answers[2]
+
+
+async def test_a_promise_that_is_not_kept_frees_its_slot(
+    world: World, autojump_clock: MockClock
+) -> None:
+    await world.offer("a")
+    await world.offer("b")
+    await trio.sleep(7.4)
+    assert not (await world.offer("c"))["available"]
+    await trio.sleep(0.2)
+    assert (await world.offer("c"))["available"]
+
+
+async def test_a_slot_is_free_again_after_its_job(world: World, autojump_clock: MockClock) -> None:
+    for _ in range(5):
+        jobs = [await world.run_job(seconds=1), await world.run_job(seconds=1)]
+        for job_id in jobs:
+            await world.end_of(job_id)
+        await trio.sleep(1)
+    assert len(world.runner.started) == 10
+
+
+async def test_an_unasked_assignment_is_taken_if_there_is_room(
+    world: World, autojump_clock: MockClock
+) -> None:
+    for number in range(3):
+        await world.assign(f"job-{number}", seconds=5)
+    refused = await world.end_of("job-2")
+    assert refused["status"] == "failed"
+    assert refused["error"].startswith("at capacity")
+    assert (await world.end_of("job-1"))["status"] == "completed"
+
+
+async def test_a_job_assigned_twice_runs_once(world: World, autojump_clock: MockClock) -> None:
+    job_id = await world.run_job(seconds=5)
+    await world.assign(job_id)
+    await world.session.expect("job_update", job_id=job_id, status="running")
+    await world.end_of(job_id)
+    await world.assign(job_id)
+    assert (await world.end_of(job_id))["status"] == "completed"
+    assert len(world.runner.started) == 1
+
+
+async def test_a_job_that_is_not_here_is_not_spoken_of(
+    world: World, autojump_clock: MockClock
+) -> None:
+    await world.session.send({"type": "job_termination", "job_id": "elsewhere"})
+    await trio.sleep(60)
+    assert world.updates("elsewhere") == []
+
+
+async def test_termination_withdraws_a_promise(autojump_clock: MockClock) -> None:
+    async with open_world(max_processes=1) as world:
+        await world.offer("a")
+        await world.session.send({"type": "job_termination", "job_id": "a"})
+        assert (await world.offer("b"))["available"]
+
+
+async def test_a_job_stopped_while_it_starts(autojump_clock: MockClock) -> None:
+    async with open_world(num_idle_processes=0, runner=ScriptedRunner(init_seconds=5)) as world:
+        await world.offer("a")
+        await world.assign("a")
+        await trio.sleep(1)
+        await world.session.send({"type": "job_termination", "job_id": "a", "reason": "early"})
+        end = await world.end_of("a")
+        assert (end["status"], end["error"]) == (CANCELLED, "terminated: early")
+        assert world.runner.started == []
+
+
+async def test_a_process_that_cannot_start_is_a_failed_job(autojump_clock: MockClock) -> None:
+    async with open_world(
+        num_idle_processes=0, runner=ScriptedRunner(init_error="ImportError: no module")
+    ) as world:
+        await world.offer("a")
+        await world.assign("a")
+        end = await world.end_of("a")
+        assert end["status"] == "failed"
+        assert "ImportError: no module" in end["error"]
+
+
+async def test_a_process_that_takes_too_long_is_a_failed_job(autojump_clock: MockClock) -> None:
+    async with open_world(num_idle_processes=0, runner=ScriptedRunner(init_seconds=99)) as world:
+        await world.offer("a")
+        await world.assign("a")
+        assert "not ready within 10 s" in (await world.end_of("a"))["error"]
+
+
+@pytest.mark.parametrize(
+    ("option", "own", "expected"), [(5.0, None, 5.0), (5.0, 2.0, 2.0), (None, 3.0, 3.0)]
+)
+async def test_a_job_has_its_time(
+    option: float | None, own: float | None, expected: float, autojump_clock: MockClock
+) -> None:
+    async with open_world(job_timeout=option) as world:
+        await world.offer("a")
+        await world.assign("a", seconds=500, fields={"timeout": own})
+        await world.session.expect("job_update", status="running")
+        began = trio.current_time()
+        end = await world.end_of("a")
+        assert (end["status"], end["error"]) == ("failed", f"ran longer than {expected:g} s")
+        assert trio.current_time() - began == pytest.approx(expected, abs=0.1)
+
+
+async def test_a_job_over_its_memory_limit_fails(autojump_clock: MockClock) -> None:
+    async with open_world(memory_limit_mb=100, memory_warn_mb=50) as world:
+        job_id = await world.run_job(seconds=500)
+        for process in world.spawner.processes:
+            process.inside.memory_mb = 130.0  # type: ignore[attr-defined]  # the simulated one
+        end = await world.end_of(job_id)
+        assert end["status"] == "failed"
+        assert end["error"] == "used 130 MB of memory, more than the limit of 100 MB"
+
+
+async def test_running_waits_for_the_room(world: World, autojump_clock: MockClock) -> None:
+    await world.offer("a")
+    await world.assign("a", joins=3, seconds=9, fields={"wait": True})
+    update = await world.session.expect("job_update", job_id="a")
+    joined_at = trio.current_time()
+    assert (update["status"], update["participant_identity"]) == ("running", "agent")
+    await world.end_of("a")
+    assert trio.current_time() - joined_at == pytest.approx(9, abs=0.1)
+
+
+async def test_the_job_is_told_everything(world: World, autojump_clock: MockClock) -> None:
+    await world.offer("a")
+    await world.assign(
+        "a", seconds=1, fields={"room_options": {"vision": True, "traces": {"enabled": False}}}
+    )
+    await world.end_of("a")
+    (_, job), *_ = world.runner.started
+    assert (job.job_id, job.room_id, job.token, job.worker_id) == (
+        "a",
+        "room",
+        "job-token",
+        "worker-1",
+    )
+    assert job.room_options["vision"] is True
+    assert job.room_options["traces"]["enabled"] is False
+    assert job.room_options["room_id"] == "room"
+    assert job.permissions["can_publish"] is True
+    assert "job-token" not in repr(job)
+
+
+async def test_a_job_without_a_token_gets_the_workers(
+    world: World, autojump_clock: MockClock
+) -> None:
+    await world.assign("a", seconds=1, fields={"token": ""})
+    await world.end_of("a")
+    assert world.runner.started[0][1].token == "worker-token"
+
+
+async def test_room_options_of_a_wrong_type_fail_the_job(
+    world: World, autojump_clock: MockClock
+) -> None:
+    await world.assign("a", fields={"room_options": {"vision": "very"}})
+    end = await world.end_of("a")
+    assert end["status"] == "failed"
+    assert "vision" in end["error"]
+    assert (await world.offer("b"))["available"]
+
+
+# request_fnc
+
+
+async def _refuse_odd_rooms(request: JobRequest) -> bool:
+    await trio.sleep(0.1)
+    return not request.room_id.endswith("1")
+
+
+def _reason(request: JobRequest) -> str:
+    return "not on a Sunday"
+
+
+def _raises(request: JobRequest) -> bool:
+    raise LookupError("no calendar")
+
+
+async def _never(request: JobRequest) -> bool:
+    await trio.sleep(math.inf)
+    return True
+
+
+def _wrong(request: JobRequest) -> Any:
+    return 3
+
+
+async def test_request_fnc_decides(autojump_clock: MockClock) -> None:
+    async with open_world(request_fnc=_refuse_odd_rooms) as world:
+        request = {"type": "availability_request", "job_id": "a"}
+        await world.session.send({**request, "room_id": "room-1"})
+        answer = await world.session.expect("availability_response")
+        assert (answer["available"], answer["error"]) == (False, "refused by request_fnc")
+        await world.session.send({**request, "room_id": "room-2"})
+        assert (await world.session.expect("availability_response"))["available"]
+
+
+@pytest.mark.parametrize(
+    ("request_fnc", "said"),
+    [
+        (_reason, "not on a Sunday"),
+        (_raises, "request_fnc raised LookupError: no calendar"),
+        (_never, "request_fnc did not decide within 5 s"),
+        (_wrong, "request_fnc must return a bool, None or a reason, got int"),
+    ],
+)
+async def test_request_fnc_refuses(request_fnc: Any, said: str, autojump_clock: MockClock) -> None:
+    # A plain function runs in a real thread, which a jumping clock would not wait for.
+    autojump_clock.autojump_threshold = 0.05
+    async with open_world(request_fnc=request_fnc, max_processes=1) as world:
+        assert (await world.offer("a"))["error"] == said
+        assert (await world.offer("b"))["error"] == said  # the slot of the first is free again
+
+
+async def test_two_offers_of_one_job_get_an_answer_each(autojump_clock: MockClock) -> None:
+    async with open_world(request_fnc=_refuse_odd_rooms, max_processes=1) as world:
+        for _ in range(2):
+            await world.session.send(
+                {"type": "availability_request", "job_id": "a", "room_id": "room"}
+            )
+        for _ in range(2):
+            assert (await world.session.expect("availability_response"))["available"]
+
+
+# load
+
+
+async def test_load_is_the_share_of_slots_promises_included(
+    world: World, autojump_clock: MockClock
+) -> None:
+    first = await world.session.expect("status_update")
+    assert (first["status"], first["load"], first["job_count"]) == ("available", 0.0, 0)
+    await world.offer("a")
+    promised = await world.session.expect("status_update", load=0.5)
+    assert promised["job_count"] == 0
+    await world.assign("a", seconds=3)
+    assert (await world.session.expect("status_update", job_count=1))["load"] == 0.5
+    assert (await world.session.expect("status_update", job_count=0))["load"] == 0.0
+
+
+async def test_status_is_repeated_every_ping_interval(
+    world: World, autojump_clock: MockClock
+) -> None:
+    await trio.sleep(100)
+    times = [t for t, f in world.session.received if f["type"] == "status_update"]
+    assert [b - a for a, b in pairwise(times)][-3:] == pytest.approx([30, 30, 30])
+
+
+async def test_load_fnc_is_measured_against_the_threshold(autojump_clock: MockClock) -> None:
+    loads = [0.2]
+    async with open_world(load_fnc=lambda: loads[0]) as world:
+        assert (await world.offer("a"))["available"]
+        loads[0] = 0.9
+        answer = await world.offer("b")
+        assert answer["error"] == "overloaded: load 0.90 is above the threshold 0.75"
+
+
+async def test_a_load_fnc_that_breaks_later_costs_no_call(autojump_clock: MockClock) -> None:
+    loads: list[Any] = [0.5]
+    async with open_world(load_fnc=lambda: loads[0]) as world:
+        loads[0] = "much"
+        assert (await world.offer("a"))["available"]
+
+
+async def test_a_load_fnc_that_never_works_is_an_error_at_start(
+    autojump_clock: MockClock,
+) -> None:
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(OptionsError, match="load_fnc"),
+        allow_unwrapped=True,
+        flatten_subgroups=True,
+    ):
+        async with open_world(load_fnc=lambda: "much"):
+            pass
+
+
+async def test_ended_jobs_are_forgotten_in_the_end(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_jobs, "REMEMBERED_JOBS", 2)
+    async with open_world() as world:
+        for job_id in ("a", "b", "c"):
+            await world.assign(job_id, seconds=1)
+            await world.end_of(job_id)
+            await trio.sleep(1)
+        await world.assign("c")
+        assert (await world.end_of("c"))["status"] == "completed"
+        await world.assign("a")
+        await world.session.expect("job_update", job_id="a", status="running")
