@@ -248,6 +248,11 @@ class JobContext:
         """Create a room over REST without a context; returns its id. Raises `ApiError`."""
         return await create_room(auth_token, signaling_base_url)
 
+    def _adopt(self, *, job: JobInfo, token: str) -> None:
+        """For direct mode, where a context is made before its job is known."""
+        self.job = job
+        self._token = self._token or self.room_options.auth_token or token
+
     @contextmanager
     def _living_in(self, run: JobRun) -> Iterator[None]:
         """For `execution`: during the body this is the task's context, and its job is `run`."""

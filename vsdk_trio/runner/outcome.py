@@ -41,7 +41,8 @@ def failure(exception: BaseException, secrets: Iterable[str] = ()) -> Outcome:
     if len(errors) > _MAX_LISTED_ERRORS:
         lines.append(f"and {len(errors) - _MAX_LISTED_ERRORS} more")
     text = lines[0] if len(errors) == 1 else f"{len(errors)} errors: " + "; ".join(lines)
-    text = masked(text, secrets)
+    # A path may hold what is no Unicode; the text has to travel as JSON, to strict readers.
+    text = masked(text.encode("utf-8", "backslashreplace").decode(), secrets)
     if len(text) > MAX_ERROR_CHARS:
         text = text[: MAX_ERROR_CHARS - 1] + "…"
     return Outcome(status="failed", error=text, exception=unwrapped(exception))

@@ -1,0 +1,101 @@
+"""Records as lines that the worker can read, whatever is in them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from vsdk_trio.runner.job_log import MAX_LINE_BYTES, JobLogHandler, encode_record, install
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    read, write = os.pipe()
+    yield read, write
+    for fd in (read, write):
+        with contextlib.suppress(OSError):  # a test may have closed it
+            os.close(fd)
+
+
+def record(text: str = "m", *arguments: object, **extra: object) -> logging.LogRecord:
+    made = logging.makeLogRecord({"msg": text, "args": arguments, "levelname": "INFO", **extra})
+    made.name = "n"
+    return made
+
+
+def test_a_record_is_one_line() -> None:
+    line = encode_record(record("two\nlines %s", "ü", job="j", odd={1, 2}.__class__))
+    assert line.count(b"\n") == 1
+    value = json.loads(line)
+    assert value["msg"] == "two\nlines ü"
+    assert (value["level"], value["logger"]) == ("INFO", "n")
+    assert value["extra"] == {"job": "j", "odd": "<class 'set'>"}
+    assert "exc" not in value
+
+
+def test_a_traceback_is_in_it() -> None:
+    try:
+        raise ValueError("tok-123456")
+    except ValueError:
+        made = record("failed", exc_info=sys.exc_info())
+    value = json.loads(encode_record(made, ["tok-123456"]))
+    assert value["exc"].endswith("ValueError: ***")
+    assert "exc" not in json.loads(encode_record(record(exc_info=(None, None, None))))
+
+
+@pytest.mark.parametrize("filler", ["x", "ü", "\x00", "\U0001f600", "\udc80"])
+def test_a_line_is_never_too_long(filler: str) -> None:
+    try:
+        raise ValueError(filler * 30_000 + "the end")
+    except ValueError:
+        made = record(filler * 30_000, exc_info=sys.exc_info(), more=filler * 30_000)
+    line = encode_record(made)
+    assert len(line) <= MAX_LINE_BYTES
+    value = json.loads(line)
+    assert value["truncated"] is True
+    assert value["msg"].startswith(filler)
+    assert value["exc"].endswith("the end")
+    short = json.loads(encode_record(record("short", more=filler * 30_000)))
+    assert (short["msg"], "extra" in short, "exc" in short) == ("short", False, False)
+
+
+def test_hidden_secrets_are_masked(pipe: tuple[int, int]) -> None:
+    handler = JobLogHandler(pipe[1])
+    handler.hide(["tok-123456"])
+    handler.emit(record("a tok-123456", more=["tok-123456"]))
+    value = json.loads(os.read(pipe[0], 1 << 16))
+    assert (value["msg"], value["extra"]) == ("a ***", {"more": ["***"]})
+
+
+def test_a_reader_that_is_gone_fails_nothing(pipe: tuple[int, int]) -> None:
+    os.close(pipe[0])
+    JobLogHandler(pipe[1]).emit(record())
+
+
+def test_a_bad_format_string_is_its_authors_problem(
+    pipe: tuple[int, int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    JobLogHandler(pipe[1]).emit(record("%d", "x"))
+    assert "--- Logging error ---" in capsys.readouterr().err
+
+
+def test_install_serves_the_root_logger(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    level = root.level
+    try:
+        install(pipe[1], "WARNING")
+        logging.getLogger("a.b").info("not this")
+        logging.getLogger("a.b").warning("this")
+    finally:
+        root.setLevel(level)
+        logging.captureWarnings(False)
+    assert json.loads(os.read(pipe[0], 1 << 16))["msg"] == "this"

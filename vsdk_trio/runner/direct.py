@@ -1,0 +1,86 @@
+"""Direct mode: runs the entrypoint here and now, in the user's own process, under `trio.run`.
+
+The same life of a job as in a job process, with signals in place of frames. Must not know frames.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from functools import partial
+
+import attrs
+import trio
+
+from ..options import Options, TokenSource
+from .callbacks import call
+from .execution import Entrypoint, run_entrypoint
+from .job_context import JobContext
+from .outcome import Outcome
+from .stop import StopRequest
+
+logger = logging.getLogger(__name__)
+
+
+def run_direct(
+    entrypoint: Entrypoint,
+    ctx: JobContext,
+    *,
+    options: Options | None = None,
+    token: TokenSource | None = None,
+) -> None:
+    """Run `entrypoint(ctx)` to its end, shutdown callbacks included; what it raises comes out.
+
+    SIGINT and SIGTERM end it in order, and this returns; a second SIGINT interrupts what the
+    cleaning up is doing, callback by callback. `options` (default `Options()`) gives the
+    permissions, the callbacks' deadline and `initialize_process_fnc`, which runs first; `token` is
+    what the context uses where it has none of its own, by default `options.auth_token`.
+    """
+    options = Options() if options is None else options
+    token = options.auth_token if token is None else token
+    outcome = trio.run(partial(_run, entrypoint, ctx, options, token))
+    if outcome.exception is not None:
+        raise outcome.exception
+    if outcome.status == "cancelled":
+        logger.info("the entrypoint was stopped: %s", outcome.error)
+
+
+async def _run(
+    entrypoint: Entrypoint, ctx: JobContext, options: Options, token: TokenSource | None
+) -> Outcome:
+    stop = StopRequest()
+    async with trio.open_nursery() as nursery:
+        if threading.current_thread() is threading.main_thread():  # the only one that gets signals
+            await nursery.start(_stop_on_signal, stop)
+        outcome = await run_entrypoint(
+            partial(_prepared, entrypoint, options, token),
+            ctx,
+            callback_seconds=options.shutdown_callback_timeout,
+            stop=stop,
+        )
+        nursery.cancel_scope.cancel()
+    return outcome
+
+
+async def _stop_on_signal(stop: StopRequest, *, task_status: trio.TaskStatus[None]) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()
+        async for number in signals:
+            stop.request(f"received {signal.Signals(number).name}")
+            break
+    # From here on the signals mean what they mean by default: a way out of a cleanup that hangs.
+
+
+async def _prepared(
+    entrypoint: Entrypoint, options: Options, token: TokenSource | None, ctx: JobContext
+) -> None:
+    """The entrypoint, after what a worker and a job process would have done before it."""
+    permissions = attrs.asdict(options.permissions)
+    ctx._adopt(
+        job=attrs.evolve(ctx.job, agent_id=options.agent_id, permissions=permissions),
+        token=str(await call(token)) if callable(token) else token or "",
+    )
+    if options.initialize_process_fnc is not None:
+        await call(options.initialize_process_fnc, ctx.process)
+    await entrypoint(ctx)

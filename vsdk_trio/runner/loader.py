@@ -1,0 +1,113 @@
+"""Loads the user's code by reference, outside of any event loop.
+
+Foreign code runs here, as it is imported. Knows references and recording; must not know frames.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from types import ModuleType
+from typing import Any
+
+import attrs
+
+from .. import _recording
+from ..errors import EntrypointError
+from ..jobs.entrypoint import EntrypointRef
+from ..room_options import RoomOptions
+
+MAIN_NAME = "__mp_main__"
+"""Under which name a script is loaded: its `if __name__ == "__main__":` stays false."""
+
+
+@attrs.frozen(kw_only=True)
+class Loaded:
+    """The user's code, ready to run."""
+
+    entrypoint: Callable[..., Awaitable[object]]
+    initialize: Callable[..., object] | None = None
+    """`initialize_process_fnc`, where there is one."""
+    recorded: bool = False
+    """Whether loading has started, and so recorded, a `WorkerJob`."""
+    live_options: RoomOptions | None = None
+    """The room options of that one's context: they hold what could not travel here."""
+    callback_seconds: float = 10.0
+    started_at: float = attrs.field(factory=time.perf_counter)
+    """`time.perf_counter()` at this process' first line."""
+
+
+@contextmanager
+def loading(
+    entrypoint: EntrypointRef,
+    initialize: EntrypointRef | None = None,
+    *,
+    callback_seconds: float,
+    started_at: float,
+) -> Iterator[Loaded]:
+    """Load the functions; during the body, too, `WorkerJob.start()` starts nothing.
+
+    What the user's code raises as it is imported comes out as it is; `EntrypointError` where it
+    does not hold the function.
+    """
+    with _recording.recording() as jobs:
+        function = load(entrypoint)
+        yield Loaded(
+            entrypoint=function,
+            initialize=None if initialize is None else load(initialize),
+            recorded=bool(jobs),
+            live_options=_live_options(jobs, function),
+            callback_seconds=callback_seconds,
+            started_at=started_at,
+        )
+
+
+def load(reference: EntrypointRef) -> Callable[..., Any]:
+    """Import the function that `reference` names, in the surroundings that it was named in."""
+    if os.path.isdir(reference.cwd):  # a job behind a launcher may see another file system
+        os.chdir(reference.cwd)
+    sys.path[:] = dict.fromkeys([*reference.sys_path, *sys.path])
+    sys.argv[:] = reference.argv
+    if reference.main_path is not None:
+        found: Any = _load_script(reference.main_path)
+    else:
+        found = importlib.import_module(reference.target)
+    for name in reference.qualname.split("."):
+        found = getattr(found, name, None)
+    if not callable(found):
+        raise EntrypointError(f"{reference.target} was loaded, but has no {reference.qualname!r}")
+    function: Callable[..., Any] = found
+    return function
+
+
+def _load_script(path: str) -> ModuleType:
+    """Execute a script as a real module; once, also for two functions of it."""
+    known = sys.modules.get(MAIN_NAME)
+    # multiprocessing uses this name, too, and for any program's main module.
+    if known is not None and getattr(known, "__file__", None) == path:
+        return known
+    loader = SourceFileLoader(MAIN_NAME, path)
+    spec = ModuleSpec(MAIN_NAME, loader, origin=path)
+    spec.has_location = True  # so that the module has a `__file__`
+    module = importlib.util.module_from_spec(spec)
+    # Before it runs: attrs, typing and pickle look a class' module up while it is being made.
+    sys.modules[MAIN_NAME] = sys.modules["__main__"] = module
+    loader.exec_module(module)
+    return module
+
+
+def _live_options(jobs: Sequence[Any], function: Callable[..., Any]) -> RoomOptions | None:
+    """The room options of the recorded job that runs `function`, or of the last one."""
+    if not jobs:
+        return None
+    job = next((job for job in jobs if job.entrypoint is function), jobs[-1])
+    source = job.jobctx
+    context = source() if callable(source) else source
+    options = getattr(context, "room_options", None)
+    return options if isinstance(options, RoomOptions) else None

@@ -1,0 +1,108 @@
+"""A job process from its first line to its exit code: descriptors, logging, loading, Trio.
+
+Assembles the runner. Must not know what a job does.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, ExitStack, suppress
+from functools import partial
+
+import trio
+
+from ..control.frames import MAX_FRAME_BYTES, Hello, InitFailed, Stop, decode_frame, encode_frame
+from ..errors import FrameError
+from ..jobs.entrypoint import EntrypointRef
+from . import job_log
+from .loader import Loaded, loading
+from .outcome import describe_error
+from .runner import EXIT_INIT_FAILED, EXIT_OK, run_runner
+
+logger = logging.getLogger(__name__)
+
+COOKIE_VARIABLE = "VSDK_TRIO_COOKIE"
+_STDERR = 2
+
+
+def main(receive_fd: int, send_fd: int, started_at: float) -> int:
+    """Run one job process over two descriptors; returns its exit code.
+
+    The user's code is imported before any event loop runs. `started_at` is `time.perf_counter()`
+    at the first line of the process.
+    """
+    log = job_log.install(_STDERR, "INFO")
+    hello, rest = read_hello(receive_fd)
+    if hello is None:
+        return EXIT_OK
+    with ExitStack() as stack:
+        try:
+            loaded = stack.enter_context(_load(hello, started_at))
+        except (Exception, SystemExit, KeyboardInterrupt, BaseExceptionGroup) as error:
+            logger.error("the entrypoint cannot be loaded", exc_info=error)
+            _write(send_fd, encode_frame(InitFailed(error=describe_error(error))))
+            return EXIT_INIT_FAILED
+        return trio.run(partial(_run, receive_fd, send_fd, loaded, rest, log.hide))
+
+
+def read_hello(receive_fd: int) -> tuple[Hello | None, bytes]:
+    """Block until the first `Hello` has come; returns it, and what was read behind it.
+
+    None where the worker goes away, or wants the process to stop, before it has said hello.
+    """
+    buffer = b""
+    while chunk := os.read(receive_fd, 1 << 16):
+        buffer += chunk
+        while b"\n" in buffer:
+            line, _, buffer = buffer.partition(b"\n")
+            try:
+                frame = decode_frame(line)
+            except FrameError as error:
+                logger.warning("ignored a line before the first frame: %s", error)
+                continue
+            if isinstance(frame, Hello):
+                return frame, buffer
+            if isinstance(frame, Stop):
+                return None, buffer
+            logger.warning("ignored a %s frame before the first Hello", type(frame).__name__)
+        if len(buffer) > MAX_FRAME_BYTES:
+            buffer = b""
+    return None, buffer
+
+
+def _load(hello: Hello, started_at: float) -> AbstractContextManager[Loaded]:
+    logging.getLogger().setLevel(hello.log_level)
+    if hello.cookie:
+        # A launcher may not carry the environment, and the job's own children need the mark.
+        os.environ.setdefault(COOKIE_VARIABLE, hello.cookie)
+    initialize = hello.initialize
+    return loading(
+        EntrypointRef.from_dict(hello.entrypoint),
+        None if initialize is None else EntrypointRef.from_dict(initialize),
+        callback_seconds=hello.shutdown_callback_timeout,
+        started_at=started_at,
+    )
+
+
+async def _run(
+    receive_fd: int,
+    send_fd: int,
+    loaded: Loaded,
+    already_read: bytes,
+    hide: Callable[[Iterable[str]], object],
+) -> int:
+    streams = trio.lowlevel.FdStream(receive_fd), trio.lowlevel.FdStream(send_fd)
+    async with streams[0], streams[1]:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            return await run_runner(
+                *streams, loaded, already_read=already_read, signals=signals, hide=hide
+            )
+
+
+def _write(fd: int, data: bytes) -> None:
+    with suppress(OSError):  # the worker is gone; the log has said what there is to say
+        while data:
+            data = data[os.write(fd, data) :]
