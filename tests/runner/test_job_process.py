@@ -204,6 +204,12 @@ async def test_log_records_and_warnings_come_as_json(script: Script) -> None:
         ("raise KeyboardInterrupt", "KeyboardInterrupt (app.py:"),
         ("entrypoint = None", "EntrypointError: "),
         ("trio.run(trio.sleep, -1)", "ValueError: "),
+        (
+            "from vsdk_trio.worker_job import WorkerJob\n"
+            "async def entrypoint(ctx): ...\n"
+            "WorkerJob(entrypoint, jobctx=lambda: 1 / 0).start()",
+            "ZeroDivisionError: division by zero (app.py:",
+        ),
     ],
 )
 async def test_a_script_that_cannot_be_loaded(script: Script, text: str, error: str) -> None:
@@ -354,6 +360,23 @@ async def test_the_references_script_with_its_unguarded_start(script: Script) ->
         assert isinstance(joined, Joined)
         assert await job.rest() == [Finished(status="completed")]
     assert job.plain_lines() == ["start has returned"]
+
+
+async def test_what_the_program_does_at_its_exit_is_done(script: Script) -> None:
+    hello = script(
+        """
+        import atexit, threading
+        atexit.register(print, "at exit")
+        async def entrypoint(ctx):
+            threading.Timer(0.05, print, ["from a thread"]).start()
+        """
+    )
+    async with job_process(hello) as job:
+        await job.ready()
+        await job.start()
+        await job.rest()
+    assert job.process.returncode == 0
+    assert job.plain_lines() == ["from a thread", "at exit"]
 
 
 async def test_a_guarded_start_is_not_even_recorded(script: Script) -> None:
