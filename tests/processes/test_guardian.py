@@ -186,7 +186,7 @@ async def test_one_that_dies_is_started_again_and_told_everything_anew(
             first = guardian.pid
             assert first is not None
             os.kill(first, signal.SIGKILL)
-            await _until(lambda: guardian.pid not in (None, first))
+            await _until(lambda: guardian.pid not in (None, first) and not guardian._news)
             assert job.poll() is None
         # Never forgotten: the one that was told only at its birth kills it at the end.
         assert job.wait(20) == -signal.SIGKILL

@@ -13,7 +13,7 @@ from .exit import with_last_words
 from .job_process import JobProcess
 
 
-async def bring_up(process: JobProcess, hello: Hello, timeout: float) -> None:
+async def bring_up(process: JobProcess, hello: Hello, timeout: float) -> Ready:
     """Send `hello` and wait for `Ready`, at most `timeout` seconds.
 
     Raises `JobProcessError` where the process fails to initialize, ends, or is too late; the text
@@ -28,7 +28,7 @@ async def bring_up(process: JobProcess, hello: Hello, timeout: float) -> None:
             pass  # It is dead, and what follows says of what.
         async for frame in process.frames():
             if isinstance(frame, Ready) and not process.exited.is_set():
-                return
+                return frame
             if isinstance(frame, InitFailed):
                 cause = f"a job process failed to initialize: {frame.error}"
                 raise JobProcessError(with_last_words(cause, process.stderr_tail))

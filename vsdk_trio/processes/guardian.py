@@ -114,9 +114,10 @@ class Guardian:
             while True:
                 await self._has_news.wait()
                 self._has_news = trio.Event()
-                text = "".join(self._news)
-                self._news.clear()
-                await process.stdin.send_all(text.encode())
+                lines = list(self._news)
+                await process.stdin.send_all("".join(lines).encode())
+                for _ in lines:
+                    self._news.popleft()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # It is dead; the next one will be told everything anew.
         finally:

@@ -16,7 +16,7 @@ from typing import Final
 import attrs
 import trio
 
-from ..control.frames import Hello
+from ..control.frames import Hello, Ready
 from ..errors import JobProcessError
 from ..jobs.prewarm import Census, Prewarm
 from .bring_up import bring_up
@@ -43,6 +43,10 @@ class PoolSettings:
     env_extra: dict[str, str] = attrs.field(factory=dict)
 
 
+def _note_nothing(ready: Ready) -> None:
+    """By default nobody wants to know what a process says of itself."""
+
+
 class Pool:
     """Hands out ready job processes; keeps some idle, as `prewarm` decides.
 
@@ -60,6 +64,7 @@ class Pool:
         graces: Graces,
         guardian: Guardian | None = None,
         sweeper: Sweeper | None = None,
+        on_ready: Callable[[Ready], None] = _note_nothing,
         job_log: logging.Logger = JOB_LOGGER,
     ) -> None:
         self._spawner = spawner
@@ -69,6 +74,7 @@ class Pool:
         self._graces = graces
         self._guardian = guardian
         self._sweeper = sweeper
+        self._on_ready = on_ready
         self._job_log = job_log
         self._idle: deque[JobProcess] = deque()
         self._waiters: deque[Waiter] = deque()
@@ -193,13 +199,14 @@ class Pool:
         """Bring the process up and give it away."""
         hello = self._make_hello(process.cookie)
         try:
-            await bring_up(process, hello, self._settings.initialize_timeout)
+            ready = await bring_up(process, hello, self._settings.initialize_timeout)
         except JobProcessError as error:
             process.request_stop("it could not be made ready")
             self._start_failed(number, error)
         else:
             self._starting.discard(number)
             self._prewarm.became_ready()
+            self._on_ready(ready)
             self._offer(process)
 
     def _start_failed(self, number: int, error: JobProcessError) -> None:
