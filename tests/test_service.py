@@ -103,3 +103,26 @@ async def test_the_bodys_error_comes_out_after_the_goodbye(autojump_clock: MockC
         async with open_service(service.run, grace=5):
             raise KeyError("x")
     assert service.timeline[-1] == (1, "gone")
+
+
+async def test_cancelled_between_started_and_the_shield_it_is_a_cancellation() -> None:
+    """A service whose own nursery is torn down by a cancellation that the shield then hides."""
+
+    async def run(stopping: trio.Event, *, task_status: trio.TaskStatus[None]) -> None:
+        async with trio.open_nursery():
+            task_status.started()
+            await stopping.wait()
+
+    for k in range(40):
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+
+                async def use(nursery: trio.Nursery = nursery) -> None:
+                    async with open_service(run, grace=1):
+                        await trio.sleep_forever()
+
+                nursery.start_soon(use)
+                for _ in range(k % 8):
+                    await trio.lowlevel.checkpoint()
+                scope.cancel()
+        assert scope.cancelled_caught

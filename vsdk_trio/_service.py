@@ -45,6 +45,10 @@ async def open_service(run: ServiceBody, *, grace: float) -> AsyncGenerator[Any,
         with scope:
             await run(stopping, task_status=task_status)
             if not stopping.is_set():
+                # A cancellation that came after `started()` but before the shield has ended it,
+                # and the shield then hid its cause: let it come out as what it is.
+                scope.shield = False
+                await trio.lowlevel.checkpoint_if_cancelled()
                 name = getattr(run, "__qualname__", repr(run))
                 raise ServiceStoppedError(f"the service {name} ended before it was told to")
 
