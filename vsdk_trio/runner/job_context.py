@@ -26,6 +26,7 @@ from ..rooms.base import read_permissions
 from ..rooms.rest import RoomCreator, create_room
 from .callbacks import CallbackStack, ShutdownCallback, call
 from .job_run import JobRun
+from .stop import StopRequest
 
 _current: ContextVar[JobContext | None] = ContextVar("vsdk_trio_job_context", default=None)
 
@@ -211,10 +212,10 @@ class JobContext:
         """
         if session is not None:
             self.add_shutdown_callback(session.close)
-        ended = SessionEnd()
+        ended = StopRequest()
         await self.connect()
         if self.room is not None:
-            self.room.setup_session_end_callback(ended.tell)
+            self.room.setup_session_end_callback(ended.request)
             self.nursery.start_soon(self._shut_down_after, ended)
             if wait_for_participant and await self.room.wait_for_participant() is None:
                 await self.shutdown(ended.reason)
@@ -224,7 +225,7 @@ class JobContext:
         with self._running("run_until_shutdown()").waiting():
             await self._callbacks.wait()
 
-    async def _shut_down_after(self, ended: SessionEnd) -> None:
+    async def _shut_down_after(self, ended: StopRequest) -> None:
         await self.shutdown(await ended.wait())
 
     async def get_room_id(self) -> str:
@@ -282,21 +283,3 @@ class JobContext:
         if self._run is None:
             raise RuntimeError(f"JobContext: {what} works while the job runs, not before or after")
         return self._run
-
-
-class SessionEnd:
-    """Carries the end of a session from a room's synchronous callback to a task."""
-
-    def __init__(self) -> None:
-        self._told = trio.Event()
-        self.reason = ""
-
-    def tell(self, reason: str) -> None:
-        """Note the end; the callback for the room."""
-        self.reason = reason
-        self._told.set()
-
-    async def wait(self) -> str:
-        """Wait for the end; returns the reason."""
-        await self._told.wait()
-        return self.reason

@@ -1,4 +1,4 @@
-"""A request to stop, from outside the job: by a frame, by EOF, or by a signal.
+"""A wish that a job may end: from outside, by a frame, EOF or a signal; or from its room.
 
 Knows trio and nothing of the project.
 """
@@ -9,7 +9,7 @@ import trio
 
 
 class StopRequest:
-    """Whether the job was asked to stop, and why; the first reason counts."""
+    """Whether somebody wants the end, and why; the first reason counts."""
 
     def __init__(self) -> None:
         self._requested = trio.Event()
@@ -26,7 +26,7 @@ class StopRequest:
         return self._requested.is_set()
 
     def request(self, reason: str) -> None:
-        """Ask the job to stop. Asking again changes nothing."""
+        """Ask for the end. Asking again changes nothing."""
         if not self._requested.is_set():
             self._reason = reason
             self._requested.set()
