@@ -8,38 +8,59 @@ only when serving starts.
 from __future__ import annotations
 
 import errno
+import logging
 import socket
-from typing import Any
+from typing import Any, Final
 
 import trio
 
 from .errors import PortInUseError
 
 # How long requests that are being answered may take once the server is told to stop.
-REQUEST_GRACE_SECONDS = 1.0
+REQUEST_GRACE_SECONDS: Final = 0.5
+_UNREAD_SECONDS: Final = 10.0
+_BACKLOG: Final = 128
+
+_log = logging.getLogger("vsdk_trio.http")
 
 
-def bind_listener(host: str, port: int) -> socket.socket:
-    """A TCP socket bound to `host` and `port`; port 0 picks a free one.
+async def bind_listener(host: str, port: int) -> socket.socket:
+    """A TCP socket that listens on `host` and `port`; port 0 picks a free one.
 
-    Raises `PortInUseError` with what to do about it where the address cannot be had.
+    Raises `PortInUseError`, with what to do about it, where the address cannot be had.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=128)
+        found = await trio.socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
     except OSError as error:
+        raise PortInUseError(f"cannot listen on {host}: {error.strerror}") from None
+    family, kind, protocol, _, address = found[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # hypercorn sends under a shield that has no deadline: a peer that stops reading would keep
+        # the server from ever closing. The kernel gives up on it instead; connections inherit this.
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            unread_ms = int(_UNREAD_SECONDS * 1000)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, unread_ms)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
         if error.errno == errno.EADDRINUSE:
-            text = f"port {port} on {host} is taken; choose another one, or 0 for a free one"
+            text = f"port {port} on {host} is in use; choose another one, or 0 for any free one"
         else:
-            text = f"cannot listen on {host} port {port}: {error.strerror or error}"
-        raise PortInUseError(text) from error
+            text = f"cannot listen on {host} port {port}: {error.strerror}"
+        raise PortInUseError(text) from None
+    return listener
 
 
 def url_of(listener: socket.socket) -> str:
     """The URL at which a bound socket is reached from this machine."""
-    host, port = listener.getsockname()[:2]
-    if host in ("0.0.0.0", "::"):
-        host = "127.0.0.1" if host == "0.0.0.0" else "::1"
+    bound: tuple[str, int] = listener.getsockname()[:2]
+    host, port = bound
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
@@ -54,6 +75,7 @@ async def serve_app(
 ) -> None:
     """Service body: serve `app` until `stopping`; takes the listener over and closes it.
 
+    Arguments: `app`, an ASGI application; the limits are hypercorn's, in bytes and seconds.
     Requests that are being answered may go on for `REQUEST_GRACE_SECONDS`.
     """
     from hypercorn.config import Config
@@ -61,11 +83,10 @@ async def serve_app(
 
     config = Config()
     config.bind = [f"fd://{listener.detach()}"]
-    config.accesslog = None
-    config.errorlog = None
+    config.errorlog = _log
+    config.loglevel = "WARNING"
     config.include_server_header = False
     config.graceful_timeout = REQUEST_GRACE_SECONDS
-    config.shutdown_timeout = REQUEST_GRACE_SECONDS
     config.websocket_max_message_size = websocket_max_message_size
     config.websocket_ping_interval = websocket_ping_interval
     await serve(app, config, shutdown_trigger=stopping.wait, task_status=task_status, mode="asgi")

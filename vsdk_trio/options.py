@@ -63,6 +63,8 @@ class JobRequest:
 # The answer of a `request_fnc`: True or None takes the job, False or a reason refuses it.
 RequestAnswer: TypeAlias = bool | str | None
 RequestFnc: TypeAlias = Callable[[JobRequest], RequestAnswer | Awaitable[RequestAnswer]]
+VocabularyName: TypeAlias = Literal["deployed", "documented"]
+_DEPLOYED: VocabularyName = "deployed"
 TokenSource: TypeAlias = str | Callable[[], str | Awaitable[str]]
 
 
@@ -121,7 +123,7 @@ def _instance(cls: type) -> Callable[..., None]:
     return check
 
 
-def _one_of(*known: str) -> Callable[..., None]:
+def _one_of(*known: str) -> Callable[..., Any]:
     def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
         if value not in known:
             raise _fail(field, f"one of {', '.join(map(repr, known))}", value)
@@ -150,11 +152,11 @@ def _executor(value: object) -> object:
     return value
 
 
-def _upper(value: object) -> object:
+def _upper(value: Any) -> Any:
     return value.upper() if isinstance(value, str) else value
 
 
-def _permissions(value: object) -> object:
+def _permissions(value: Any) -> Any:
     return WorkerPermissions() if value is None else value
 
 
@@ -245,8 +247,8 @@ class Options:
     # The load from 0 to 1, called at each offer, so it must not block.
     load_fnc: Callable[[], float] | None = attrs.field(default=None, validator=_optional(_callable))
     # Which words the registry is told: see `protocol.vocabulary`.
-    status_vocabulary: Literal["deployed", "documented"] = attrs.field(
-        default="deployed", validator=_one_of("deployed", "documented")
+    status_vocabulary: VocabularyName = attrs.field(
+        default=_DEPLOYED, validator=_one_of("deployed", "documented")
     )
     # How job processes come to be: "spawn" is a fresh interpreter for each.
     start_method: str = attrs.field(default="spawn", validator=_one_of("spawn"))

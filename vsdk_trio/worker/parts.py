@@ -15,7 +15,7 @@ import attrs
 from .._change import Change
 from ..backend.connection import BackendConnection
 from ..backend.token import TokenProvider
-from ..control.frames import Hello
+from ..control.frames import Hello, Ready
 from ..control.job import JobInfo
 from ..jobs.admission import Admission
 from ..jobs.entrypoint import EntrypointRef
@@ -63,6 +63,7 @@ class Parts:
         self._options = options
         self._agent = agent
         self._reported_unknown: set[str] = set()
+        self._warned_of_fields = False
         self.killed: list[str] = []
         """The jobs that did not stop when asked, and were killed."""
         self.failures: list[Exception] = []
@@ -123,6 +124,7 @@ class Parts:
             graces=self.graces,
             guardian=self.guardian,
             sweeper=self.sweeper,
+            on_ready=self._check_what_arrives,
         )
         tools = JobTools(
             pool=self.pool,
@@ -208,6 +210,21 @@ class Parts:
             log_level=options.log_level,
             shutdown_callback_timeout=options.shutdown_callback_timeout,
         )
+
+    def _check_what_arrives(self, ready: Ready) -> None:
+        """Say once which room options stay behind: they are live objects, and cannot be sent.
+
+        They arrive all the same where the script, loaded by the job process, starts the
+        `WorkerJob` there again: its context is then looked at.
+        """
+        _, left_behind = self._agent.room_options.to_wire()
+        if left_behind and not ready.recorded and not self._warned_of_fields:
+            self._warned_of_fields = True
+            logger.warning(
+                "RoomOptions.%s will not reach the jobs: live objects cannot be sent; set them in "
+                "the entrypoint, or call WorkerJob.start() where importing the script runs it",
+                ", ".join(left_behind),
+            )
 
     def _describe_job(self, assignment: JobAssignment) -> JobInfo:
         """What the job process is told; raises `OptionsError` for room options of a wrong type."""

@@ -134,7 +134,7 @@ class Worker:
         options, edges = self._options, self._edges
         parts = Parts(options, self._agent, edges)
         # Bound before anything else, so that a taken port is found before a job can be.
-        listener = bind_listener(options.host, options.port) if edges.is_real else None
+        listener = await bind_listener(options.host, options.port) if edges.is_real else None
         port = None if listener is None else int(listener.getsockname()[1])
         async with AsyncExitStack() as stack:
 
