@@ -39,12 +39,19 @@ async def _pump(text: bytes) -> tuple[Collector, JobLog]:
 
 
 async def test_records_of_the_runner_keep_level_source_and_traceback() -> None:
-    record = {"msg": "careful", "level": "WARNING", "logger": "agent", "exc": "Traceback ..."}
+    record: dict[str, object] = {
+        "msg": "careful",
+        "level": "WARNING",
+        "logger": "agent",
+        "exc": "Traceback ...",
+    }
+    record |= {"extra": {"msg": "theirs", "job_id": "forged"}}
     collector, log = await _pump(json.dumps(record).encode() + b"\n")
     assert collector.messages == ["careful\nTraceback ..."]
     assert collector.records[0].levelno == logging.WARNING
     assert collector.records[0].__dict__["source"] == "agent"
     assert collector.records[0].__dict__["pid"] == 42
+    assert collector.records[0].__dict__["extra"] == {"msg": "theirs", "job_id": "forged"}
     assert log.tail == ("careful\nTraceback ...",)
 
 

@@ -30,7 +30,7 @@ class JobLog:
     """Lines of one job process as records of `logger`, at a bounded rate; remembers the last ones.
 
     A record carries `pid`, and `job_id` once `bind` was called; a line that the runner's logging
-    wrote keeps its level, and carries the logger's name as `source`.
+    wrote keeps its level, and carries the logger's name as `source` and its fields as `extra`.
     """
 
     def __init__(self, logger: logging.Logger, pid: int) -> None:
@@ -128,5 +128,10 @@ def _read_record(value: dict[str, Any]) -> tuple[int, str, dict[str, Any]]:
     text = value["msg"]
     if isinstance(trace := value.get("exc"), str):
         text = f"{text}\n{trace}"
-    source = value.get("logger")
-    return level, text, {"source": source} if isinstance(source, str) else {}
+    fields: dict[str, Any] = {}
+    if isinstance(source := value.get("logger"), str):
+        fields["source"] = source
+    if isinstance(extra := value.get("extra"), dict):
+        # As one field: a job's own names must not overwrite what makes a record.
+        fields["extra"] = extra
+    return level, text, fields
