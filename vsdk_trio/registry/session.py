@@ -16,6 +16,7 @@ import trio
 # RFC 6455, and one of the private range.
 GOING_AWAY: Final = 1001
 POLICY_VIOLATION: Final = 1008
+MESSAGE_TOO_BIG: Final = 1009
 TOO_SLOW: Final = 1013
 TAKEN_OVER: Final = 4001
 
@@ -80,6 +81,10 @@ class Session:
 
     async def run(self, handle: Callable[[str | bytes], None]) -> None:
         """Pass every frame to `handle` until either side closes. Cancelling it says no goodbye."""
+        with self._queue_in, self._queue_out:
+            await self._run(handle)
+
+    async def _run(self, handle: Callable[[str | bytes], None]) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._send_all, nursery.cancel_scope)
             try:
