@@ -1,0 +1,20 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+RegistryUrl = Annotated[
+    str,
+    typer.Option(
+        "--registry", envvar="VSDK_TRIO_REGISTRY_URL", metavar="URL", help="Where the registry is."
+    ),
+]
+DEFAULT_REGISTRY_URL = "http://127.0.0.1:8080"
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+# In the environment and nowhere else: everybody on the machine can read a command line.
+TOKEN_VARIABLE = "VSDK_TRIO_REGISTRY_TOKEN"

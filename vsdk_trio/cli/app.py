@@ -1,0 +1,55 @@
+"""The program `vsdk-trio`: its commands, and the one place where an error becomes an exit code.
+
+Imports the commands but nothing that they need to run: `--help` must be quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from ..errors import VsdkTrioError
+from .dispatch import dispatch
+from .jobs import jobs
+from .registry import registry
+from .terminate import terminate
+from .version import print_version, version
+
+app = typer.Typer(
+    name="vsdk-trio",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(registry)
+app.command()(dispatch)
+app.command()(jobs)
+app.command()(terminate)
+app.command()(version)
+
+
+@app.callback()
+def _options(
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=print_version, is_eager=True, help="Print the version and end."
+        ),
+    ] = False,
+) -> None:
+    """VideoSDK agent workers on Trio: a local registry, and what talks to it."""
+
+
+def main() -> None:
+    """Run the program. Exit codes: 0 done, 1 an error (one line on stderr says which), 2 usage."""
+    try:
+        app()
+    except VsdkTrioError as error:
+        print(f"vsdk-trio: {error}", file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:
+        # The reader of our output is gone (`| head`). Nothing is left to say, nor where to.
+        sys.stderr.close()
+        sys.exit(1)

@@ -1,0 +1,30 @@
+"""`vsdk-trio terminate`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import quote
+
+import typer
+
+from ._options import DEFAULT_REGISTRY_URL, Json, RegistryUrl
+
+
+def terminate(
+    job_id: Annotated[str, typer.Argument(metavar="JOB_ID")],
+    reason: Annotated[
+        str, typer.Option(help="What the job is told.")
+    ] = "terminated from the command line",
+    registry: RegistryUrl = DEFAULT_REGISTRY_URL,
+    as_json: Json = False,
+) -> None:
+    """Ask for the end of a job."""
+    from ._client import call
+    from ._output import harmless, print_json
+
+    path = f"/v2/agent/jobs/{quote(job_id, safe='')}/terminate"
+    answer = call(registry, "POST", path, {"reason": reason})
+    if as_json:
+        print_json(answer)
+    else:
+        print(harmless(f"{job_id} {answer.get('message')}"))
