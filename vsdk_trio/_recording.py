@@ -1,7 +1,8 @@
 """Tells a `WorkerJob` that it is being loaded by a job process and must not start a worker.
 
 A leaf: knows nothing of what it records. A script that ends in `job.start()` is executed once in
-the worker and once in every job process that loads it; in the latter, starting is only recorded.
+the worker and once in every job process that loads it; there, building the job is recorded and
+starting it does nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ _active: list[object] | None = None
 
 
 def is_recording() -> bool:
-    """Whether this process records; then `start()` must call `record()` and return."""
+    """Whether this process records; then a `WorkerJob` is recorded, and starting it does nothing."""
     return _active is not None
 
 

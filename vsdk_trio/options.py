@@ -64,7 +64,6 @@ class JobRequest:
 RequestAnswer: TypeAlias = bool | str | None
 RequestFnc: TypeAlias = Callable[[JobRequest], RequestAnswer | Awaitable[RequestAnswer]]
 VocabularyName: TypeAlias = Literal["deployed", "documented"]
-_DEPLOYED: VocabularyName = "deployed"
 TokenSource: TypeAlias = str | Callable[[], str | Awaitable[str]]
 
 
@@ -247,8 +246,9 @@ class Options:
     # The load from 0 to 1, called at each offer, so it must not block.
     load_fnc: Callable[[], float] | None = attrs.field(default=None, validator=_optional(_callable))
     # Which words the registry is told: see `protocol.vocabulary`.
-    status_vocabulary: VocabularyName = attrs.field(
-        default=_DEPLOYED, validator=_one_of("deployed", "documented")
+    # (pyright widens the default's type from the literal to `str`)
+    status_vocabulary: VocabularyName = attrs.field(  # pyright: ignore[reportAssignmentType]
+        default="deployed", validator=_one_of("deployed", "documented")
     )
     # How job processes come to be: "spawn" is a fresh interpreter for each.
     start_method: str = attrs.field(default="spawn", validator=_one_of("spawn"))

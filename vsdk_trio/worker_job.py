@@ -7,6 +7,7 @@ imported when it is started. Implements the reference's `WorkerJob`.
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeAlias
@@ -15,7 +16,7 @@ from . import _recording
 from ._logging import configure_logging
 from .errors import EntrypointError, OptionsError
 from .jobs.entrypoint import describe
-from .options import Options
+from .options import Options, TokenSource
 from .room_options import RoomOptions
 from .runner.job_context import JobContext
 
@@ -52,7 +53,11 @@ class WorkerJob:
         self.entrypoint = entrypoint
         self.jobctx = jobctx
         self.options = options if options is not None else Options()
-        if self.options.register and not _recording.is_recording():
+        if _recording.is_recording():
+            # Built by the user's script as a job process loads it: its context has what could
+            # not be sent there.
+            _recording.record(self)
+        elif self.options.register:
             describe(entrypoint)
 
     def __repr__(self) -> str:
@@ -79,11 +84,10 @@ class WorkerJob:
         orderly end. Ends the program with the exit code of `docs/architecture.md` and one clear
         line on stderr otherwise; what the entrypoint raises in direct mode comes out as it is.
 
-        Inside a job process it only notes the `WorkerJob` and returns, so that a script whose last
-        line is `job.start()` can be loaded there.
+        Inside a job process it does nothing, so that a script whose last line is `job.start()` can
+        be loaded there.
         """
         if _recording.is_recording():
-            _recording.record(self)
             return
         configure_logging(self.options.log_level)
         if self.options.register:
@@ -94,7 +98,9 @@ class WorkerJob:
         else:
             from .runner.direct import run_direct
 
-            run_direct(self.entrypoint, self.context(), options=self.options)
+            run_direct(
+                self.entrypoint, self.context(), options=self.options, token=_minted(self.options)
+            )
 
     async def run(self) -> None:
         """Serve a registry from inside a running Trio program, until cancelled or signalled.
@@ -114,3 +120,16 @@ class WorkerJob:
             room_options=context.room_options,
             metadata=context.metadata,
         )
+
+
+def _minted(options: Options) -> TokenSource | None:
+    """What makes a token in direct mode, where there are keys to sign one with and nothing else.
+
+    A worker makes one to register with; in direct mode there is no connection that would.
+    """
+    keys = ("VIDEOSDK_API_KEY", "VIDEOSDK_SECRET_KEY")
+    if options.auth_token or "VIDEOSDK_AUTH_TOKEN" in os.environ or not all(map(os.getenv, keys)):
+        return options.auth_token
+    from .backend.token import TokenProvider
+
+    return TokenProvider().get

@@ -379,13 +379,18 @@ async def test_what_the_program_does_at_its_exit_is_done(script: Script) -> None
     assert job.plain_lines() == ["from a thread", "at exit"]
 
 
-async def test_a_guarded_start_is_not_even_recorded(script: Script) -> None:
-    guarded = REFERENCE_SCRIPT.replace(
-        "job.start()", "if __name__ == '__main__':\n    job.start()"
-    ).replace("assert", "0 and")
-    async with job_process(script(guarded)) as job:
+@pytest.mark.parametrize(
+    ("guarded", "recorded"), [("job.start()", True), ("job = WorkerJob(", False)]
+)
+async def test_what_is_guarded_is_not_recorded(
+    script: Script, guarded: str, recorded: bool
+) -> None:
+    """A job that is built at the top level is known, also where only its start is guarded."""
+    before, _, after = REFERENCE_SCRIPT.partition(guarded)
+    rest = textwrap.indent((guarded + after).partition("print(")[0], "    ")
+    async with job_process(script(f"{before}if __name__ == '__main__':\n{rest}")) as job:
         ready = await job.ready()
-        assert not ready.recorded
+        assert ready.recorded is recorded
         await job.channel.send(Stop())
         await job.rest()
 

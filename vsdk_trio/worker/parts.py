@@ -214,15 +214,15 @@ class Parts:
     def _check_what_arrives(self, ready: Ready) -> None:
         """Say once which room options stay behind: they are live objects, and cannot be sent.
 
-        They arrive all the same where the script, loaded by the job process, starts the
-        `WorkerJob` there again: its context is then looked at.
+        They arrive all the same where the script, loaded by the job process, builds its
+        `WorkerJob` there again: that one's context is looked at then.
         """
         _, left_behind = self._agent.room_options.to_wire()
         if left_behind and not ready.recorded and not self._warned_of_fields:
             self._warned_of_fields = True
             logger.warning(
                 "RoomOptions.%s will not reach the jobs: live objects cannot be sent; set them in "
-                "the entrypoint, or call WorkerJob.start() where importing the script runs it",
+                "the entrypoint, or build the WorkerJob at the top level of the script",
                 ", ".join(left_behind),
             )
 
