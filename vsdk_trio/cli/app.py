@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from ..errors import VsdkTrioError
+from .demo import demo
 from .dispatch import dispatch
 from .jobs import jobs
 from .registry import registry
@@ -23,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(demo)
 app.command()(registry)
 app.command()(dispatch)
 app.command()(jobs)

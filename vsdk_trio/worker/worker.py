@@ -118,6 +118,7 @@ class Worker:
     ) -> WorkerReport:
         """Serve until a signal, the handle or an error ends it; `started()` once registered.
 
+        A signal that comes before that calls the registration off, and this returns.
         Cancelled, it ends in the same order as after SIGINT: jobs stop politely, their ends are
         reported, the registry is told. Raises `PortInUseError` before it has registered,
         `RegistrationRefusedError` and `RegistryUnreachableError` where the registry is to blame;
@@ -145,8 +146,11 @@ class Worker:
                 await open_around(partial(watch_signals, parts.shutdown), SHORT_GRACE_SECONDS)
                 status = partial(serve_status, listener, parts.health)
                 await open_around(status, SHORT_GRACE_SECONDS)
-            await open_around(parts.connection.run, parts.connection.grace_seconds)
+            await open_around(partial(_stay_connected, parts), parts.connection.grace_seconds)
             task_status.started(WorkerHandle(parts, port))
+            if parts.shutdown.stage is not Stage.SERVING:
+                logger.info("%s before a job could come", parts.shutdown.reason)
+                return WorkerReport()
             if parts.guardian is not None:
                 await open_around(parts.guardian.run, 2 * SHORT_GRACE_SECONDS)
             if parts.sweeper is not None:
@@ -175,6 +179,19 @@ class Worker:
             await first_of(parts.wait_until_drained, shutdown.reached(Stage.STOPPING).wait)
         shutdown.advance(Stage.STOPPING, "drained")
         parts.admission.revoke()
+
+
+async def _stay_connected(
+    parts: Parts, stopping: trio.Event, *, task_status: trio.TaskStatus[None]
+) -> None:
+    """Service body: the connection. Started once registered, or once that was called off."""
+    async with trio.open_nursery() as nursery:
+        await first_of(
+            partial(nursery.start, parts.connection.run, stopping),
+            parts.shutdown.reached(Stage.DRAINING).wait,
+        )
+        task_status.started()
+        await stopping.wait()
 
 
 def _initializer(options: Options) -> EntrypointRef | None:
