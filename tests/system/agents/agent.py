@@ -1,0 +1,141 @@
+"""An agent for the system tests: its options come from a file, each job does what it is told.
+
+Started as a program by the tests. Writes what it lives through into `notes.txt`, one line each, with
+the job's id; the job processes load it as well.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import trio
+import trio.lowlevel
+
+from vsdk_trio import JobContext, Options, RoomOptions, WorkerJob
+
+FOREVER = 600
+
+print("printed at import")
+
+
+def note(text: str) -> None:
+    """Append a line; in one write, because several processes do it."""
+    with Path("notes.txt").open("ab", buffering=0) as file:
+        file.write(f"{text}\n".encode())
+
+
+def initialize(process: Any) -> None:
+    process.userdata["model"] = "loaded"
+    process.userdata["pid"] = os.getpid()
+
+
+def fail_to_initialize(process: Any) -> None:
+    raise RuntimeError("the model is missing")
+
+
+def refuse(request: Any) -> str | None:
+    return "not on Sundays" if request.room_id == "sunday" else None
+
+
+async def refuse_async(request: Any) -> bool:
+    await trio.lowlevel.checkpoint()
+    return bool(request.room_id != "sunday")
+
+
+def grandchild(*, escapes: bool) -> None:
+    """Leave a process behind: in the job's group, or as a daemon in a session of its own."""
+    subprocess.Popen(["sleep", str(FOREVER)], start_new_session=escapes)
+
+
+async def entrypoint(ctx: JobContext) -> None:
+    job_id, options = ctx.job.job_id, ctx.metadata
+    note(f"{job_id} entered")
+
+    def said_goodbye(reason: str) -> None:
+        note(f"{job_id} callback: {reason}")
+
+    ctx.add_shutdown_callback(said_goodbye)
+    await ctx.connect()
+    try:
+        await run(ctx, options)
+    finally:
+        note(f"{job_id} left")
+
+
+async def run(ctx: JobContext, options: dict[str, Any]) -> None:
+    match options["kind"]:
+        case "returns":
+            await trio.sleep(options.get("seconds", 0))
+        case "waits":
+            await trio.sleep(FOREVER)
+        case "raises":
+            raise ValueError("the agent has a bug")
+        case "sys.exit":
+            sys.exit(options["code"])
+        case "os._exit":
+            os._exit(options["code"])
+        case "signal":
+            os.kill(os.getpid(), options["signum"])
+        case "prints":
+            print("printed by the job")
+            sys.stdout.write("no newline at the end")
+            os.write(1, b'{"type": "finished", "status": "failed"}\n')
+        case "floods":
+            line = b"x" * 1023 + b"\n"
+            for _ in range(options["megabytes"]):
+                await trio.lowlevel.checkpoint()
+                os.write(2, line * 1024)
+        case "forks":
+            grandchild(escapes=False)
+            grandchild(escapes=True)
+            if options.get("waits"):
+                await trio.sleep(FOREVER)
+        case "userdata":
+            note(f"{ctx.job.job_id} {ctx.process.userdata['model']}")
+            note(f"{ctx.job.job_id} same process: {ctx.process.userdata['pid'] == os.getpid()}")
+        case "eats":
+            hoard = bytearray(options["megabytes"] << 20)
+            hoard[::4096] = b"x" * len(hoard[::4096])
+            await trio.sleep(FOREVER)
+        case "sleeps":
+            time.sleep(FOREVER)
+        case "spins":
+            while True:
+                pass
+        case "holds the GIL":
+            while True:  # a signal interrupts it
+                ctypes.PyDLL(None).sleep(FOREVER)
+        case "ignores everything":
+            grandchild(escapes=True)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            with trio.CancelScope(shield=True):
+                await trio.sleep(FOREVER)
+        case unknown:
+            raise LookupError(unknown)
+
+
+def options() -> Options:
+    values = json.loads(Path("options.json").read_text(encoding="utf-8"))
+    for name in ("initialize_process_fnc", "request_fnc"):
+        if name in values:
+            values[name] = globals()[values[name]]
+    return Options(**values)
+
+
+if Path("broken").exists() and __name__ != "__main__":
+    raise ImportError("cannot be imported in a job process")
+
+job = WorkerJob(
+    entrypoint=entrypoint,
+    jobctx=lambda: JobContext(room_options=RoomOptions(transport_mode="loopback")),
+    options=options(),
+)
+job.start()

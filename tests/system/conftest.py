@@ -1,0 +1,262 @@
+"""The whole thing for real: a registry in the test's loop, the worker as a program, job processes.
+
+A `System` records what each of them saw: the registry every frame, the jobs their notes, and the process table whatever carries the system's mark in its environment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import attrs
+import psutil
+import trio
+
+from vsdk_trio.registry.core import Registry
+from vsdk_trio.registry.ledger import Job, JobRequest
+from vsdk_trio.registry.placement import Policy
+from vsdk_trio.registry.server import open_registry
+from vsdk_trio.registry.session import WorkerLink
+
+AGENTS = Path(__file__).with_name("agents")
+# The patience of every wait. Nothing takes this long, not even on a loaded machine.
+PATIENCE_SECONDS = 20.0
+MARK = "SYSTEM_TEST_MARK"
+
+T = TypeVar("T")
+
+
+async def eventually(look: Callable[[], T], what: str, *, seconds: float = PATIENCE_SECONDS) -> T:
+    """Look again and again until there is something true, and return it."""
+    with trio.move_on_after(seconds):
+        while not (found := look()):
+            await trio.sleep(0.02)
+        return found
+    raise AssertionError(f"not within {seconds:g} s: {what}")
+
+
+class RecordingRegistry(Registry):
+    """Keeps what comes in from workers, in order, and when a session was closed."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(policy=Policy(patience=PATIENCE_SECONDS), **arguments)
+        self.frames: list[dict[str, Any]] = []
+
+    async def serve_worker(self, link: WorkerLink) -> None:
+        websocket = link._websocket  # type: ignore[attr-defined]  # the frames as they came
+        receive = websocket.receive
+
+        async def recording() -> Any:
+            message = await receive()
+            if message["type"] == "websocket.disconnect":
+                self.frames.append({"type": "closed"})  # hypercorn does not tell the code
+            elif message.get("text") is not None:
+                self.frames.append(json.loads(message["text"]))
+            return message
+
+        websocket.receive = recording
+        await super().serve_worker(link)
+
+    def story(self) -> list[str]:
+        """What came, in words, without heartbeats, offers and repetitions."""
+        told: list[str] = []
+        for frame in self.frames:
+            match frame["type"]:
+                case "job_update" | "status_update":
+                    told.append(frame["status"])
+                case "closed":
+                    told.append("closed")
+        return [word for n, word in enumerate(told) if n == 0 or word != told[n - 1]]
+
+
+@attrs.define
+class Program:
+    """A started program, and what it has written to stdout and stderr so far."""
+
+    process: trio.Process
+    log: Path
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def verdict(self) -> str:
+        """The one line that says why it ended; fails where there are several, or a traceback."""
+        assert "Traceback" not in self.output, self.output
+        lines = [line for line in self.output.splitlines() if line.startswith("vsdk_trio: ")]
+        assert len(lines) == 1, self.output
+        return lines[0].removeprefix("vsdk_trio: ")
+
+    def signal(self, signum: signal.Signals) -> None:
+        self.process.send_signal(signum)
+
+    async def exit_code(self, *, seconds: float = PATIENCE_SECONDS) -> int:
+        """Wait for its end."""
+        with trio.move_on_after(seconds):
+            return await self.process.wait()
+        raise AssertionError(f"did not end within {seconds:g} s:\n{self.output}")
+
+
+@attrs.define
+class System:
+    """A registry, the programs around it, and the look from outside."""
+
+    directory: Path
+    registry: RecordingRegistry
+    url: str
+    mark: str = attrs.field(factory=lambda: secrets.token_hex(8))
+    programs: list[Program] = attrs.field(factory=list)
+
+    async def start(
+        self, *argv: str, cwd: Path | None = None, env: dict[str, str] | None = None
+    ) -> Program:
+        """Start `python *argv` with nothing of ours in its environment but the mark and `env`."""
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("VIDEOSDK", "VSDK"))}
+        log = self.directory / f"output-{len(self.programs)}.txt"
+        with log.open("wb") as file:
+            process = await trio.lowlevel.open_process(
+                [sys.executable, *argv],
+                cwd=cwd or self.directory,
+                env={**clean, **(env or {}), MARK: self.mark},
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+            )
+        program = Program(process, log)
+        self.programs.append(program)
+        return program
+
+    async def start_agent(
+        self, *, script: str = "agent.py", arguments: tuple[str, ...] = (), **options: Any
+    ) -> Program:
+        """Start the agent with these options, without waiting for it."""
+        defaults = {
+            "agent_id": "agent",
+            "auth_token": "worker-token",
+            "register": True,
+            "signaling_base_url": self.url,
+            "host": "127.0.0.1",
+            "port": 0,
+            "termination_timeout": 1.0,
+            "max_retry": 1,
+        }
+        settings = json.dumps({**defaults, **options})
+        (self.directory / "options.json").write_text(settings, encoding="utf-8")
+        return await self.start(str(AGENTS / script), *arguments)
+
+    async def open_agent(self, **options: Any) -> Program:
+        """Start the agent and wait until it is registered, and guarded."""
+        program = await self.start_agent(**options)
+
+        def is_up() -> bool:
+            return bool(self.guardians() and self.registry.workers())
+
+        await eventually(lambda: is_up() or program.process.poll() is not None, "no worker")
+        assert is_up(), program.output
+        return program
+
+    async def dispatch(
+        self, kind: str, *, wait_running: bool = True, timeout: float | None = None, **metadata: Any
+    ) -> str:
+        """Dispatch a job, and wait until it runs (or has ended); returns its id."""
+        request = JobRequest(
+            agent_id="agent",
+            room_id=str(metadata.pop("room_id", "room")),
+            metadata={"kind": kind, **metadata},
+            timeout=timeout,
+        )
+        with trio.fail_after(2 * PATIENCE_SECONDS):
+            job = await self.registry.dispatch(request)
+        if wait_running:
+            await eventually(lambda: self.registry.updates(job.job_id), f"no update of {kind}")
+        return job.job_id
+
+    async def end_of(self, job_id: str) -> Job:
+        """Wait for the end of a job; it must have been told truthfully once."""
+        with trio.fail_after(PATIENCE_SECONDS):
+            job = await self.registry.wait_ended(job_id)
+        assert not job.presumed, job
+        ends = [u for u in self.registry.updates(job_id) if u.status != "running"]
+        assert len(ends) == 1, ends
+        return job
+
+    async def run_job(self, kind: str, **metadata: Any) -> Job:
+        """Run a job to its end."""
+        return await self.end_of(await self.dispatch(kind, **metadata))
+
+    def notes(self, job_id: str = "") -> list[str]:
+        """What a job has noted, or all jobs have."""
+        with suppress(FileNotFoundError):
+            text = (self.directory / "notes.txt").read_text(encoding="utf-8")
+            return [line.partition(" ")[2] for line in text.splitlines() if line.startswith(job_id)]
+        return []
+
+    def processes(self) -> list[psutil.Process]:
+        """Every living process of this system, wherever it has gone."""
+        return list(self._marked())
+
+    def _marked(self) -> Iterator[psutil.Process]:
+        for process in psutil.process_iter():
+            with suppress(psutil.Error, OSError):
+                if (
+                    process.environ().get(MARK) == self.mark
+                    and process.status() != psutil.STATUS_ZOMBIE
+                ):
+                    yield process
+
+    def find(self, word: str) -> list[psutil.Process]:
+        """Its processes that have `word` in their command line."""
+        found = []
+        for process in self.processes():
+            with suppress(psutil.Error):
+                if any(word in argument for argument in process.cmdline()):
+                    found.append(process)
+        return found
+
+    def job_processes(self) -> list[psutil.Process]:
+        return self.find("vsdk_trio.runner")
+
+    def guardians(self) -> list[psutil.Process]:
+        return self.find("guardian_main.py")
+
+    async def nothing_left(self, *, seconds: float = PATIENCE_SECONDS) -> None:
+        """Wait until no process of it is left."""
+        try:
+            await eventually(lambda: not self.processes(), "", seconds=seconds)
+        except AssertionError:
+            left = [(p.pid, p.cmdline()) for p in self.processes()]
+            raise AssertionError(f"left in the process table: {left}") from None
+
+
+@asynccontextmanager
+async def open_system(directory: Path, **registry_arguments: Any) -> AsyncGenerator[System]:
+    """A system without programs yet. At the end there must be nothing of it left."""
+    registry = RecordingRegistry(**registry_arguments)
+    async with open_registry(registry) as running:
+        system = System(directory, registry, running.url)
+        try:
+            yield system
+        except BaseException:
+            for program in system.programs:
+                print(f"--- {program.process.args}\n{program.output[-20_000:]}")
+            raise
+        finally:
+            for process in system.processes():
+                with suppress(psutil.Error):
+                    process.kill()
+            for program in system.programs:
+                with trio.CancelScope(shield=True):
+                    await program.process.wait()

@@ -1,0 +1,108 @@
+"""SIGTERM, SIGINT, a second signal: what the registry, the jobs and the process table see."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+import trio
+
+from .conftest import Program, System, eventually, open_system
+
+pytestmark = pytest.mark.real
+
+
+async def ended(system: System, program: Program, *, code: int) -> None:
+    assert await program.exit_code() == code, program.output
+    await eventually(lambda: system.registry.story()[-1] == "closed", "no goodbye")
+    # Looked at at once: a worker does not leave the cleaning up to others.
+    assert system.processes() == []
+
+
+async def test_sigterm_drains(tmp_path: Path) -> None:
+    async with open_system(tmp_path) as system:
+        worker = await system.open_agent(max_processes=2)
+        job_id = await system.dispatch("returns", seconds=1.5)
+        worker.signal(signal.SIGTERM)
+        await eventually(lambda: "draining" in system.registry.story(), "not draining")
+        job = await system.end_of(job_id)
+        assert (job.state.value, job.error) == ("completed", None)
+        await ended(system, worker, code=0)
+        assert system.notes(job_id) == ["entered", "left", "callback: the entrypoint returned"]
+        story = system.registry.story()
+        del story[story.index("completed") + 1 : story.index("offline")]  # one more "draining"?
+        assert story[-4:] == ["draining", "completed", "offline", "closed"]
+
+
+async def test_sigint_stops_politely(tmp_path: Path) -> None:
+    async with open_system(tmp_path) as system:
+        worker = await system.open_agent(max_processes=2)
+        job_ids = [await system.dispatch("waits") for _ in range(2)]
+        worker.signal(signal.SIGINT)
+        for job_id in job_ids:
+            job = await system.end_of(job_id)
+            assert job.state.value == "cancelled"
+            assert job.error == "worker is shutting down"
+            assert system.notes(job_id) == [
+                "entered",
+                "left",
+                "callback: worker is shutting down",
+            ]
+        await ended(system, worker, code=0)
+        assert system.registry.story()[-2:] == ["offline", "closed"]
+        assert "Traceback" not in worker.output
+
+
+async def test_a_second_signal_hurries(tmp_path: Path) -> None:
+    """The job would go on for an hour of draining; then it has a second to stop."""
+    async with open_system(tmp_path) as system:
+        worker = await system.open_agent(close_timeout=300.0)
+        polite = await system.dispatch("waits")
+        worker.signal(signal.SIGTERM)
+        await eventually(lambda: "draining" in system.registry.story(), "not draining")
+        assert not system.registry.job(polite).state.ended
+        worker.signal(signal.SIGTERM)
+        assert (await system.end_of(polite)).state.value == "cancelled"
+        await ended(system, worker, code=0)
+
+
+@pytest.mark.parametrize("kind", ["sleeps", "spins", "holds the GIL", "ignores everything"])
+async def test_a_job_that_does_not_stop_is_killed(tmp_path: Path, kind: str) -> None:
+    async with open_system(tmp_path) as system:
+        worker = await system.open_agent(close_timeout=300.0, termination_timeout=0.4)
+        job_id = await system.dispatch(kind)
+        await eventually(lambda: system.notes(job_id), "the entrypoint has not begun")
+        worker.signal(signal.SIGINT)
+        await eventually(lambda: "draining" in system.registry.story(), "not stopping")
+        worker.signal(signal.SIGINT)
+        job = await system.end_of(job_id)
+        assert job.state.value == "failed"
+        assert job.error is not None
+        assert job.error.startswith("worker is shutting down; the job process did not stop when")
+        await ended(system, worker, code=3)
+        assert worker.verdict == f"jobs that did not stop in time were killed: {job_id}"
+        assert system.registry.story()[-2:] == ["offline", "closed"]
+
+
+async def test_an_idle_worker_ends_at_once(tmp_path: Path) -> None:
+    async with open_system(tmp_path) as system:
+        worker = await system.open_agent(num_idle_processes=3, max_processes=3)
+        await eventually(lambda: len(system.job_processes()) == 3, "no idle processes")
+        started = trio.current_time()
+        worker.signal(signal.SIGTERM)
+        await ended(system, worker, code=0)
+        assert trio.current_time() - started < 5
+        assert system.registry.story()[-2:] == ["offline", "closed"]
+
+
+async def test_a_signal_while_the_registry_is_away(tmp_path: Path) -> None:
+    """Nobody to say goodbye to: it ends all the same, within the time of a flush."""
+    async with open_system(tmp_path) as system:
+        url = "http://127.0.0.1:9"  # the discard port: nobody listens
+        worker = await system.start_agent(signaling_base_url=url, max_retry=1000)
+        await eventually(lambda: "health at" in worker.output, "not started")
+        worker.signal(signal.SIGTERM)
+        code = await worker.exit_code()
+        assert (code, "Traceback" in worker.output) == (0, False), worker.output
+        assert system.processes() == []
