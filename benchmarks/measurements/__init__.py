@@ -1,0 +1,1 @@
+"""One measurement a file; each returns figures that stand beside their floors."""

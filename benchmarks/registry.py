@@ -1,0 +1,141 @@
+"""A registry that does as little as possible: it speaks the protocol and reads the clock.
+
+Lean on purpose, so that what is measured is the worker. It serves one worker at a time, does not
+choose, retry or remember. Times are `time.monotonic_ns()`, which is the same clock in every process
+of the machine.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import trio
+from trio_websocket import (
+    ConnectionClosed,
+    WebSocketConnection,
+    WebSocketRequest,
+    WebSocketServer,
+    serve_websocket,
+)
+
+from .mailbox import Mailbox
+
+END_WORDS = ("completed", "failed", "cancelled")
+
+
+class Session:
+    """A registered worker, from the registry's side."""
+
+    def __init__(self, websocket: WebSocketConnection, registered_ns: int) -> None:
+        self._websocket = websocket
+        self._answers: Mailbox[tuple[int, bool]] = Mailbox()
+        self._ends: Mailbox[str] = Mailbox()
+        self.registered_ns = registered_ns
+        """When the worker's `register` frame had arrived."""
+
+    async def offer(self, job_id: str) -> tuple[int, bool]:
+        """Offer a job; returns the nanoseconds until the answer, and the answer."""
+        frame = json.dumps({"type": "availability_request", **_names(job_id)})
+        sent_ns = time.monotonic_ns()
+        await self._websocket.send_message(frame)
+        answered_ns, taken = await self._answers.take(job_id)
+        return answered_ns - sent_ns, taken
+
+    async def assign(self, job_id: str, *, stay: bool = False) -> int:
+        """Assign a job; returns when the frame was sent. With `stay`, it runs until terminated."""
+        frame = json.dumps(assignment(job_id, stay=stay))
+        sent_ns = time.monotonic_ns()
+        await self._websocket.send_message(frame)
+        return sent_ns
+
+    async def terminate(self, job_id: str) -> None:
+        frame = {"type": "job_termination", "job_id": job_id, "reason": "measured"}
+        await self._websocket.send_message(json.dumps(frame))
+
+    async def ended(self, job_id: str) -> None:
+        """Wait for the job's end. Raises `RuntimeError` where it failed: then nothing is valid."""
+        status = await self._ends.take(job_id)
+        if status == "failed":
+            raise RuntimeError(f"job {job_id} failed")
+
+    async def serve(self) -> None:
+        """Read until the worker closes."""
+        try:
+            while True:
+                text = await self._websocket.get_message()
+                await self._handle(time.monotonic_ns(), json.loads(text))
+        except ConnectionClosed:
+            return
+
+    async def _handle(self, arrived_ns: int, frame: dict[str, Any]) -> None:
+        match frame:
+            case {"type": "availability_response", "job_id": job_id, "available": taken}:
+                self._answers.put(job_id, (arrived_ns, taken))
+            case {"type": "job_update", "job_id": job_id, "status": status} if status in END_WORDS:
+                self._ends.put(job_id, status)
+            case {"type": "ping", "timestamp": timestamp}:
+                pong = {"type": "pong", "timestamp": timestamp}
+                await self._websocket.send_message(json.dumps(pong))
+
+
+class Registry:
+    """Where workers register; see `open_registry`."""
+
+    def __init__(self) -> None:
+        self._arrivals, self._to_come = trio.open_memory_channel[Session](1)
+        self.url = ""
+
+    async def next_session(self) -> Session:
+        """Wait for the next worker that registers."""
+        return await self._to_come.receive()
+
+    async def serve(self, request: WebSocketRequest) -> None:
+        websocket = await request.accept()
+        register = json.loads(await websocket.get_message())
+        session = Session(websocket, time.monotonic_ns())
+        answer = {"type": "register", "success": True, "worker_id": "measured"}
+        await websocket.send_message(json.dumps(answer))
+        if register["type"] != "register":
+            raise RuntimeError(f"a worker began with {register['type']}")
+        await self._arrivals.send(session)
+        await session.serve()
+
+
+@asynccontextmanager
+async def open_registry() -> AsyncGenerator[Registry]:
+    """Serve on a free port of 127.0.0.1 for the length of the block."""
+    registry = Registry()
+    async with trio.open_nursery() as nursery:
+        server: WebSocketServer = await nursery.start(
+            serve_websocket, registry.serve, "127.0.0.1", 0, None
+        )
+        registry.url = f"ws://127.0.0.1:{server.port}"
+        yield registry
+        nursery.cancel_scope.cancel()
+
+
+def assignment(job_id: str, *, stay: bool = False) -> dict[str, Any]:
+    """The frame that gives a job to a worker."""
+    return {
+        "type": "job_assignment",
+        **_names(job_id),
+        "token": "a-token-of-the-length-that-tokens-have." * 5,
+        "url": "wss://rooms.example/measured",
+        "room_options": {"recording": False, "auto_end_session": True},
+        "metadata": {"job_id": job_id, "stay": stay},
+    }
+
+
+def _names(job_id: str) -> dict[str, str]:
+    return {
+        "job_id": job_id,
+        "job_type": "room",
+        "room_id": "room-of-" + job_id,
+        "room_name": "measured",
+        "agent_name": "benchmark",
+        "namespace": "default",
+    }
