@@ -14,7 +14,7 @@ _active: list[object] | None = None
 
 
 def is_recording() -> bool:
-    """Whether this process records; then a `WorkerJob` is recorded, and starting it does nothing."""
+    """Whether this process records: then starting a `WorkerJob` does nothing."""
     return _active is not None
 
 

@@ -146,7 +146,8 @@ async def test_a_taken_port_is_one_clear_line() -> None:
         port = taken.getsockname()[1]
         code, out, err = await run("registry", "--port", str(port))
     assert (code, out) == (1, "")
-    assert err == f"vsdk-trio: the address 127.0.0.1:{port} is in use\n"
+    said = f"port {port} on 127.0.0.1 is in use; choose another one, or 0 for any free one"
+    assert err == f"vsdk-trio: {said}\n"
 
 
 @pytest.mark.parametrize(

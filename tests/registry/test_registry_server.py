@@ -19,8 +19,8 @@ from trio_websocket import (
     wrap_client_stream,
 )
 
+from vsdk_trio import _asgi
 from vsdk_trio.errors import PortInUseError
-from vsdk_trio.registry import server
 from vsdk_trio.registry.core import Registry
 from vsdk_trio.registry.server import RunningRegistry, open_registry
 
@@ -235,7 +235,7 @@ async def test_it_serves_ipv6_where_there_is_one() -> None:
 async def test_one_that_stops_reading_does_not_keep_it_from_closing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(server, "_UNREAD_SECONDS", 0.5)
+    monkeypatch.setattr(_asgi, "_UNREAD_SECONDS", 0.5)
     with trio.fail_after(20):
         async with open_registry() as running:
             port = int(running.url.rpartition(":")[2])
