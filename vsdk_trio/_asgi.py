@@ -22,6 +22,7 @@ _UNREAD_SECONDS: Final = 10.0
 _BACKLOG: Final = 128
 
 _log = logging.getLogger("vsdk_trio.http")
+_log.setLevel(logging.WARNING)  # where it runs is said by whoever serves
 
 
 async def bind_listener(host: str, port: int) -> socket.socket:
@@ -84,7 +85,6 @@ async def serve_app(
     config = Config()
     config.bind = [f"fd://{listener.detach()}"]
     config.errorlog = _log
-    config.loglevel = "WARNING"
     config.include_server_header = False
     config.graceful_timeout = REQUEST_GRACE_SECONDS
     config.websocket_max_message_size = websocket_max_message_size

@@ -27,7 +27,6 @@ def registry(
     handler = logging.StreamHandler()
     handler.setFormatter(_FieldsFormatter("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, handlers=[handler])
-    logging.getLogger("vsdk_trio.http").setLevel(logging.WARNING)
     token = os.environ.get(TOKEN_VARIABLE) or None
     if token is None and host not in ("127.0.0.1", "::1", "localhost"):
         print(f"vsdk-trio: open to everybody on {host}; set {TOKEN_VARIABLE}", file=sys.stderr)
