@@ -117,13 +117,23 @@ def test_a_group_of_zombies_is_not_waited_for(
     assert _run(monkeypatch, 60, "nobody.", news) < 30
 
 
-def test_a_leader_that_is_gone_does_not_hide_its_group(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_group_whose_leader_is_gone_is_killed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     family = [*SLEEPER[:-1], "import os, time; os.fork() and os._exit(0); time.sleep(600)"]
-    leader = subprocess.Popen(family, start_new_session=True)
+    leader = subprocess.Popen(family, start_new_session=True, stdout=subprocess.PIPE)
     os.waitid(os.P_PID, leader.pid, os.WEXITED | os.WNOWAIT)
-    assert guardian_main._has_living_members(leader.pid)
     news = f"+{leader.pid} {start_time(leader.pid)}\n"
-    assert _run(monkeypatch, 0.05, "nobody.", news) >= 0.05
-    leader.wait()
-    while guardian_main._has_living_members(leader.pid):
-        pass
+    assert _run(monkeypatch, 60, "nobody.", news) < 30
+    assert leader.communicate(timeout=20) == (b"", None)  # nobody holds the pipe any more
+
+
+def test_a_leader_of_somebody_else_is_left_to_its_grace(
+    sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that has changed its user cannot be signalled; it may still be there."""
+
+    def not_permitted(pid: int, signum: int) -> None:
+        raise PermissionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "kill", not_permitted)
+        assert guardian_main._is_alive(sleeper.pid)

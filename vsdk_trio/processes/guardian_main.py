@@ -53,38 +53,32 @@ def _follow() -> set[int]:
 
 
 def _wait_for(groups: set[int], until: float) -> None:
-    """Wait until all `groups` are empty, or time is up; drop the empty ones as they become so.
+    """Wait until the leaders of all `groups` are gone, or time is up.
 
-    A number that is dropped is never looked at again, so that it may be given to a stranger: from
-    one poll to the next is too short for the kernel to come round to it.
+    A group whose leader is gone is killed at once, as by a worker that lives, and dropped. Its
+    number is never looked at again, so that it may be given to a stranger: from one poll to the
+    next is too short for the kernel to come round to it.
     """
     while True:
         for group in list(groups):
-            if not _has_living_members(group):
+            if not _is_alive(group):
+                _kill_group(group)
                 groups.discard(group)
         if not groups or time.monotonic() >= until:
             return
         time.sleep(_POLL_SECONDS)
 
 
-def _has_living_members(group: int) -> bool:
+def _is_alive(pid: int) -> bool:
     try:
-        os.killpg(group, 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # macOS, for a group of zombies
-        return False
-    # Linux counts zombies, and in a container nobody may be there to reap them.
-    leader = _stat(group)
-    if leader and leader[0] != "Z":
+    except PermissionError:
         return True
-    pids = _pids()
-    return not pids or any(_is_living_member(pid, group) for pid in pids)
-
-
-def _is_living_member(pid: int, group: int) -> bool:
+    # A zombie can be signalled, and in a container nobody may be there to reap it.
     stat = _stat(pid)
-    return bool(stat) and stat[0] != "Z" and stat[2] == str(group)
+    return not stat or stat[0] != "Z"
 
 
 def _kill_group(group: int) -> None:
