@@ -1,6 +1,7 @@
 """The whole thing for real: a registry in the test's loop, the worker as a program, job processes.
 
-A `System` records what each of them saw: the registry every frame, the jobs their notes, and the process table whatever carries the system's mark in its environment.
+A `System` records what each of them saw: the registry every frame, the jobs their notes, and the
+process table whatever carries the system's mark in its environment.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ T = TypeVar("T")
 async def eventually(look: Callable[[], T], what: str, *, seconds: float = PATIENCE_SECONDS) -> T:
     """Look again and again until there is something true, and return it."""
     with trio.move_on_after(seconds):
-        while not (found := look()):
+        while not (found := look()):  # noqa: ASYNC110  # the kernel sets no events
             await trio.sleep(0.02)
         return found
     raise AssertionError(f"not within {seconds:g} s: {what}")
@@ -168,10 +169,8 @@ class System:
         assert is_up(), program.output
         return program
 
-    async def dispatch(
-        self, kind: str, *, wait_running: bool = True, timeout: float | None = None, **metadata: Any
-    ) -> str:
-        """Dispatch a job, and wait until it runs (or has ended); returns its id."""
+    async def dispatch(self, kind: str, *, timeout: float | None = None, **metadata: Any) -> str:
+        """Dispatch a job, and wait until its entrypoint runs (or it has ended); returns its id."""
         request = JobRequest(
             agent_id="agent",
             room_id=str(metadata.pop("room_id", "room")),
@@ -180,8 +179,12 @@ class System:
         )
         with trio.fail_after(2 * PATIENCE_SECONDS):
             job = await self.registry.dispatch(request)
-        if wait_running:
-            await eventually(lambda: self.registry.updates(job.job_id), f"no update of {kind}")
+
+        def has_begun() -> bool:
+            now = self.registry.job(job.job_id)
+            return now.state.ended or (now.started is not None and bool(self.notes(job.job_id)))
+
+        await eventually(has_begun, f"no beginning of a job that {kind}")
         return job.job_id
 
     async def end_of(self, job_id: str) -> Job:

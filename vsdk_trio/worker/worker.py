@@ -127,9 +127,12 @@ class Worker:
         try:
             return await self._run(task_status)
         except BaseExceptionGroup as group:
-            if (error := _the_only_error(group)) is None:
-                raise
-            raise error from error.__cause__
+            errors = _leaves(group)
+            if len(errors) == 1 and isinstance(error := errors[0], VsdkTrioError):
+                raise error from error.__cause__
+            # As deep as the nursery tree, and Python prints no group deeper than ten: the bug
+            # itself would not be seen.
+            raise BaseExceptionGroup("the worker failed", errors) from None
 
     async def _run(self, task_status: trio.TaskStatus[WorkerHandle]) -> WorkerReport:
         options, edges = self._options, self._edges
@@ -200,11 +203,9 @@ def _initializer(options: Options) -> EntrypointRef | None:
     return describe(function, what="initialize_process_fnc", asynchronous=False)
 
 
-def _the_only_error(group: BaseExceptionGroup[BaseException]) -> VsdkTrioError | None:
-    """The error of ours that the group consists of, whatever it is wrapped in; None for a bug."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        if len(error.exceptions) != 1:
-            return None
-        error = error.exceptions[0]
-    return error if isinstance(error, VsdkTrioError) else None
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """The errors in the group, whatever they are wrapped in."""
+    found = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found

@@ -1,7 +1,7 @@
 """An agent for the system tests: its options come from a file, each job does what it is told.
 
-Started as a program by the tests. Writes what it lives through into `notes.txt`, one line each, with
-the job's id; the job processes load it as well.
+Started as a program by the tests, and loaded by the job processes. Jobs write what they live through
+into `notes.txt`, one line each, with the job's id.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ async def run(ctx: JobContext, options: dict[str, Any]) -> None:
             hoard[::4096] = b"x" * len(hoard[::4096])
             await trio.sleep(FOREVER)
         case "sleeps":
-            time.sleep(FOREVER)
+            time.sleep(FOREVER)  # noqa: ASYNC251  # that is the point
         case "spins":
             while True:
                 pass

@@ -1,0 +1,82 @@
+"""A bug in the worker itself: jobs still end in order and truthfully, and the program says so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trio
+
+from .conftest import System, eventually, open_system
+
+pytestmark = pytest.mark.real
+
+# Where the registry can still be told.
+TASKS = [
+    "vsdk_trio.worker.intake:Intake.run",
+    "vsdk_trio.worker.intake:Intake.expire_promises",
+    "vsdk_trio.worker.parts:report_status",
+    "vsdk_trio.processes.pool:Pool._keep_filled",
+    "vsdk_trio.processes.guardian:Guardian.run",
+    "vsdk_trio.processes.sweeper:Sweeper._sweep_for_ever",
+]
+CONNECTION = [
+    "vsdk_trio.backend.keeper:Keeper.keep",
+    "vsdk_trio.backend.live_session:LiveSession.run",
+]
+AROUND_IT = ["vsdk_trio.worker.worker:serve_status", "vsdk_trio.worker.worker:watch_signals"]
+
+
+async def crash(system: System, target: str, *kinds: str) -> list[str]:
+    """Run jobs, crash the task, and see the worker and all that is its own gone."""
+    worker = await system.open_agent(
+        script="crashing.py", arguments=(target,), max_processes=2, close_timeout=2.0
+    )
+    job_ids = [await system.dispatch(kind) for kind in kinds]
+    (system.directory / "crash").touch()
+    assert await worker.exit_code() == 1, worker.output
+    assert system.processes() == []
+    assert "ZeroDivisionError: injected" in worker.output
+    assert "Traceback" in worker.output
+    return job_ids
+
+
+@pytest.mark.parametrize("target", [*TASKS, *AROUND_IT])
+async def test_jobs_end_in_order(tmp_path: Path, target: str) -> None:
+    async with open_system(tmp_path) as system:
+        for job_id in await crash(system, target, "waits", "waits"):
+            job = await system.end_of(job_id)
+            assert job.state.value == "cancelled", job
+            assert job.error
+            assert system.notes(job_id) == ["entered", "left", f"callback: {job.error}"]
+        assert system.registry.story()[-2:] == ["offline", "closed"]
+
+
+async def test_the_task_around_a_job_crashes(tmp_path: Path) -> None:
+    """What it would have said is lost with it; that the worker is to blame is not."""
+    async with open_system(tmp_path) as system:
+        target = "vsdk_trio.worker.job_task:watch_health"
+        for job_id in await crash(system, target, "waits", "waits"):
+            job = await system.end_of(job_id)
+            assert (job.state.value, job.error) == ("failed", "the worker failed")
+            assert len(system.notes(job_id)) == 3
+        assert system.registry.story()[-2:] == ["offline", "closed"]
+
+
+@pytest.mark.parametrize("target", CONNECTION)
+async def test_jobs_end_in_order_without_a_connection(tmp_path: Path, target: str) -> None:
+    async with open_system(tmp_path) as system:
+        for job_id in await crash(system, target, "waits", "waits"):
+            entered, left, callback = system.notes(job_id)
+            assert (entered, left) == ("entered", "left")
+            assert callback.startswith("callback: ")
+        await eventually(lambda: system.registry.story()[-1] == "closed", "still connected")
+
+
+async def test_a_job_that_blocks_does_not_hold_up_the_crash(tmp_path: Path) -> None:
+    async with open_system(tmp_path) as system:
+        with trio.fail_after(30):
+            (job_id,) = await crash(system, "vsdk_trio.worker.parts:report_status", "sleeps")
+        job = await system.end_of(job_id)
+        assert job.state.value == "failed"
+        assert "was killed" in str(job.error)
