@@ -1,0 +1,176 @@
+"""`WorkerJob`, the front door: what it refuses, and what it hands on."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+import vsdk_trio
+from vsdk_trio import _recording
+from vsdk_trio.errors import (
+    ConnectError,
+    EntrypointError,
+    OptionsError,
+    RegistrationRefusedError,
+    RegistryUnreachableError,
+    TokenError,
+    VsdkTrioError,
+)
+from vsdk_trio.options import Options, WorkerOptions
+from vsdk_trio.room_options import RoomOptions
+from vsdk_trio.runner.job_context import JobContext
+from vsdk_trio.worker import main
+from vsdk_trio.worker.worker import Worker, WorkerReport
+from vsdk_trio.worker_job import WorkerJob, _minted
+
+
+async def entrypoint(ctx: JobContext) -> None:
+    """A function that a job process can import."""
+
+
+def plain(ctx: JobContext) -> None:
+    """Not a coroutine function."""
+
+
+REGISTERED = Options(register=True)
+
+
+def test_a_plain_function_is_refused() -> None:
+    with pytest.raises(EntrypointError, match="must be an `async def` function"):
+        WorkerJob(plain)  # type: ignore[arg-type]  # the mistake under test
+
+
+def test_what_a_job_process_cannot_import_is_refused_when_it_is_built() -> None:
+    async def inner(ctx: JobContext) -> None:
+        """Lives in a function."""
+
+    with pytest.raises(TypeError, match="cannot be run by a job process"):
+        WorkerJob(inner, options=REGISTERED)
+    WorkerJob(inner)  # direct mode runs it here, so any function will do
+
+
+def test_it_says_what_it_is() -> None:
+    assert repr(WorkerJob(entrypoint)) == "<WorkerJob entrypoint direct>"
+    assert repr(WorkerJob(entrypoint, options=REGISTERED)) == "<WorkerJob entrypoint registered>"
+
+
+def test_the_context_is_a_value_a_callable_or_a_default() -> None:
+    context = JobContext(room_options=RoomOptions(name="Given"))
+    assert WorkerJob(entrypoint, context).context() is context
+    assert WorkerJob(entrypoint, lambda: context).context() is context
+    assert WorkerJob(entrypoint).context().room_options == RoomOptions()
+    with pytest.raises(OptionsError, match="jobctx must be a JobContext or return one, got int"):
+        WorkerJob(entrypoint, lambda: 3).context()  # type: ignore[arg-type, return-value]  # the mistake under test
+
+
+def test_in_a_job_process_it_is_known_and_starts_nothing() -> None:
+    with _recording.recording() as recorded:
+        job = WorkerJob(entrypoint, options=REGISTERED)
+        job.start()
+    assert recorded == [job]
+
+
+def test_direct_mode_runs_the_entrypoint_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VSDK_TRIO_TRANSPORT", "loopback")
+    seen: list[str] = []
+
+    async def agent(ctx: JobContext) -> None:
+        ctx.add_shutdown_callback(lambda reason: seen.append("callback"))
+        await ctx.connect()
+        seen.append("ran")
+
+    WorkerJob(agent).start()
+    assert seen == ["ran", "callback"]
+
+
+def test_direct_mode_makes_a_token_from_keys_only_where_there_is_no_token(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("VIDEOSDK_AUTH_TOKEN", raising=False)
+    assert _minted(Options()) is None
+    monkeypatch.setenv("VIDEOSDK_API_KEY", "key")
+    monkeypatch.setenv("VIDEOSDK_SECRET_KEY", "secret")
+    assert callable(_minted(Options()))
+    assert _minted(Options(auth_token="given")) == "given"
+    monkeypatch.setenv("VIDEOSDK_AUTH_TOKEN", "from-env")
+    assert _minted(Options()) is None
+
+
+def test_a_worker_needs_an_entrypoint() -> None:
+    with pytest.raises(TypeError, match="needs an entrypoint"):
+        Worker(Options())
+    assert Worker(WorkerOptions(entrypoint_fnc=entrypoint))
+
+
+class _Worker:
+    def __init__(self, ending: WorkerReport | Exception) -> None:
+        self._ending = ending
+
+    async def run(self) -> WorkerReport:
+        if isinstance(self._ending, Exception):
+            raise self._ending
+        return self._ending
+
+
+def program(ending: WorkerReport | Exception) -> None:
+    worker: Any = _Worker(ending)
+    main.run_worker_program(lambda: worker)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (OptionsError("x"), 2),
+        (TokenError("x"), 2),
+        (RegistrationRefusedError("x"), 4),
+        (RegistryUnreachableError("x"), 4),
+        (ConnectError("x"), 1),
+        (VsdkTrioError("x"), 1),
+    ],
+)
+def test_an_error_is_a_line_and_an_exit_code(
+    error: Exception, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        program(error)
+    assert end.value.code == code
+    assert capsys.readouterr().err == "vsdk_trio: x\n"
+
+
+def test_killed_jobs_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        program(WorkerReport(killed=("a", "b")))
+    assert end.value.code == 3
+    assert "were killed: a, b" in capsys.readouterr().err
+
+
+def test_a_clean_end_returns() -> None:
+    program(WorkerReport())
+
+
+def test_a_bug_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        program(ZeroDivisionError())
+
+
+def test_every_public_name_is_there() -> None:
+    for name in vsdk_trio.__all__:
+        assert getattr(vsdk_trio, name) is not None
+    assert {*vsdk_trio.__all__} <= {*dir(vsdk_trio)}
+    with pytest.raises(AttributeError, match="no attribute 'Wroker'"):
+        _ = vsdk_trio.Wroker  # type: ignore[attr-defined]  # the mistake under test
+
+
+@pytest.mark.parametrize("name", ["Options", "WorkerJob", "JobContext"])
+def test_names_of_a_script_load_nothing_heavy(name: str) -> None:
+    """A job process imports the user's script, and with it these names."""
+    program = f"import sys; from vsdk_trio import {name}; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30
+    )
+    heavy = {"cattrs", "orjson", "trio_websocket", "httpcore", "starlette", "hypercorn", "typer"}
+    heavy |= {"rich", "psutil", "wsproto", "vsdk_trio.backend", "vsdk_trio.registry.core"}
+    assert not heavy & {*done.stdout.split()}
