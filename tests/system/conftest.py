@@ -31,6 +31,8 @@ AGENTS = Path(__file__).with_name("agents")
 # The patience of every wait. Nothing takes this long, not even on a loaded machine.
 PATIENCE_SECONDS = 20.0
 MARK = "SYSTEM_TEST_MARK"
+# A dispatch waits for a slot to become free.
+PATIENT = Policy(patience=PATIENCE_SECONDS)
 
 T = TypeVar("T")
 
@@ -47,8 +49,8 @@ async def eventually(look: Callable[[], T], what: str, *, seconds: float = PATIE
 class RecordingRegistry(Registry):
     """Keeps what comes in from workers, in order, and when a session was closed."""
 
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(policy=Policy(patience=PATIENCE_SECONDS), **arguments)
+    def __init__(self, *, policy: Policy = PATIENT, **arguments: Any) -> None:
+        super().__init__(policy=policy, **arguments)
         self.frames: list[dict[str, Any]] = []
 
     async def serve_worker(self, link: WorkerLink) -> None:

@@ -30,7 +30,7 @@ async def test_jobs_run_their_callbacks_and_end(tmp_path: Path) -> None:
 async def test_what_does_not_end_is_killed_by_the_guardian(tmp_path: Path, kind: str) -> None:
     async with open_system(tmp_path) as system:
         worker = await system.open_agent(close_timeout=0.5)
-        job_id = await system.dispatch(kind)
+        await system.dispatch(kind)
         worker.signal(signal.SIGKILL)
         await worker.exit_code()
         await system.nothing_left(seconds=10)
@@ -50,7 +50,7 @@ async def test_the_guardian_is_replaced_when_it_dies(tmp_path: Path) -> None:
     """And the new one knows of the jobs that were there before it."""
     async with open_system(tmp_path) as system:
         worker = await system.open_agent(close_timeout=0.5)
-        job_id = await system.dispatch("sleeps")
+        await system.dispatch("sleeps")
         (first,) = system.guardians()
         first.kill()
         await eventually(

@@ -1,7 +1,7 @@
 """An agent for the system tests: its options come from a file, each job does what it is told.
 
-Started as a program by the tests, and loaded by the job processes. Jobs write what they live through
-into `notes.txt`, one line each, with the job's id.
+Started as a program by the tests, and loaded by the job processes. Jobs write what they live
+through into `notes.txt`, one line each, with the job's id.
 """
 
 from __future__ import annotations
