@@ -55,26 +55,30 @@ async def run_demo(console: Console) -> bool:
     before = _descendants()
     async with open_registry(Registry(auth_token=token)) as running:
         console.print(f"registry  {running.url}", highlight=False)
+        worker = _make_worker(running.url, token)
+        working = trio.CancelScope()
         async with trio.open_nursery() as showing:
             async with trio.open_nursery() as nursery:
-                worker: WorkerHandle = await nursery.start(_run_worker, running.url, token, reports)
-                console.print(f"worker    {worker.worker_id}", highlight=False)
+                handle = await nursery.start(_run_worker, worker, reports, working)
+                console.print(f"worker    {handle.worker_id}", highlight=False)
                 await showing.start(Screen(console, running.registry, dispatched).run)
-                api = RegistryApi(running.url, lambda url: DirectDialer())
-                await _run_jobs(api, token, running.registry, dispatched)
-                worker.drain("the demo is over")
+                with working:
+                    api = RegistryApi(running.url, lambda url: DirectDialer())
+                    await _run_jobs(api, token, running.registry, dispatched)
+                handle.drain("the demo is over")
             showing.cancel_scope.cancel()
         ended = [running.registry.job(job.job_id) for job in dispatched]
-    return _summarize(console, dispatched, ended, reports[0], _descendants() - before)
+    is_clean = _summarize(console, ended, reports[0], _descendants() - before)
+    if working.cancelled_caught:
+        console.print("interrupted: the worker was told to end before the demo was over")
+        return False
+    wrong = [d for d, job in zip(dispatched, ended, strict=True) if job.state is not d.expected]
+    for item in wrong:
+        console.print(f"UNEXPECTED: a job that {item.kind} should be {item.expected.value}")
+    return is_clean and not wrong
 
 
-async def _run_worker(
-    url: str,
-    token: str,
-    reports: list[WorkerReport],
-    *,
-    task_status: trio.TaskStatus[WorkerHandle],
-) -> None:
+def _make_worker(url: str, token: str) -> Worker:
     options = Options(
         agent_id=AGENT_ID,
         auth_token=token,
@@ -89,8 +93,19 @@ async def _run_worker(
         log_level="ERROR",
     )
     room_options = RoomOptions(transport_mode="loopback")
-    worker = Worker(options, entrypoint=entrypoint, room_options=room_options)
+    return Worker(options, entrypoint=entrypoint, room_options=room_options)
+
+
+async def _run_worker(
+    worker: Worker,
+    reports: list[WorkerReport],
+    working: trio.CancelScope,
+    *,
+    task_status: trio.TaskStatus[WorkerHandle],
+) -> None:
+    """Run the worker; without it there is nothing to dispatch to, so its end ends that, too."""
     reports.append(await worker.run(task_status=task_status))
+    working.cancel()
 
 
 async def _run_jobs(
@@ -110,16 +125,10 @@ async def _run_jobs(
         await registry.wait_ended(item.job_id)
 
 
-def _summarize(
-    console: Console,
-    dispatched: list[Dispatched],
-    ended: list[Job],
-    report: WorkerReport,
-    left: set[int],
-) -> bool:
+def _summarize(console: Console, ended: list[Job], report: WorkerReport, left: set[int]) -> bool:
+    """Print what became of the jobs; True when nothing was left running or had to be killed."""
     counts = Counter(job.state.value for job in ended)
-    waits = sorted(j.started - j.created for j in ended if j.started is not None)
-    wrong = [d for d, job in zip(dispatched, ended, strict=True) if job.state is not d.expected]
+    waits = sorted(j.started - j.created for j in ended if j.started is not None) or [0.0]
     outcomes = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
     console.print(f"outcomes  {outcomes} of {len(ended)} jobs", highlight=False)
     console.print(
@@ -130,9 +139,7 @@ def _summarize(
     killed = f", {len(report.killed)} jobs had to be killed" if report.killed else ""
     processes = "nothing left running" if not left else f"LEFT RUNNING: processes {sorted(left)}"
     console.print(f"processes {processes}{killed}", highlight=False)
-    for job in wrong:
-        console.print(f"UNEXPECTED: a job that {job.kind} should be {job.expected.value}")
-    return not wrong and not left and not report.killed
+    return not left and not report.killed
 
 
 def _descendants() -> set[int]:
