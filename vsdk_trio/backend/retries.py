@@ -48,8 +48,9 @@ class Retries:
         if isinstance(error, RegistrationRefusedError):
             final: Exception = error
         elif delay is None:
+            attempts = f"{self.tries + 1} attempt" + "s" * (self.tries > 0)
             final = RegistryUnreachableError(
-                f"the registry could not be reached in {self.tries + 1} attempts: {error}"
+                f"the registry could not be reached in {attempts}: {error}"
             )
         else:
             asked = getattr(error, "retry_after", None) or 0.0
