@@ -1,19 +1,19 @@
-"""Simulated job processes: a `Spawner` whose processes are tasks with streams in memory.
+"""Simulated job processes: a `Spawner` whose processes are tasks with pipes in memory.
 
 Works under a mock clock. What a process does is a *program*, an async function that is given the
-inside of the process; killing the process cancels it where it stands, as SIGKILL would.
+inside of the process; a killed one is gone at once, whatever it shields, as with SIGKILL.
 """
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, TypeAlias
 
 import trio
-import trio.testing
 
 from ..processes.edge import Command, DeliverCancel, ProcessHandle
+from .pipes import Pipe, PipeReceiver, PipeSender
 
 
 class ProcessExit(Exception):
@@ -28,42 +28,45 @@ class InsideProcess:
     """A simulated process as its program sees it.
 
     `signals` yields the signal numbers that reach it. A program that never reads them ignores
-    them, except SIGKILL, which no program sees.
+    them, except SIGKILL, which no program sees. `is_dead` tells code that still unwinds that
+    nothing of what it does counts any more.
     """
 
-    def __init__(
-        self,
-        command: Command,
-        pid: int,
-        stdin: trio.abc.ReceiveStream,
-        stdout: trio.abc.SendStream,
-        stderr: trio.abc.SendStream,
-        signals: trio.MemoryReceiveChannel[int],
-    ) -> None:
+    def __init__(self, command: Command, pid: int) -> None:
         self.command = command
         self.pid = pid
-        self.stdin = stdin
-        self.stdout = stdout
-        self.stderr = stderr
-        self.signals = signals
+        self._pipes = (Pipe(), Pipe(), Pipe())
+        stdin, stdout, stderr = self._pipes
+        self.stdin: PipeReceiver = stdin.receiver
+        self.stdout: PipeSender = stdout.sender
+        self.stderr: PipeSender = stderr.sender
+        self._signal, self.signals = trio.open_memory_channel[int](100)
         self.memory_mb: float = 20.0
+        self.is_dead = False
+        self.is_frozen = False
+
+    def freeze(self) -> None:
+        """Stop taking part, as a process does whose only thread is stuck in C code."""
+        self.is_frozen = True
+        self.stdin.pipe.stall()
 
 
 Program: TypeAlias = Callable[[InsideProcess], Awaitable[None]]
 
 
-class _Handle:
-    """The outside of a simulated process: a `ProcessHandle`."""
+class MemoryProcess:
+    """The outside of a simulated process: a `ProcessHandle`, and the power to end it.
+
+    `signals` are those it was sent, each with the time.
+    """
 
     def __init__(self, command: Command, pid: int) -> None:
-        self._stdin, inner_stdin = trio.testing.memory_stream_one_way_pair()
-        inner_stdout, self._stdout = trio.testing.memory_stream_one_way_pair()
-        inner_stderr, self._stderr = trio.testing.memory_stream_one_way_pair()
-        self._signal, signals = trio.open_memory_channel[int](100)
-        self.inside = InsideProcess(command, pid, inner_stdin, inner_stdout, inner_stderr, signals)
-        self.life = trio.CancelScope(shield=True)
+        self.inside = InsideProcess(command, pid)
         self.gone = trio.Event()
+        self.signals: list[tuple[float, int]] = []
+        self._life = trio.CancelScope(shield=True)
         self._returncode: int | None = None
+        self._is_closed = False
 
     @property
     def pid(self) -> int:
@@ -71,70 +74,115 @@ class _Handle:
 
     @property
     def stdin(self) -> trio.abc.SendStream:
-        return self._stdin
+        return self.inside.stdin.pipe.sender
 
     @property
     def stdout(self) -> trio.abc.ReceiveStream:
-        return self._stdout
+        return self.inside.stdout.pipe.receiver
 
     @property
     def stderr(self) -> trio.abc.ReceiveStream:
-        return self._stderr
+        return self.inside.stderr.pipe.receiver
 
     @property
     def returncode(self) -> int | None:
         return self._returncode
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the worker's ends of the pipes are closed."""
+        return self._is_closed
+
     def signal_group(self, signum: int) -> None:
         if self._returncode is not None:
             return
+        self.signals.append((trio.current_time(), int(signum)))
         if signum == signal.SIGKILL:
-            self.life.cancel()
-        else:
-            self._signal.send_nowait(signum)
+            self.end(-int(signal.SIGKILL))
+        elif not self.inside.is_frozen:
+            self.inside._signal.send_nowait(signum)
 
     def memory_mb(self) -> float | None:
         return None if self._returncode is not None else self.inside.memory_mb
 
     def close(self) -> None:
-        self._stdin.close()
-        self._stdout.close()
-        self._stderr.close()
+        self._is_closed = True
+        self.inside.stdin.pipe.sender.close()
+        self.inside.stdout.pipe.receiver.close()
+        self.inside.stderr.pipe.receiver.close()
+
+    def end(self, returncode: int) -> None:
+        """The process is gone, from one moment to the next; what it has written can be read."""
+        if self._returncode is not None:
+            return
+        self._returncode = returncode
+        self.inside.is_dead = True
+        self.inside.stdin.close()
+        self.inside.stdout.close()
+        self.inside.stderr.close()
+        self._life.cancel()
+        self.gone.set()
 
     async def live(self, program: Program) -> None:
-        """Run the program to its end; then the process is gone and its ends of the pipes closed."""
-        returncode = -int(signal.SIGKILL)
+        """Run the program to its end, which is that of the process; or the other way round."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._unwind)
+            with self._life:
+                await self._run(program)
+            nursery.cancel_scope.cancel()
+
+    async def _run(self, program: Program) -> None:
         try:
-            with self.life:
-                try:
-                    await program(self.inside)
-                    returncode = 0
-                except* ProcessExit as ends:
-                    returncode = _first_leaf(ends).returncode
-        finally:
-            self._returncode = returncode
-            self.inside.stdin.close()  # type: ignore[attr-defined]  # a memory stream can
-            self.inside.stdout.close()  # type: ignore[attr-defined]  # a memory stream can
-            self.inside.stderr.close()  # type: ignore[attr-defined]  # a memory stream can
-            self.gone.set()
+            await program(self.inside)
+            self.end(0)
+        except BaseException as error:
+            # What comes out of a process that is gone already is how its tasks end, no more.
+            if not self.inside.is_dead:
+                if (exit_ := _exit_in(error)) is None:
+                    raise
+                self.end(exit_.returncode)
+
+    async def _unwind(self) -> None:
+        """Once the process is gone, cancel what is left of its tasks, shielded or not."""
+        await self.gone.wait()
+        while True:
+            for scope in _scopes_below(self._life):
+                scope.shield = False
+            self._life.cancel()
+            await trio.lowlevel.checkpoint()
 
 
-def _first_leaf(ends: BaseExceptionGroup[ProcessExit]) -> ProcessExit:
-    end = ends.exceptions[0]
-    return end if isinstance(end, ProcessExit) else _first_leaf(end)
+def _scopes_below(scope: trio.CancelScope) -> Iterator[trio.CancelScope]:
+    # trio has no way to cancel what is shielded, for good reasons; none of them is SIGKILL's.
+    statuses: list[Any] = [scope._cancel_status]
+    while statuses:
+        status = statuses.pop()
+        if status is not None:
+            for child in status._children:
+                yield child._scope
+                statuses.append(child)
+
+
+def _exit_in(error: BaseException) -> ProcessExit | None:
+    if isinstance(error, BaseExceptionGroup):
+        return next(filter(None, map(_exit_in, error.exceptions)), None)
+    return error if isinstance(error, ProcessExit) else None
 
 
 class MemorySpawner:
     """Starts simulated processes that run `program`.
 
     `processes` lists every process that ever started, in order; `failures` are raised by the next
-    starts, one each. `alive` counts those that are not gone.
+    starts, one each; `delays` are what the next starts take, in seconds. `alive` counts those that
+    are not gone. `on_start` is called with each process before its program runs.
     """
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.processes: list[ProcessHandle] = []
+        self.processes: list[MemoryProcess] = []
         self.failures: list[OSError] = []
+        self.delays: list[float] = []
+        self.on_start: Callable[[MemoryProcess], object] = lambda process: None
         self._next_pid = 1000
 
     @property
@@ -149,35 +197,36 @@ class MemorySpawner:
         task_status: trio.TaskStatus[ProcessHandle],
     ) -> int:
         """See `Spawner.run`."""
-        await trio.lowlevel.checkpoint()
+        await trio.sleep(self.delays.pop(0) if self.delays else 0)
         if self.failures:
             raise self.failures.pop(0)
         self._next_pid += 1
-        handle = _Handle(command, self._next_pid)
-        self.processes.append(handle)
+        process = MemoryProcess(command, self._next_pid)
+        self.processes.append(process)
+        self.on_start(process)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(handle.live, self.program)
-            task_status.started(handle)
+            nursery.start_soon(process.live, self.program)
+            task_status.started(process)
             try:
-                await handle.gone.wait()
+                await process.gone.wait()
             except trio.Cancelled:
                 # However the ladder ends, it must not leave the process behind.
                 with trio.CancelScope(shield=True):
-                    await _stop(handle, deliver_cancel)
+                    await _stop(process, deliver_cancel)
                 raise
-        assert handle.returncode is not None  # `gone` is set after it
-        return handle.returncode
+        assert process.returncode is not None  # `gone` is set after it
+        return process.returncode
 
 
-async def _stop(handle: _Handle, deliver_cancel: DeliverCancel) -> None:
+async def _stop(process: MemoryProcess, deliver_cancel: DeliverCancel) -> None:
     async with trio.open_nursery() as stopping:
 
         async def deliver() -> None:
             try:
-                await deliver_cancel(handle)
+                await deliver_cancel(process)
             finally:
-                handle.signal_group(signal.SIGKILL)
+                process.signal_group(signal.SIGKILL)
 
         stopping.start_soon(deliver)
-        await handle.gone.wait()
+        await process.gone.wait()
         stopping.cancel_scope.cancel()
