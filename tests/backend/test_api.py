@@ -54,6 +54,11 @@ async def test_init_config(autojump_clock, api_answering):
     assert body == b""
 
 
+async def test_a_token_that_occurs_in_the_answer_by_chance(autojump_clock, api_answering):
+    api, _ = api_answering(answer(200, {"data": {"registryUrl": "https://data.test"}}))
+    assert await api.init_config("data") == "https://data.test"
+
+
 async def test_create_room(autojump_clock, api_answering):
     api, requests = api_answering(answer(200, {"roomId": "abcd-efgh"}))
     assert await api.create_room("token") == "abcd-efgh"

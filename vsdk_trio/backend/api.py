@@ -59,7 +59,7 @@ class RegistryApi:
         data = answer.get("data")
         url = data.get("registryUrl") if isinstance(data, dict) else None
         if answer.get("success") is False:
-            raise ApiError(f"init-config failed: {_message(answer)}")
+            raise ApiError(f"init-config failed: {_message(answer, token)}")
         if not isinstance(url, str) or not url:
             raise ApiError("init-config: the answer has no data.registryUrl")
         return url
@@ -86,7 +86,7 @@ class RegistryApi:
         answer = await self._post("/v2/agent/dispatch", token, body)
         data = answer.get("data")
         if not isinstance(data, dict) or data.get("success") is False:
-            raise ApiError(f"dispatch failed: {_message(answer)}")
+            raise ApiError(f"dispatch failed: {_message(answer, token)}")
         return DispatchResult(
             success=True,
             status=str(data.get("status", "")),
@@ -120,8 +120,7 @@ class RegistryApi:
         ) as error:
             cause = error.__cause__ if isinstance(error.__cause__, ConnectError) else error
             raise ApiError(f"{url}: {cause or type(error).__name__}") from error
-        # What is quoted in an error may quote the token.
-        return _read_answer(url, response, raw.replace(token.encode(), b"<token>"))
+        return _read_answer(url, response, raw, token)
 
 
 def is_refusal(error: ApiError) -> bool:
@@ -129,13 +128,13 @@ def is_refusal(error: ApiError) -> bool:
     return error.status in (401, 403)
 
 
-def _read_answer(url: str, response: httpcore.Response, raw: bytes) -> JsonObject:
+def _read_answer(url: str, response: httpcore.Response, raw: bytes, token: str) -> JsonObject:
     try:
         answer = json.loads(raw)
     except (ValueError, RecursionError):
         answer = None
     if not 200 <= response.status < 300:
-        detail = _message(answer) if isinstance(answer, dict) else "no message"
+        detail = _message(answer, token) if isinstance(answer, dict) else "no message"
         fields = {name.lower(): value for name, value in response.headers}
         raise ApiError(
             f"{url} answered {response.status}: {detail}",
@@ -147,9 +146,10 @@ def _read_answer(url: str, response: httpcore.Response, raw: bytes) -> JsonObjec
     return answer
 
 
-def _message(answer: JsonObject) -> str:
+def _message(answer: JsonObject, token: str) -> str:
     message = answer.get("message") or answer.get("error") or "no message"
     text = message if isinstance(message, str) else type(message).__name__
+    text = text.replace(token, "<token>")  # an answer may quote what it was asked with
     return "".join(c if c.isprintable() else " " for c in text[:_MESSAGE_SHOWN])
 
 
