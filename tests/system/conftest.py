@@ -126,7 +126,10 @@ class System:
     async def start(
         self, *argv: str, cwd: Path | None = None, env: dict[str, str] | None = None
     ) -> Program:
-        """Start `python *argv` with nothing of ours in its environment but the mark and `env`."""
+        """Start `python *argv` with nothing of ours in its environment but the mark and `env`.
+
+        It leads a process group, as a program does that was started from a terminal.
+        """
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("VIDEOSDK", "VSDK"))}
         log = self.directory / f"output-{len(self.programs)}.txt"
         with log.open("wb") as file:
@@ -137,6 +140,7 @@ class System:
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
+                process_group=0,
             )
         program = Program(process, log)
         self.programs.append(program)

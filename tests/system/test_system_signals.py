@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
@@ -52,6 +53,18 @@ async def test_sigint_stops_politely(tmp_path: Path) -> None:
         await ended(system, worker, code=0)
         assert system.registry.story()[-2:] == ["offline", "closed"]
         assert "Traceback" not in worker.output
+
+
+async def test_ctrl_c_reaches_the_worker_alone(tmp_path: Path) -> None:
+    """The terminal signals the whole process group; the jobs hear of it from the worker."""
+    async with open_system(tmp_path) as system:
+        worker = await system.open_agent()
+        job_id = await system.dispatch("waits")
+        os.killpg(worker.pid, signal.SIGINT)
+        assert (await system.end_of(job_id)).error == "worker is shutting down"
+        assert system.notes(job_id)[-1] == "callback: worker is shutting down"
+        await ended(system, worker, code=0)
+        assert "KeyboardInterrupt" not in worker.output
 
 
 async def test_a_second_signal_hurries(tmp_path: Path) -> None:
@@ -105,3 +118,26 @@ async def test_a_signal_while_the_registry_is_away(tmp_path: Path) -> None:
         code = await worker.exit_code()
         assert (code, "Traceback" in worker.output) == (0, False), worker.output
         assert system.processes() == []
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+async def test_a_signal_at_any_moment_leaves_nothing(
+    tmp_path: Path, signum: signal.Signals
+) -> None:
+    """From the first import to the first idle processes; several at once, to crowd the machine."""
+
+    async def cut(moment: float, number: int) -> None:
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        async with open_system(directory) as system:
+            worker = await system.start_agent(num_idle_processes=2, max_processes=2)
+            await trio.sleep(moment)
+            worker.signal(signum)
+            code = await worker.exit_code()
+            # Before the worker has begun to listen, a signal does what it does to any program.
+            assert code in (0, -signum), worker.output
+            await system.nothing_left()
+
+    async with trio.open_nursery() as nursery:
+        for number in range(8):
+            nursery.start_soon(cut, 0.1 + 0.15 * number, number)

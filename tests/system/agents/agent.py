@@ -118,6 +118,9 @@ async def run(ctx: JobContext, options: dict[str, Any]) -> None:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             with trio.CancelScope(shield=True):
                 await trio.sleep(FOREVER)
+        case "tells":
+            print(f"the token is {ctx.room_options.auth_token}")
+            raise RuntimeError(f"cannot use {ctx.room_options.auth_token}")
         case unknown:
             raise LookupError(unknown)
 
