@@ -27,10 +27,10 @@ CONNECTION = [
 AROUND_IT = ["vsdk_trio.worker.worker:serve_status", "vsdk_trio.worker.worker:watch_signals"]
 
 
-async def crash(system: System, target: str, *kinds: str) -> list[str]:
+async def crash(system: System, target: str, *kinds: str, close_timeout: float = 20.0) -> list[str]:
     """Run jobs, crash the task, and see the worker and all that is its own gone."""
     worker = await system.open_agent(
-        script="crashing.py", arguments=(target,), max_processes=2, close_timeout=2.0
+        script="crashing.py", arguments=(target,), max_processes=2, close_timeout=close_timeout
     )
     job_ids = [await system.dispatch(kind) for kind in kinds]
     (system.directory / "crash").touch()
@@ -76,7 +76,8 @@ async def test_jobs_end_in_order_without_a_connection(tmp_path: Path, target: st
 async def test_a_job_that_blocks_does_not_hold_up_the_crash(tmp_path: Path) -> None:
     async with open_system(tmp_path) as system:
         with trio.fail_after(30):
-            (job_id,) = await crash(system, "vsdk_trio.worker.parts:report_status", "sleeps")
+            target = "vsdk_trio.worker.parts:report_status"
+            (job_id,) = await crash(system, target, "sleeps", close_timeout=1.0)
         job = await system.end_of(job_id)
         assert job.state.value == "failed"
         assert "was killed" in str(job.error)

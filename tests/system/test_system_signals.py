@@ -104,7 +104,7 @@ async def test_an_idle_worker_ends_at_once(tmp_path: Path) -> None:
         started = trio.current_time()
         worker.signal(signal.SIGTERM)
         await ended(system, worker, code=0)
-        assert trio.current_time() - started < 5
+        assert trio.current_time() - started < 15  # of a close_timeout of 60
         assert system.registry.story()[-2:] == ["offline", "closed"]
 
 
