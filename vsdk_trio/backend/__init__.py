@@ -9,11 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vsdk_trio.backend.connection import BackendConnection
-    from vsdk_trio.backend.events import BackendEvent, SessionLost
-    from vsdk_trio.backend.open_connection import open_backend_connection
-    from vsdk_trio.backend.token import TokenProvider
-    from vsdk_trio.protocol.messages import (
+    from ..protocol.messages import (
         AvailabilityRequest,
         AvailabilityResponse,
         JobAssignment,
@@ -28,7 +24,11 @@ if TYPE_CHECKING:
         WorkerPong,
         WorkerStatus,
     )
-    from vsdk_trio.protocol.session import Registered
+    from ..protocol.session import Registered
+    from .connection import BackendConnection
+    from .events import BackendEvent, SessionLost
+    from .open_connection import open_backend_connection
+    from .token import TokenProvider
 
 __all__ = [
     "AvailabilityRequest",
@@ -53,19 +53,20 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BackendConnection": "vsdk_trio.backend.connection",
-    "open_backend_connection": "vsdk_trio.backend.open_connection",
-    "BackendEvent": "vsdk_trio.backend.events",
-    "SessionLost": "vsdk_trio.backend.events",
-    "TokenProvider": "vsdk_trio.backend.token",
-    "Registered": "vsdk_trio.protocol.session",
+    "BackendConnection": ".connection",
+    "open_backend_connection": ".open_connection",
+    "BackendEvent": ".events",
+    "SessionLost": ".events",
+    "TokenProvider": ".token",
+    "Registered": "..protocol.session",
 }
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES.get(name, "vsdk_trio.protocol.messages")), name)
+    home = _HOMES.get(name, "..protocol.messages")
+    value = getattr(importlib.import_module(home, __name__), name)
     globals()[name] = value
     return value
 

@@ -16,11 +16,11 @@ import httpcore
 import trio
 import trio.abc
 
-from vsdk_trio.backend.dialer import DialerFor
-from vsdk_trio.backend.tls import default_ssl_context, secure
-from vsdk_trio.backend.urls import api_base, is_tls
-from vsdk_trio.backend.websocket import parse_retry_after
-from vsdk_trio.errors import ApiError, ConnectError
+from ..errors import ApiError, ConnectError
+from .dialer import DialerFor
+from .tls import default_ssl_context, secure
+from .urls import api_base, is_tls
+from .websocket import parse_retry_after
 
 MAX_ANSWER_BYTES = 1 << 20
 _MESSAGE_SHOWN = 300

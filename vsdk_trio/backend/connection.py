@@ -17,18 +17,18 @@ from typing import Final
 
 import trio
 
-from vsdk_trio._service import open_service
-from vsdk_trio.backend.dialer import Dialer, ProxyDialer
-from vsdk_trio.backend.event_source import EventSource
-from vsdk_trio.backend.keeper import OFFLINE_SECONDS, Keeper
-from vsdk_trio.backend.opening import Opener, Registration
-from vsdk_trio.backend.retries import Retries
-from vsdk_trio.backend.single_errors import single_errors
-from vsdk_trio.backend.token import TokenProvider
-from vsdk_trio.backend.websocket import GOODBYE_SECONDS
-from vsdk_trio.errors import NotConnectedError
-from vsdk_trio.protocol.codec import encode
-from vsdk_trio.protocol.messages import JobAssignment, Message
+from .._service import open_service
+from ..errors import NotConnectedError
+from ..protocol.codec import encode
+from ..protocol.messages import JobAssignment, Message
+from .dialer import Dialer, ProxyDialer
+from .event_source import EventSource
+from .keeper import OFFLINE_SECONDS, Keeper
+from .opening import Opener, Registration
+from .retries import Retries
+from .single_errors import single_errors
+from .token import TokenProvider
+from .websocket import GOODBYE_SECONDS
 
 logger = logging.getLogger("vsdk_trio.backend")
 

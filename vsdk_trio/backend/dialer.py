@@ -16,9 +16,9 @@ import attrs
 import trio
 import trio.abc
 
-from vsdk_trio.backend.tls import default_ssl_context, secure
-from vsdk_trio.backend.urls import host_and_port, is_tls
-from vsdk_trio.errors import ConnectError, OptionsError
+from ..errors import ConnectError, OptionsError
+from .tls import default_ssl_context, secure
+from .urls import host_and_port, is_tls
 
 _PROXY_PORTS = {"http": 3128, "https": 443, "socks5": 1080, "socks5h": 1080}
 

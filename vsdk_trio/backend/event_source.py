@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from vsdk_trio.backend.events import BackendEvent
-from vsdk_trio.backend.inbox import Callback, Inbox
-from vsdk_trio.protocol.messages import (
+from ..protocol.messages import (
     AvailabilityRequest,
     JobAssignment,
     JobTermination,
     WorkerPong,
 )
-from vsdk_trio.protocol.session import Registered
+from ..protocol.session import Registered
+from .events import BackendEvent
+from .inbox import Callback, Inbox
 
 
 class EventSource:

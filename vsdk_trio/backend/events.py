@@ -6,13 +6,13 @@ from typing import TypeAlias
 
 import attrs
 
-from vsdk_trio.protocol.messages import (
+from ..protocol.messages import (
     AvailabilityRequest,
     JobAssignment,
     JobTermination,
     WorkerPong,
 )
-from vsdk_trio.protocol.session import Registered
+from ..protocol.session import Registered
 
 
 @attrs.frozen

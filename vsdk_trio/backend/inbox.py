@@ -12,14 +12,14 @@ from typing import Any, Final
 
 import trio
 
-from vsdk_trio.backend.events import BackendEvent, SessionLost
-from vsdk_trio.protocol.messages import (
+from ..protocol.messages import (
     AvailabilityRequest,
     JobAssignment,
     JobTermination,
     WorkerPong,
 )
-from vsdk_trio.protocol.session import Registered
+from ..protocol.session import Registered
+from .events import BackendEvent, SessionLost
 
 QUEUE_LENGTH: Final = 1024
 _EARLY_ASSIGNMENTS: Final = 64

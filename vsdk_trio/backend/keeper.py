@@ -14,20 +14,20 @@ from typing import Final
 import attrs
 import trio
 
-from vsdk_trio.backend.events import SessionLost
-from vsdk_trio.backend.inbox import Assignments, Inbox
-from vsdk_trio.backend.live_session import LiveSession, Wakeup
-from vsdk_trio.backend.opening import Opener
-from vsdk_trio.backend.proof import Prover
-from vsdk_trio.backend.retries import Retries
-from vsdk_trio.backend.token import TokenProvider
-from vsdk_trio.backend.websocket import Link, LinkLost
-from vsdk_trio.errors import ConnectError, RegistrationRefusedError, TokenError
-from vsdk_trio.protocol.codec import encode
-from vsdk_trio.protocol.messages import JobAssignment, Message, WorkerMessage
-from vsdk_trio.protocol.outbox import Outbox
-from vsdk_trio.protocol.session import Ignored, Inbound, Registered, Session
-from vsdk_trio.protocol.vocabulary import WorkerFact, vocabulary
+from ..errors import ConnectError, RegistrationRefusedError, TokenError
+from ..protocol.codec import encode
+from ..protocol.messages import JobAssignment, Message, WorkerMessage
+from ..protocol.outbox import Outbox
+from ..protocol.session import Ignored, Inbound, Registered, Session
+from ..protocol.vocabulary import WorkerFact, vocabulary
+from .events import SessionLost
+from .inbox import Assignments, Inbox
+from .live_session import LiveSession, Wakeup
+from .opening import Opener
+from .proof import Prover
+from .retries import Retries
+from .token import TokenProvider
+from .websocket import Link, LinkLost
 
 logger = logging.getLogger("vsdk_trio.backend")
 

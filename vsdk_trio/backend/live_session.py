@@ -13,12 +13,12 @@ from typing import Final
 import attrs
 import trio
 
-from vsdk_trio.backend.proof import Prover
-from vsdk_trio.backend.websocket import Link, LinkLost
-from vsdk_trio.protocol.codec import encode
-from vsdk_trio.protocol.messages import WorkerPong
-from vsdk_trio.protocol.outbox import Outbox
-from vsdk_trio.protocol.session import Ignored, Inbound, Refused, Registered, Session
+from ..protocol.codec import encode
+from ..protocol.messages import WorkerPong
+from ..protocol.outbox import Outbox
+from ..protocol.session import Ignored, Inbound, Refused, Registered, Session
+from .proof import Prover
+from .websocket import Link, LinkLost
 
 SETTLE_SECONDS: Final = 1.0
 """In a flush, the life of the link after a WebSocket pong that has to do for a proof: a whole

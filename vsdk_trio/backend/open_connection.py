@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import ParamSpec
 
-from vsdk_trio.backend.connection import BackendConnection
+from .connection import BackendConnection
 
 _Arguments = ParamSpec("_Arguments")
 

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from vsdk_trio.backend.dialer import Dialer, choose_dialer
-from vsdk_trio.backend.urls import agent_url
-from vsdk_trio.backend.websocket import ConnectRejected, Link, LinkLost, open_link
-from vsdk_trio.errors import ApiError, ConnectError, RegistrationRefusedError
-from vsdk_trio.protocol.codec import encode
-from vsdk_trio.protocol.messages import WorkerMessage
-from vsdk_trio.protocol.session import Ignored, Refused, Registered, Session
+from ..errors import ApiError, ConnectError, RegistrationRefusedError
+from ..protocol.codec import encode
+from ..protocol.messages import WorkerMessage
+from ..protocol.session import Ignored, Refused, Registered, Session
+from .dialer import Dialer, choose_dialer
+from .urls import agent_url
+from .websocket import ConnectRejected, Link, LinkLost, open_link
 
 if TYPE_CHECKING:
-    from vsdk_trio.backend.api import RegistryApi
+    from .api import RegistryApi
 
 CAPABILITIES = ("room", "voice", "stt", "tts")
 _REFUSALS = (401, 403)
@@ -118,7 +118,7 @@ class Opener:
 
     def _api(self) -> RegistryApi:
         # Imported late: httpcore is a tenth of a second that most local setups do not need.
-        from vsdk_trio.backend.api import RegistryApi
+        from .api import RegistryApi
 
         return RegistryApi(self.signaling_base_url, self._dialer_for, self.ssl_context)
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from vsdk_trio.protocol.messages import Message, WorkerPing
-from vsdk_trio.protocol.outbox import Outbox
+from ..protocol.messages import Message, WorkerPing
+from ..protocol.outbox import Outbox
 
 
 class Prover:

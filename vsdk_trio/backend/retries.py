@@ -9,8 +9,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from vsdk_trio.errors import RegistrationRefusedError, RegistryUnreachableError
-from vsdk_trio.protocol.backoff import Backoff
+from ..errors import RegistrationRefusedError, RegistryUnreachableError
+from ..protocol.backoff import Backoff
 
 MAX_RETRY_AFTER_SECONDS = 60.0
 

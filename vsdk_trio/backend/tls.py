@@ -10,7 +10,7 @@ import ssl
 import trio
 import trio.abc
 
-from vsdk_trio.errors import ConnectError
+from ..errors import ConnectError
 
 
 def default_ssl_context() -> ssl.SSLContext:

@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import attrs
 import trio
 
-from vsdk_trio.errors import ConnectError, TokenError
+from ..errors import ConnectError, TokenError
 
 TokenSource = str | Callable[[], str | Awaitable[str]]
 """A token, or a function (sync or async) that makes one."""

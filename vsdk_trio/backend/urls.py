@@ -9,7 +9,7 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import attrs
 
-from vsdk_trio.errors import ConnectError
+from ..errors import ConnectError
 
 _WS_SCHEME = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 _DEFAULT_PORT = {"http": 80, "https": 443, "ws": 80, "wss": 443}

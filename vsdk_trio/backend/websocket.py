@@ -21,11 +21,11 @@ from trio_websocket import (
     wrap_client_stream,
 )
 
-from vsdk_trio.backend.dialer import Dialer
-from vsdk_trio.backend.reader_guard import ReaderGuard
-from vsdk_trio.backend.tls import default_ssl_context, secure
-from vsdk_trio.backend.urls import Target, split_target
-from vsdk_trio.errors import ConnectError
+from ..errors import ConnectError
+from .dialer import Dialer
+from .reader_guard import ReaderGuard
+from .tls import default_ssl_context, secure
+from .urls import Target, split_target
 
 MAX_MESSAGE_BYTES = 1 << 20
 QUEUE_LENGTH = 256

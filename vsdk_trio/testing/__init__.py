@@ -5,7 +5,7 @@ For tests of programs that use vsdk_trio, and for its own.
 
 from __future__ import annotations
 
-from vsdk_trio.testing.fake_registry import FakeRegistry, FakeSession, Rejection, open_fake_registry
-from vsdk_trio.testing.memory import MemoryDialer
+from .fake_registry import FakeRegistry, FakeSession, Rejection, open_fake_registry
+from .memory import MemoryDialer
 
 __all__ = ["FakeRegistry", "FakeSession", "MemoryDialer", "Rejection", "open_fake_registry"]

@@ -18,8 +18,8 @@ import trio
 import trio.abc
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
-from vsdk_trio.backend.reader_guard import ReaderGuard
-from vsdk_trio.testing.memory import MemoryDialer
+from ..backend.reader_guard import ReaderGuard
+from .memory import MemoryDialer
 
 JsonObject = dict[str, Any]
 _QUEUE_LENGTH = 1000

@@ -12,7 +12,7 @@ import trio
 import trio.abc
 import trio.testing
 
-from vsdk_trio.errors import ConnectError
+from ..errors import ConnectError
 
 StreamHandler = Callable[[trio.abc.Stream], Awaitable[None]]
 
