@@ -40,7 +40,13 @@ async def open_websocket_echo(message: str) -> AsyncGenerator[WebSocketEcho]:
     command = [sys.executable, str(PROGRAMS / "websocket_echo.py")]
     async with trio.open_nursery() as nursery:
         process: trio.Process = await nursery.start(
-            partial(trio.run_process, command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            partial(
+                trio.run_process,
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                start_new_session=True,
+            )
         )
         assert process.stdout is not None, "asked for with PIPE"
         port = int(await process.stdout.receive_some())
@@ -55,7 +61,11 @@ def open_pipe_echo(message: str) -> Iterator[PipeTrip]:
     line = message.encode() + b"\n"
     command = [sys.executable, "-I", "-S", str(PROGRAMS / "pipe_echo.py")]
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        bufsize=0,
+        start_new_session=True,
     ) as process:
         assert process.stdin is not None, "asked for with PIPE"
         assert process.stdout is not None, "asked for with PIPE"

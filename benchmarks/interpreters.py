@@ -3,6 +3,9 @@
 "The worker's imports" are everything that a worker program imports, modules of this project
 included; "libraries" are the same without those, which is what no change of ours can save but by
 doing without a library.
+
+Each is started in a session of its own, as job processes are: Linux shares the processors between
+sessions, so that on a busy machine everything else would be compared with a handicap.
 """
 
 from __future__ import annotations
@@ -90,7 +93,9 @@ def resident(*several: Imports) -> Iterator[list[int]]:
 @contextmanager
 def _interpreter(imports: Imports) -> Iterator[tuple[int, int]]:
     command = [sys.executable, "-c", _IMPORT, *imports.modules]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    ) as process:
         assert process.stdout is not None, "asked for with PIPE"
         yield process.pid, int(process.stdout.readline())
         process.kill()  # how long it takes to leave is not of interest

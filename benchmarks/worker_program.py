@@ -50,7 +50,7 @@ async def open_worker(
         environment |= {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
         started_ns = time.monotonic_ns()
         process: trio.Process = await nursery.start(
-            partial(trio.run_process, command, env=environment)
+            partial(trio.run_process, command, env=environment, start_new_session=True)
         )
         with trio.fail_after(START_LIMIT_SECONDS):
             session = await registry.next_session()
