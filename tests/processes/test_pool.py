@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -141,6 +142,40 @@ async def test_a_process_that_dies_before_it_is_ready_is_an_error(
                 raise AssertionError("there is no process to use")
 
 
+async def test_a_job_learns_of_the_one_start_that_failed_it_and_not_of_a_later_one(
+    spawner: Any, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def dies(process: Any) -> int:
+        await trio.sleep(0.1)
+        return 3
+
+    spawner.program = dies
+    async with _open(spawner, idle=0) as pool:
+        for number in range(1, 30):  # which task comes first is a matter of chance
+            with pytest.raises(JobProcessError, match="exited with code 3"):
+                async with pool.acquire():
+                    raise AssertionError("nobody can have got it")
+            assert len(spawner.processes) == number
+
+
+async def test_a_process_that_is_being_stopped_still_counts(
+    spawner: Any, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def hangs(process: Any) -> int:
+        process.ignores.add(signal.SIGTERM)
+        await trio.sleep_forever()
+        raise AssertionError
+
+    spawner.program = hangs
+    async with _open(spawner, idle=1, most=1) as pool:
+        for _ in range(3):
+            with pytest.raises(JobProcessError, match="not ready within"):
+                async with pool.acquire():
+                    raise AssertionError("it never gets ready")
+        assert len(spawner.processes) >= 3
+    assert spawner.most_at_once == 1
+
+
 async def test_what_cannot_be_spawned_is_an_error_for_the_job_and_no_more(
     spawner: Any, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -180,7 +215,8 @@ async def test_idle_processes_that_fail_are_tried_again_ever_more_slowly(
     async with _open(spawner) as pool:
         await trio.sleep(100)
         assert 5 <= len(spawner.processes) <= 10
-        assert caplog.messages[0].startswith("no idle job process: a job process failed to init")
+        warnings = [r.getMessage() for r in caplog.records if r.name == "vsdk_trio.pool"]
+        assert warnings[0].startswith("no idle job process: a job process failed to init")
         spawner.program = good
         await trio.sleep(31)
         assert pool.idle == 1

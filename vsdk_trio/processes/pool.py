@@ -156,10 +156,12 @@ class Pool:
             process.request_stop("the worker is stopping")
 
     def _census(self) -> Census:
+        # One that is on its way out counts: it takes up what a process takes up until it is gone.
+        present = len(self._alive.keys() | self._starting)
         return Census(
             idle=self.idle,
             starting=self.starting,
-            running=self.running,
+            running=present - self.idle - self.starting,
             waiting=len(self._waiters),
         )
 
@@ -208,6 +210,8 @@ class Pool:
             self._prewarm.became_ready()
             self._on_ready(ready)
             self._offer(process)
+        finally:
+            self._starting.discard(number)  # for where it was cancelled
 
     def _start_failed(self, number: int, error: JobProcessError) -> None:
         self._starting.discard(number)
@@ -223,11 +227,13 @@ class Pool:
 
     def _take_off_the_books(self, number: int) -> None:
         """The process is gone, or never was."""
-        self._starting.discard(number)
         self._changed.set()
         process = self._alive.pop(number, None)
         if process is None:
+            self._starting.discard(number)
             return
+        # One that was still starting is crossed out by `_attend`, together with the answer to the
+        # job that waits for it; otherwise another would be started for that job meanwhile.
         if self._guardian is not None:
             self._guardian.forget(process.pid)
         self._given.discard(process)
@@ -269,8 +275,8 @@ class Pool:
     def _offer(self, process: JobProcess) -> None:
         """Give a ready process to the job that has waited longest, or keep it, or let it go."""
         if process.exited.is_set():
-            return
-        if self._waiters:
+            pass
+        elif self._waiters:
             self._given.add(process)
             self._waiters.popleft().answer(process)
         elif self._open and self._prewarm.wants_to_keep(self._census()):
