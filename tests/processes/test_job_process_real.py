@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from vsdk_trio.control.frames import Finished, Frame, Ping, Pong, Ready, Running, Start
 from vsdk_trio.errors import JobProcessError
@@ -52,6 +53,24 @@ async def _until_gone(pid: int) -> None:
     with trio.fail_after(20):
         while not _gone(pid):  # noqa: ASYNC110  # the kernel sets no events
             await trio.sleep(0.005)
+
+
+async def test_a_job_that_is_stopped_while_it_is_being_given_is_a_broken_resource_to_the_giver(
+    child: Child,
+) -> None:
+    async with trio.open_nursery() as nursery:
+        process = await _start(nursery, child("never-ready"), QUICK)
+
+        async def give() -> None:
+            with pytest.raises(trio.BrokenResourceError):
+                await process.send(Start(job={"more than": "fits into a pipe" * 10_000}))
+
+        nursery.start_soon(give)
+        await trio.testing.wait_all_tasks_blocked()
+        process.request_stop("changed my mind")
+        await process.exited.wait()
+        with pytest.raises(trio.BrokenResourceError):
+            await process.send(Start(job={}))
 
 
 async def test_a_job_runs_to_its_end(child: Child) -> None:
@@ -233,7 +252,7 @@ async def test_an_interrupted_send_is_seen_as_eof_and_stops_the_process(child: C
         with trio.move_on_after(0.05) as scope:
             await process.send(Start(job={"text": "x" * 1_000_000}))
         assert scope.cancelled_caught
-        with pytest.raises(trio.ClosedResourceError):
+        with pytest.raises(trio.BrokenResourceError):
             await process.send(Ping(seq=1))
         process.request_stop("enough")
     assert process.exit.killed

@@ -24,7 +24,7 @@ async def bring_up(process: JobProcess, hello: Hello, timeout: float) -> Ready:
             await process.send(hello)
         except FrameError as error:
             raise JobProcessError(f"cannot tell a job process what to do: {error}") from None
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
+        except trio.BrokenResourceError:
             pass  # It is dead, and what follows says of what.
         async for frame in process.frames():
             if isinstance(frame, Ready) and not process.exited.is_set():

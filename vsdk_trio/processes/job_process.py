@@ -78,10 +78,18 @@ class JobProcess:
         self._log.bind(job_id)
 
     async def send(self, frame: SendableFrame) -> None:
-        """Send one frame; see `ControlChannel.send` for errors and cancellation."""
+        """Send one frame; see `ControlChannel.send` for cancellation.
+
+        Raises `FrameError` where the frame cannot be encoded, `trio.BrokenResourceError` where the
+        process cannot hear any more: it is gone, or being stopped, or a send was cut short.
+        """
         if isinstance(frame, Start):
             self._job_given = True
-        await self._channel.send(frame)
+        try:
+            await self._channel.send(frame)
+        except trio.ClosedResourceError as error:
+            # It was the owner who closed the pipe; to the user that is no mistake of its own.
+            raise trio.BrokenResourceError("the job process cannot hear any more") from error
 
     def frames(self) -> AsyncIterator[Frame]:
         """The incoming frames, for one consumer; may be left and taken up again.
