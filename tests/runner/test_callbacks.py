@@ -115,6 +115,23 @@ async def test_one_that_hangs_or_raises_costs_the_others_nothing(
     assert messages[-1].endswith("was cut off after 4 s")
 
 
+async def test_not_even_an_exception_of_another_family_keeps_the_others_from_running() -> None:
+    class Foreign(BaseException):
+        """As `asyncio.CancelledError` is one."""
+
+    def raises() -> None:
+        raise Foreign
+
+    log: Log = []
+    stack = CallbackStack()
+    stack.add(lambda: log.append("ran"))
+    stack.add(raises)
+    await stack.run("why", seconds_each=1)
+    with trio.fail_after(1):
+        await stack.wait()
+    assert log == ["ran"]
+
+
 async def test_cancellation_does_not_reach_them(autojump_clock: trio.testing.MockClock) -> None:
     log: Log = []
     stack = CallbackStack()

@@ -69,7 +69,7 @@ async def _run_one(callback: Callable[[str], object], reason: str, seconds: floa
             result = callback(reason)
             if inspect.isawaitable(result):
                 await result
-    except (Exception, SystemExit, KeyboardInterrupt, BaseExceptionGroup) as error:
+    except BaseException as error:  # a cancellation cannot be: the shield lets none in
         logger.error("shutdown callback %s failed: %s", name, describe_error(error), exc_info=error)
     else:
         if scope.cancelled_caught:
