@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,6 +40,7 @@ OURS = {
     "request_timeout": 5.0,
     "status_vocabulary": "deployed",
     "start_method": "spawn",
+    "state_dir": None,
     "backend_url": None,
     "http_proxy": None,
 }
@@ -96,6 +98,8 @@ def test_an_option_unlike_any_other_gets_no_guess() -> None:
         ("request_fnc", 3, "callable"),
         ("permissions", 3, "a WorkerPermissions"),
         ("ssl_context", "ca.pem", "a SSLContext"),
+        ("state_dir", "", "not empty"),
+        ("state_dir", 3, "a text"),
         ("executor_type", "thread", "knows only 'process'"),
         ("executor_type", "fibre", "a ExecutorType"),
         ("auth_token", "", "a token or a function"),
@@ -130,6 +134,10 @@ def test_a_log_level_in_small_letters() -> None:
     assert Options(log_level="debug").log_level == "DEBUG"
 
 
+def test_a_state_directory_may_be_a_path() -> None:
+    assert Options(state_dir=Path("/var/lib/agent")).state_dir == "/var/lib/agent"
+
+
 def test_secrets_are_not_shown() -> None:
     shown = repr(Options(auth_token="s3cr3t", http_proxy="http://user:s3cr3t@proxy:1"))
     assert "s3cr3t" not in shown
@@ -142,12 +150,14 @@ def test_from_env_reads_every_kind() -> None:
         "VSDK_TRIO_CLOSE_TIMEOUT": "2.5",
         "VSDK_TRIO_AGENT_ID": "from-env",
         "VSDK_TRIO_JOB_TIMEOUT": "60",
+        "VSDK_TRIO_STATE_DIR": "/var/lib/agent",
         "VSDK_TRIO_TRANSPORT": "loopback",
         "OTHER": "x",
     }
     options = Options.from_env(environ, agent_id="given")
     assert (options.max_processes, options.register, options.close_timeout) == (4, True, 2.5)
     assert (options.agent_id, options.job_timeout) == ("given", 60.0)
+    assert options.state_dir == "/var/lib/agent"
 
 
 def test_from_env_reads_the_process_environment(monkeypatch: pytest.MonkeyPatch) -> None:

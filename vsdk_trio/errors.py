@@ -73,6 +73,14 @@ class PortInUseError(VsdkTrioError, OSError):
     """The address to listen on is taken."""
 
 
+class StateDirInUseError(VsdkTrioError, OSError):
+    """Another worker of the same agent has its journal in the state directory."""
+
+
+class JournalError(VsdkTrioError, OSError):
+    """A journal cannot be read or written; a worker goes on without."""
+
+
 class JobProcessError(VsdkTrioError, RuntimeError):
     """A job process could not be started or made ready; carries its last words."""
 

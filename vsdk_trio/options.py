@@ -155,6 +155,10 @@ def _upper(value: Any) -> Any:
     return value.upper() if isinstance(value, str) else value
 
 
+def _path(value: Any) -> Any:
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
 def _permissions(value: Any) -> Any:
     return WorkerPermissions() if value is None else value
 
@@ -250,6 +254,8 @@ class Options:
     status_vocabulary: VocabularyName = attrs.field(  # pyright: ignore[reportAssignmentType]
         default="deployed", validator=_one_of("deployed", "documented")
     )
+    # Where to remember jobs across a crash of the worker; None: nowhere. See `journal`.
+    state_dir: str | None = attrs.field(default=None, converter=_path, validator=_optional(_text))
     # How job processes come to be: "spawn" is a fresh interpreter for each.
     start_method: str = attrs.field(default="spawn", validator=_one_of("spawn"))
 

@@ -23,14 +23,12 @@ def running(*, wait: bool = False) -> JobLifecycle:
 
 def test_a_job_that_returns() -> None:
     job = JobLifecycle()
-    assert (job.state, job.current, job.announcement) == (JobState.ASSIGNED, None, None)
+    assert job.state is JobState.ASSIGNED
     job.start()
     assert job.enter() == Update(JobFact.RUNNING)
-    assert job.announcement == Update(JobFact.RUNNING)
     end = job.finish(JobFact.COMPLETED)
     assert end == Update(JobFact.COMPLETED)
     assert end.is_terminal
-    assert (job.current, job.announcement) == (end, None)
     assert job.exit("exit code 0") is None
     assert repr(job) == "<JobLifecycle completed>"
 
@@ -39,7 +37,6 @@ def test_waiting_for_the_room_holds_running_back() -> None:
     job = JobLifecycle(wait=True)
     job.start()
     assert job.enter() is None
-    assert job.announcement is None
     assert job.join(AGENT) == Update(JobFact.RUNNING, participant=AGENT)
     assert job.join(AGENT) is None
 
@@ -53,7 +50,6 @@ def test_a_stopped_job_is_cancelled_with_the_reason_it_was_given_first() -> None
     assert job.stop(StopCause("terminated: by an operator"))
     assert not job.stop(StopCause("worker is shutting down"))
     assert job.stop_cause == StopCause("terminated: by an operator")
-    assert job.announcement == Update(JobFact.RUNNING)
     assert job.finish(JobFact.CANCELLED, "stopped") == Update(
         JobFact.CANCELLED, "terminated: by an operator"
     )
@@ -134,11 +130,11 @@ class LifecycleMachine(RuleBasedStateMachine):
         self.told = []
 
     def _feed(self, event: str, *arguments: object) -> None:
-        before = (self.job.state, self.job.current, self.job.stop_cause)
+        before = (self.job.state, self.job.stop_cause)
         try:
             update = getattr(self.job, event)(*arguments)
         except IllegalTransitionError:
-            assert (self.job.state, self.job.current, self.job.stop_cause) == before
+            assert (self.job.state, self.job.stop_cause) == before
         else:
             if isinstance(update, Update):
                 self.told.append(update)
@@ -170,7 +166,6 @@ class LifecycleMachine(RuleBasedStateMachine):
         assert facts.count(JobFact.RUNNING) <= 1
         assert sum(u.is_terminal for u in self.told) == int(self.job.state.is_end)
         assert not any(u.is_terminal for u in self.told[:-1])
-        assert self.job.current == (self.told[-1] if self.told else None)
         if self.told and self.told[-1].is_terminal:
             assert self.told[-1].fact in ENDS
 

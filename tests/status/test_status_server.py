@@ -30,13 +30,19 @@ async def test_health_says_what_is_true_at_each_request() -> None:
     listener = await bind_listener("127.0.0.1", 0)
     url = url_of(listener) + "/health"
     problems: list[str] = []
-    body = partial(serve_status, listener, lambda: Health(tuple(problems)))
+    warnings: list[str] = []
+    body = partial(serve_status, listener, lambda: Health(tuple(problems), tuple(warnings)))
     async with open_service(body, grace=5):
         assert await trio.to_thread.run_sync(get, url) == (200, "OK")
         problems += ["not registered", "disk is full"]
         expected = (503, "not registered\ndisk is full")
         assert await trio.to_thread.run_sync(get, url) == expected
+        warnings.append("no journal")
+        expected = (503, "not registered\ndisk is full\nwarning: no journal")
+        assert await trio.to_thread.run_sync(get, url) == expected
         problems.clear()
+        assert await trio.to_thread.run_sync(get, url) == (200, "OK\nwarning: no journal")
+        warnings.clear()
         assert await trio.to_thread.run_sync(get, url) == (200, "OK")
     with pytest.raises(OSError, match="refused"):
         await trio.to_thread.run_sync(get, url)

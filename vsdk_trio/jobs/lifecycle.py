@@ -75,7 +75,6 @@ class JobLifecycle:
         self._wait = wait
         self._state = JobState.ASSIGNED
         self._stop_cause: StopCause | None = None
-        self._last: Update | None = None
 
     def __repr__(self) -> str:
         return f"<JobLifecycle {self._state.name.lower()}>"
@@ -88,16 +87,6 @@ class JobLifecycle:
     def stop_cause(self) -> StopCause | None:
         """Why the job was asked to stop; None where nobody asked."""
         return self._stop_cause
-
-    @property
-    def current(self) -> Update | None:
-        """The newest update, to be repeated to a registry that asks again; None before any."""
-        return self._last
-
-    @property
-    def announcement(self) -> Update | None:
-        """What a new session is told of a job that has not ended: that it runs, if it does."""
-        return None if self._state.is_end else self._last
 
     def start(self) -> None:
         """A process was found; it is being given the job."""
@@ -161,13 +150,11 @@ class JobLifecycle:
 
     def _run(self, participant: Participant | None) -> Update:
         self._state = JobState.RUNNING
-        self._last = Update(JobFact.RUNNING, participant=participant)
-        return self._last
+        return Update(JobFact.RUNNING, participant=participant)
 
     def _end(self, fact: JobFact, error: str | None) -> Update:
         self._state = _STATE_OF[fact]
-        self._last = Update(fact, error)
-        return self._last
+        return Update(fact, error)
 
     def _require(self, event: str, *allowed: JobState) -> None:
         if self._state not in allowed:

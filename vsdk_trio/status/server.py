@@ -22,9 +22,13 @@ logger = logging.getLogger(__name__)
 
 @attrs.frozen
 class Health:
-    """Whether the worker does its work; `problems` says why not, in words for a person."""
+    """Whether the worker does its work; `problems` says why not, in words for a person.
+
+    `warnings` are what a person should see to although it does.
+    """
 
     problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 async def serve_status(
@@ -37,8 +41,9 @@ async def serve_status(
     """Service body: answer on `listener` (bound and listening) until `stopping`.
 
     `GET /health` is 200 with `OK` while the worker does its work, else 503 with the problems, one
-    a line. The HTTP stack is loaded when the first client connects: it would otherwise delay the
-    registration, and cost memory where nobody asks.
+    a line. Warnings follow in lines of their own and leave the status as it is. The HTTP stack is
+    loaded when the first client connects: it would otherwise delay the registration, and cost
+    memory where nobody asks.
     """
     logger.info("health at %s/health", url_of(listener))
     task_status.started()
@@ -59,9 +64,8 @@ def _make_app(health: Callable[[], Health]) -> Any:
     from starlette.routing import Route
 
     async def answer_health(request: Request) -> Response:
-        problems = health().problems
-        if problems:
-            return PlainTextResponse("\n".join(problems), status_code=503)
-        return PlainTextResponse("OK")
+        now = health()
+        lines = [*(now.problems or ("OK",)), *(f"warning: {text}" for text in now.warnings)]
+        return PlainTextResponse("\n".join(lines), status_code=503 if now.problems else 200)
 
     return Starlette(routes=[Route("/health", answer_health)])

@@ -1,4 +1,4 @@
-"""Where the worker touches the world: network, processes, randomness, signals, port.
+"""Where the worker touches the world: network, processes, disk, randomness, signals, port.
 
 A value that is handed in, so that the same worker runs against a simulated world on a mock clock.
 """
@@ -10,7 +10,10 @@ import random
 import attrs
 
 from ..backend.dialer import Dialer
+from ..journal.store import Disk
+from ..journal.threaded_disk import ThreadedDisk
 from ..processes.edge import Spawner
+from ..processes.leftovers import KernelProcessTable, ProcessTable
 from ..processes.spawn import SubprocessSpawner
 
 
@@ -21,6 +24,10 @@ class Edges:
     dialer: Dialer | None = None
     """How to reach the registry; None: directly or through the proxy that the options name."""
     spawner: Spawner = attrs.field(factory=SubprocessSpawner)
+    process_table: ProcessTable = attrs.field(factory=KernelProcessTable)
+    """Where what a dead worker has left is found; asked only with a state directory."""
+    disk: Disk = attrs.field(factory=ThreadedDisk)
+    """Where the journal is; asked only with a state directory."""
     rng: random.Random = attrs.field(factory=random.Random)
     is_real: bool = True
     """False: no signals are watched, no port is opened, no guardian is started."""

@@ -48,7 +48,8 @@ class Terms:
 class Intake:
     """Turns the registry's events into answers, live jobs and stops.
 
-    Arguments: `token`, asked for each yes: the worker's own token of the moment.
+    Arguments: `token`, asked for each yes: the worker's own token of the moment; `on_registered`,
+    called at the beginning of each session, before anything of it is taken.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Intake:
         terms: Terms,
         token: Callable[[], str],
         change: Change,
+        on_registered: Callable[[], None],
     ) -> None:
         self._link = link
         self._admission = admission
@@ -71,6 +73,7 @@ class Intake:
         self._terms = terms
         self._token = token
         self._change = change
+        self._on_registered = on_registered
         # The session whose events are being handled: the connection counts them the same way.
         self._epoch = 0
         # The sessions in which a job was offered while `request_fnc` has not decided yet.
@@ -103,6 +106,7 @@ class Intake:
                 self._terminate(event)
             case Registered():
                 self._epoch += 1
+                self._on_registered()
                 self._change.notify()
             case SessionLost():
                 self._change.notify()
@@ -160,8 +164,8 @@ class Intake:
             self._jobs.accept(assignment)
         elif refusal.cause is RefusalCause.RUNNING:
             logger.warning("assigned again while it runs; told so", extra={"job_id": job_id})
-            if (job := self._jobs.get(job_id)) and (current := job.lifecycle.current):
-                self._post(job_id, current)
+            if (job := self._jobs.get(job_id)) and (told := job.told):
+                self._post(job_id, told)
         else:
             logger.warning("assignment refused: %s", refusal.reason, extra={"job_id": job_id})
             self._post(job_id, Update(JobFact.FAILED, refusal.reason))

@@ -17,6 +17,7 @@ from ..control.frames import Finished, Frame, Joined, Running, Start
 from ..control.job import JobInfo
 from ..errors import FrameError, IllegalTransitionError, JobProcessError, OptionsError
 from ..jobs.lifecycle import Participant, StopCause, Update
+from ..journal.journal import PATIENCE_SECONDS
 from ..processes.job_process import JobProcess
 from ..processes.pool import Pool
 from ..protocol.messages import JobAssignment
@@ -25,6 +26,9 @@ from .health_watch import MemoryLimits, watch_health
 from .live_jobs import LiveJob
 
 logger = logging.getLogger(__name__)
+
+# How long the end of a job may take to be written down; a journal is given up before that.
+TELL_SECONDS = 2 * PATIENCE_SECONDS
 
 _FACT_OF = {
     "completed": JobFact.COMPLETED,
@@ -56,23 +60,28 @@ async def supervise_job(job: LiveJob, *, tools: JobTools) -> None:
     """
     try:
         start = Start(job=tools.describe_job(job.assignment).to_dict())
+        await _run_somewhere(job, start, tools)
     except OptionsError as error:
         _tell(job, job.lifecycle.exit(f"the assignment cannot be used: {error}"), tools)
-        tools.release(job.job_id)
-        return
-    try:
-        async with AsyncExitStack() as stack:
-            match await _acquire(job, stack, tools.pool):
-                case JobProcess() as process:
-                    await _run_on(process, job, start, tools)
-                case JobProcessError() as failure:
-                    _tell(job, job.lifecycle.exit(str(failure)), tools)
-                case None:
-                    _tell(job, job.lifecycle.abandon(), tools)
     finally:
         # Reached without an end only when this task was cancelled or has a bug.
         _tell(job, job.lifecycle.exit("the worker failed"), tools)
+        if not job.end_told.is_set():
+            # It is on its way to the disk, and must be known as long as it can be assigned again.
+            with trio.move_on_after(TELL_SECONDS, shield=True):
+                await job.end_told.wait()
         tools.release(job.job_id)
+
+
+async def _run_somewhere(job: LiveJob, start: Start, tools: JobTools) -> None:
+    async with AsyncExitStack() as stack:
+        match await _acquire(job, stack, tools.pool):
+            case JobProcess() as process:
+                await _run_on(process, job, start, tools)
+            case JobProcessError() as failure:
+                _tell(job, job.lifecycle.exit(str(failure)), tools)
+            case None:
+                _tell(job, job.lifecycle.abandon(), tools)
 
 
 async def _acquire(

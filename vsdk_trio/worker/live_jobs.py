@@ -6,17 +6,16 @@ and not what is said about it on the wire.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 import attrs
 import trio
 
 from .._change import Change
 from ..jobs.lifecycle import JobLifecycle, StopCause, Update
+from ..journal.journal import Journal, Ticket
+from ..journal.records import REMEMBERED_JOBS, Accepted
 from ..protocol.messages import JobAssignment
-
-# How many ended jobs are remembered, so that one that is assigned again does not run again.
-REMEMBERED_JOBS = 4096
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -25,11 +24,28 @@ class LiveJob:
 
     assignment: JobAssignment
     lifecycle: JobLifecycle
+    accepted: Ticket
+    """Settled once it is written down that the worker has the job: `running` waits for it."""
     stop_requested: trio.Event = attrs.field(factory=trio.Event)
+    told: Update | None = None
+    """The newest update that the registry is told. The lifecycle may be ahead of it, by the time
+    that it takes to write an end down."""
+    end_told: trio.Event = attrs.field(factory=trio.Event)
 
     @property
     def job_id(self) -> str:
         return self.assignment.job_id
+
+    @property
+    def announcement(self) -> Update | None:
+        """What a new session is told of the job: that it runs, if it does and was told so."""
+        return None if self.end_told.is_set() else self.told
+
+    def note_told(self, update: Update) -> None:
+        """The registry is being told this."""
+        self.told = update
+        if update.is_terminal:
+            self.end_told.set()
 
     def stop(self, cause: StopCause) -> bool:
         """Ask the job to stop; its supervisor does it. False when that changes nothing."""
@@ -43,7 +59,8 @@ class LiveJobs:
     """Every live job by its id, each supervised by `supervise(job)` in a task of its own.
 
     Arguments: `capacity`, the most jobs that are ever live at once; `change`, notified whenever a
-    job comes or goes.
+    job comes or goes; `journal`, where a job is noted as accepted; `ended`, jobs that ended before
+    this worker began, oldest first.
     """
 
     def __init__(
@@ -52,11 +69,14 @@ class LiveJobs:
         *,
         capacity: int,
         change: Change,
+        journal: Journal,
+        ended: Mapping[str, Update],
     ) -> None:
         self._supervise = supervise
         self._change = change
+        self._journal = journal
         self._live: dict[str, LiveJob] = {}
-        self._ended: dict[str, Update] = {}
+        self._ended = dict(ended)
         self._send, self._receive = trio.open_memory_channel[LiveJob](capacity)
 
     def __len__(self) -> int:
@@ -75,7 +95,11 @@ class LiveJobs:
 
     def accept(self, assignment: JobAssignment) -> None:
         """Make the job live and hand it to a supervisor; its slot has been claimed before."""
-        job = LiveJob(assignment=assignment, lifecycle=JobLifecycle(wait=assignment.wait))
+        job = LiveJob(
+            assignment=assignment,
+            lifecycle=JobLifecycle(wait=assignment.wait),
+            accepted=self._journal.write(Accepted(assignment.job_id)),
+        )
         self._live[job.job_id] = job
         self._send.send_nowait(job)
         self._change.notify()
@@ -105,7 +129,7 @@ class LiveJobs:
             await self._supervise(job)
         finally:
             del self._live[job.job_id]
-            if (end := job.lifecycle.current) is not None and end.is_terminal:
+            if (end := job.told) is not None and end.is_terminal:
                 self._remember(job.job_id, end)
             self._change.notify()
 

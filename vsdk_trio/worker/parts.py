@@ -19,8 +19,8 @@ from ..control.frames import Hello, Ready
 from ..control.job import JobInfo
 from ..jobs.admission import Admission
 from ..jobs.entrypoint import EntrypointRef
-from ..jobs.lifecycle import Update
 from ..jobs.prewarm import Prewarm
+from ..journal.journal import Journal
 from ..options import Options
 from ..processes.guardian import Guardian
 from ..processes.pool import Pool, PoolSettings
@@ -34,11 +34,13 @@ from .edges import Edges
 from .health_watch import MemoryLimits
 from .intake import Intake, Terms
 from .job_task import JobTools, supervise_job
-from .live_jobs import LiveJob, LiveJobs
+from .live_jobs import LiveJobs
 from .load import Load
+from .recovery import Recovery
 from .reporter import Reporter
 from .shutdown import Shutdown, Stage
 from .status_loop import report_status
+from .telling import Teller
 
 logger = logging.getLogger(__name__)
 
@@ -59,9 +61,11 @@ class Agent:
 class Parts:
     """One worker's parts, and what concerns several of them."""
 
-    def __init__(self, options: Options, agent: Agent, edges: Edges) -> None:
+    def __init__(self, options: Options, agent: Agent, edges: Edges, journal: Journal) -> None:
         self._options = options
         self._agent = agent
+        self.journal = journal
+        self.recovery = Recovery(journal.contents)
         self._reported_unknown: set[str] = set()
         self._warned_of_fields = False
         self.killed: list[str] = []
@@ -95,9 +99,10 @@ class Parts:
             flush_timeout=FLUSH_SECONDS,
             dialer=edges.dialer,
             rng=edges.rng,
+            worker_id=journal.contents.worker_id,
             announce=self._announcement,
             give_up=self._give_up,
-            on_proven=lambda message: self.change.notify(),
+            on_proven=self._note_proven,
         )
         self._reporter = Reporter(
             agent_id=options.agent_id,
@@ -107,8 +112,14 @@ class Parts:
             load=self._load,
             shutdown=self.shutdown,
         )
+        self.teller = Teller(
+            journal=journal,
+            reporter=self._reporter,
+            post=self.connection.post,
+            token=lambda: self.connection.token,
+        )
         # Random, so that nobody else's processes can carry it.
-        cookie_prefix = f"vsdk-{edges.rng.getrandbits(64):016x}"
+        self.cookie_prefix = cookie_prefix = f"vsdk-{edges.rng.getrandbits(64):016x}"
         # A job whose worker died has as long to stop as one that is asked to.
         self.guardian = Guardian(options.close_timeout, cookie_prefix) if edges.is_real else None
         self.sweeper = Sweeper() if edges.is_real else None
@@ -128,7 +139,7 @@ class Parts:
         )
         tools = JobTools(
             pool=self.pool,
-            tell=self._tell,
+            tell=self.teller.tell,
             release=self.admission.release,
             describe_job=self._describe_job,
             job_timeout=options.job_timeout,
@@ -140,6 +151,8 @@ class Parts:
             lambda job: supervise_job(job, tools=tools),
             capacity=options.max_processes,
             change=self.change,
+            journal=journal,
+            ended=self.recovery.remembered,
         )
         self.intake = Intake(
             link=self.connection,
@@ -154,6 +167,7 @@ class Parts:
             ),
             token=lambda: self.connection.token,
             change=self.change,
+            on_registered=self._note_registered,
         )
 
     def health(self) -> Health:
@@ -161,7 +175,7 @@ class Parts:
         problems = [f"failed: {failure}" for failure in self.failures]
         if not self.connection.is_connected:
             problems.append("not registered with the registry")
-        return Health(tuple(problems))
+        return Health(tuple(problems), tuple(self.journal.warnings))
 
     async def report_status(self) -> None:
         """Keep the registry's picture fresh, until cancelled."""
@@ -184,12 +198,13 @@ class Parts:
         return bool(len(self.jobs) or self.admission.reserved)
 
     def _announcement(self) -> list[Message]:
-        running = ((job.job_id, job.lifecycle.announcement) for job in self.jobs)
+        running = ((job.job_id, job.announcement) for job in self.jobs)
         return [*self._reporter.announcement(running)]
 
     def _give_up(self, error: Exception) -> bool:
         """Whether to end at once because the registry cannot be reached; else drain first."""
-        if not (self._has_work or self.connection.owed):
+        # What is owed from an earlier life is in the journal: the next one can tell it as well.
+        if not self.connection.epoch or not (self._has_work or self.connection.owed):
             return True
         if not self.failures:
             logger.error("%s; draining: running jobs go on, nothing new is taken", error)
@@ -197,8 +212,12 @@ class Parts:
             self.shutdown.advance(Stage.DRAINING, str(error))
         return False
 
-    def _tell(self, job: LiveJob, update: Update) -> None:
-        self.connection.post(self._reporter.update(job.job_id, update))
+    def _note_registered(self) -> None:
+        self.teller.registered(self.connection.worker_id)
+
+    def _note_proven(self, message: Message) -> None:
+        self.teller.proven(message)
+        self.change.notify()
 
     def _hello(self, cookie: str) -> Hello:
         options, agent = self._options, self._agent

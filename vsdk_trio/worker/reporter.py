@@ -18,6 +18,7 @@ from .shutdown import Shutdown, Stage
 # What a registry needs of an error is its beginning; an oversize message would break every
 # session that it is sent on.
 MAX_ERROR_CHARACTERS = 2000
+_MIN_SECRET_CHARACTERS = 6  # masking something shorter would shred a text and hide nothing
 
 
 class Reporter:
@@ -67,7 +68,7 @@ class Reporter:
         message = JobUpdate(
             job_id=job_id,
             status=self._vocabulary.job_word(update.fact),
-            error=shortened(update.error),
+            error=presentable(update.error),
         )
         if (participant := update.participant) is not None:
             message.participant_identity = participant.identity
@@ -80,7 +81,7 @@ class Reporter:
 
     def no(self, job_id: str, reason: str) -> AvailabilityResponse:
         """The worker does not take the job."""
-        return AvailabilityResponse(job_id=job_id, available=False, error=shortened(reason))
+        return AvailabilityResponse(job_id=job_id, available=False, error=presentable(reason))
 
     def announcement(
         self, jobs: Iterable[tuple[str, Update | None]]
@@ -90,8 +91,12 @@ class Reporter:
         return [self.status(), *running]
 
 
-def shortened(text: str | None) -> str | None:
-    """The text, cut to what a message may carry."""
-    if text is None or len(text) <= MAX_ERROR_CHARACTERS:
-        return text
-    return text[: MAX_ERROR_CHARACTERS - 1] + "…"
+def presentable(text: str | None, secrets: Iterable[str] = ()) -> str | None:
+    """The text as a message, and a file, may carry it: cut, Unicode, and without the secrets."""
+    if text is None:
+        return None
+    for secret in secrets:
+        if len(secret) >= _MIN_SECRET_CHARACTERS:
+            text = text.replace(secret, "***")
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= MAX_ERROR_CHARACTERS else text[: MAX_ERROR_CHARACTERS - 1] + "…"

@@ -21,6 +21,7 @@ from .._service import ServiceBody, open_service
 from .._wait import first_of
 from ..errors import VsdkTrioError
 from ..jobs.entrypoint import EntrypointRef, describe
+from ..journal.journal import open_journal
 from ..options import Options, WorkerOptions
 from ..room_options import RoomOptions
 from ..status.server import serve_status
@@ -120,7 +121,8 @@ class Worker:
 
         A signal that comes before that calls the registration off, and this returns.
         Cancelled, it ends in the same order as after SIGINT: jobs stop politely, their ends are
-        reported, the registry is told. Raises `PortInUseError` before it has registered,
+        reported, the registry is told. Raises `StateDirInUseError` and `PortInUseError` before it
+        has registered,
         `RegistrationRefusedError` and `RegistryUnreachableError` where the registry is to blame;
         an exception group is a bug.
         """
@@ -136,11 +138,15 @@ class Worker:
 
     async def _run(self, task_status: trio.TaskStatus[WorkerHandle]) -> WorkerReport:
         options, edges = self._options, self._edges
-        parts = Parts(options, self._agent, edges)
-        # Bound before anything else, so that a taken port is found before a job can be.
-        listener = await bind_listener(options.host, options.port) if edges.is_real else None
-        port = None if listener is None else int(listener.getsockname()[1])
         async with AsyncExitStack() as stack:
+            # Around everything: the last proofs of delivery come with the connection's goodbye.
+            journal = await stack.enter_async_context(
+                open_journal(options.state_dir, options.agent_id, edges.disk)
+            )
+            parts = Parts(options, self._agent, edges, journal)
+            # Bound before anything is done, so that a taken port is found before a job can be.
+            listener = await bind_listener(options.host, options.port) if edges.is_real else None
+            port = None if listener is None else int(listener.getsockname()[1])
 
             async def open_around(body: ServiceBody, grace: float) -> None:
                 await stack.enter_async_context(open_service(body, grace=grace))
@@ -149,6 +155,8 @@ class Worker:
                 await open_around(partial(watch_signals, parts.shutdown), SHORT_GRACE_SECONDS)
                 status = partial(serve_status, listener, parts.health)
                 await open_around(status, SHORT_GRACE_SECONDS)
+            if journal.is_on:
+                await self._recover(parts)
             await open_around(partial(_stay_connected, parts), parts.connection.grace_seconds)
             task_status.started(WorkerHandle(parts, port))
             if parts.shutdown.stage is not Stage.SERVING:
@@ -170,6 +178,21 @@ class Worker:
         if parts.failures:
             raise parts.failures[0]
         return WorkerReport(killed=tuple(parts.killed))
+
+    async def _recover(self, parts: Parts) -> None:
+        """Settle what an earlier life has left, unless the worker is told to end meanwhile."""
+        recovery = parts.recovery
+
+        async def recover() -> None:
+            await recovery.run(
+                parts.journal,
+                self._edges.process_table,
+                cookie_prefix=parts.cookie_prefix,
+                grace_seconds=self._options.close_timeout,
+            )
+            parts.teller.tell_again(recovery.owed)
+
+        await first_of(recover, parts.shutdown.reached(Stage.DRAINING).wait)
 
     async def _serve(self, parts: Parts) -> None:
         """Until the worker is to stop what still runs."""

@@ -1,0 +1,241 @@
+"""A journal in an SQLite file: every batch one transaction, on the disk when `apply` returns.
+
+WAL, so that a commit is one write and one fsync. synchronous=FULL: with NORMAL a commit survives
+the death of the worker but not that of the machine, and an outcome that was told and then
+forgotten would be told otherwise later; it costs the fsync (see `benchmarks/journal.py`), which
+nobody on the event loop waits for. locking_mode=EXCLUSIVE: the worker holds a lock anyway, and
+without shared memory beside the file a full disk is an error and not a SIGBUS.
+
+Knows records and SQL; where the file lies is the business of `place`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final, assert_never
+
+from ..errors import JournalError
+from ..protocol.vocabulary import JobFact
+from .place import Place
+from .records import (
+    REMEMBERED_JOBS,
+    Accepted,
+    Contents,
+    Ended,
+    JobEntry,
+    Proven,
+    Record,
+    Registered,
+    RunBegan,
+    RunsGone,
+)
+
+VERSION: Final = 1
+# How long somebody who looks into the file may hold it, in seconds.
+_BUSY_SECONDS: Final = 1.0
+_SCHEMA: Final = {
+    "identity": "CREATE TABLE identity (one INTEGER PRIMARY KEY, worker_id TEXT NOT NULL)",
+    "runs": "CREATE TABLE runs (cookie_prefix TEXT PRIMARY KEY, began_at REAL)",
+    "jobs": (
+        "CREATE TABLE jobs (number INTEGER PRIMARY KEY, job_id TEXT NOT NULL UNIQUE, fact TEXT, "
+        "error TEXT, is_proven INTEGER NOT NULL DEFAULT 0, accepted_at REAL, ended_at REAL)"
+    ),
+}
+_ENDS: Final = {
+    fact.name.lower(): fact for fact in (JobFact.COMPLETED, JobFact.FAILED, JobFact.CANCELLED)
+}
+# What SQLite says of a disk, not of a file that makes no sense.
+_DISK_ERRORS: Final = frozenset(
+    {
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_AUTH,
+    }
+)
+
+
+def open_sqlite_store(
+    directory: str, agent_id: str, *, remembered: int = REMEMBERED_JOBS
+) -> SqliteStore:
+    """See `Disk.open_store`."""
+    return SqliteStore(Place(directory, agent_id), remembered=remembered)
+
+
+class SqliteStore:
+    """The `Store` in a file; see `Store` for what its methods promise."""
+
+    def __init__(self, place: Place, *, remembered: int) -> None:
+        self._place = place
+        self._remembered = remembered
+        self._connection: sqlite3.Connection | None = None
+        self.notice = ""
+
+    def load(self) -> Contents:
+        try:
+            try:
+                return self._open()
+            except (sqlite3.Error, _NotAJournalError) as error:
+                if _is_the_disks_fault(error):
+                    raise
+                aside = self._move_aside("corrupt")
+                self.notice = f"the journal made no sense ({error}); it is kept as {aside}"
+            return self._open()
+        except (OSError, sqlite3.Error, _NotAJournalError) as error:
+            raise JournalError(f"cannot use {self._place.path}: {error}") from error
+
+    def apply(self, batch: Sequence[Record]) -> None:
+        connection = self._connection
+        if connection is None:
+            raise JournalError(f"cannot write {self._place.path}: it is closed")
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for record in batch:
+                _write(connection, record, now=time.time())
+            if any(isinstance(record, Proven) for record in batch):
+                connection.execute(
+                    "DELETE FROM jobs WHERE is_proven "
+                    "AND number <= (SELECT max(number) FROM jobs) - ?",
+                    (self._remembered,),
+                )
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            with suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+            raise JournalError(f"cannot write {self._place.path}: {error}") from error
+
+    def set_aside(self) -> None:
+        try:
+            self._move_aside("abandoned")
+        except OSError as error:
+            raise JournalError(f"cannot set {self._place.path} aside: {error}") from error
+
+    def close(self) -> None:
+        self._disconnect()
+        self._place.release()
+
+    def _open(self) -> Contents:
+        self._place.prepare()
+        self._connection = connection = sqlite3.connect(
+            self._place.path,
+            timeout=_BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,  # one call at a time, but not all in one thread
+        )
+        for pragma in (
+            "locking_mode=EXCLUSIVE",
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "trusted_schema=OFF",
+            "cell_size_check=ON",
+        ):
+            connection.execute(f"PRAGMA {pragma}").fetchall()
+        _check(connection)
+        return _read(connection)
+
+    def _move_aside(self, why: str) -> str:
+        self._disconnect()
+        return str(self._place.move_aside(why))
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(sqlite3.Error):
+                connection.close()
+
+
+class _NotAJournalError(ValueError):
+    """The file can be read, and is not what this program writes."""
+
+
+def _is_the_disks_fault(error: Exception) -> bool:
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in _DISK_ERRORS
+
+
+def _check(connection: sqlite3.Connection) -> None:
+    """See that the file is a sound journal; make an empty one one."""
+    found = dict(connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if not found and version == 0:
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in _SCHEMA.values():
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={VERSION}")
+        connection.execute("COMMIT")
+    elif version != VERSION or found != _SCHEMA:
+        raise _NotAJournalError(f"not a journal of version {VERSION}")
+    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise _NotAJournalError(str(verdict))
+
+
+def _read(connection: sqlite3.Connection) -> Contents:
+    ids = [worker_id for (worker_id,) in connection.execute("SELECT worker_id FROM identity")]
+    prefixes = connection.execute("SELECT cookie_prefix FROM runs ORDER BY rowid")
+    jobs = connection.execute("SELECT job_id, fact, error, is_proven FROM jobs ORDER BY number")
+    return Contents(
+        worker_id=_text(ids[0]) if ids else "",
+        cookie_prefixes=tuple(_prefix(prefix) for (prefix,) in prefixes),
+        jobs=tuple(_entry(*row) for row in jobs),
+    )
+
+
+def _entry(job_id: object, fact: object, error: object, is_proven: object) -> JobEntry:
+    if fact is None:
+        return JobEntry(_text(job_id))
+    if fact not in _ENDS:
+        raise _NotAJournalError("an end of no known kind")
+    end = Ended(_text(job_id), _ENDS[_text(fact)], None if error is None else _text(error))
+    return JobEntry(end.job_id, end, is_proven=bool(is_proven))
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise _NotAJournalError(f"a text was expected, not {type(value).__name__}")
+    return value
+
+
+def _prefix(value: object) -> str:
+    # Processes are killed by it: an empty one would be everybody's.
+    if not (prefix := _text(value)):
+        raise _NotAJournalError("an empty cookie prefix")
+    return prefix
+
+
+def _write(connection: sqlite3.Connection, record: Record, *, now: float) -> None:
+    """Write one record. `now` is the wall clock's, for whoever looks into the file."""
+    match record:
+        case Registered(worker_id):
+            connection.execute("INSERT OR REPLACE INTO identity VALUES (1, ?)", (worker_id,))
+        case RunBegan(prefix):
+            connection.execute("INSERT OR IGNORE INTO runs VALUES (?, ?)", (prefix, now))
+        case RunsGone(prefixes):
+            connection.executemany(
+                "DELETE FROM runs WHERE cookie_prefix = ?", [(prefix,) for prefix in prefixes]
+            )
+        case Accepted(job_id):
+            connection.execute(
+                "INSERT OR REPLACE INTO jobs (job_id, accepted_at) VALUES (?, ?)", (job_id, now)
+            )
+        case Ended(job_id, fact, error):
+            connection.execute(
+                "INSERT INTO jobs (job_id, fact, error, ended_at) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT (job_id) DO UPDATE SET fact = excluded.fact, "
+                "error = excluded.error, ended_at = excluded.ended_at WHERE fact IS NULL",
+                (job_id, fact.name.lower(), error, now),
+            )
+        case Proven(job_id):
+            connection.execute(
+                "UPDATE jobs SET is_proven = 1 WHERE job_id = ? AND fact IS NOT NULL", (job_id,)
+            )
+        case _:
+            assert_never(record)

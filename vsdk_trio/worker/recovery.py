@@ -1,0 +1,74 @@
+"""What a worker does first when it finds the journal of one that died.
+
+In this order, and all of it before it registers: no process of the dead one is left; what had been
+running has failed, and that is written down; then the registry may be told, again if need be.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import attrs
+
+from ..jobs.lifecycle import Update
+from ..journal.journal import Journal
+from ..journal.records import Contents, Ended, JobEntry, RunBegan, RunsGone
+from ..processes.leftovers import ProcessTable, see_off_leftovers
+from ..protocol.vocabulary import JobFact
+
+logger = logging.getLogger(__name__)
+
+RESTARTED = Update(JobFact.FAILED, "worker was restarted")
+
+
+@attrs.frozen
+class Recovery:
+    """What follows from the journal of an earlier life of this worker."""
+
+    contents: Contents
+
+    @property
+    def interrupted(self) -> tuple[str, ...]:
+        """The jobs that nobody knows the end of: they were running."""
+        return tuple(entry.job_id for entry in self.contents.jobs if entry.end is None)
+
+    @property
+    def owed(self) -> dict[str, Update]:
+        """The ends that the registry is not known to have, in the order of the jobs."""
+        return {e.job_id: _end_of(e) for e in self.contents.jobs if not e.is_proven}
+
+    @property
+    def remembered(self) -> dict[str, Update]:
+        """Every job that must not run again, and how it ended."""
+        return {entry.job_id: _end_of(entry) for entry in self.contents.jobs}
+
+    async def run(
+        self,
+        journal: Journal,
+        table: ProcessTable,
+        *,
+        cookie_prefix: str,
+        grace_seconds: float,
+    ) -> None:
+        """Do what has to be done before registering; safe to be cancelled, and begun again.
+
+        Arguments: `cookie_prefix`, of the job processes of the life that begins; `grace_seconds`,
+        how long those of earlier ones may take to stop by themselves.
+        """
+        earlier = self.contents.cookie_prefixes
+        if not earlier or await see_off_leftovers(table, earlier, grace_seconds=grace_seconds):
+            journal.write(RunsGone(earlier))
+        else:
+            journal.warnings.append("processes that a dead worker had left cannot be killed")
+        for job_id in self.interrupted:
+            journal.write(Ended(job_id, RESTARTED.fact, RESTARTED.error))
+        await journal.write(RunBegan(cookie_prefix)).wait()
+        for job_id, update in self.owed.items():
+            text = "told again" if update is not RESTARTED else "interrupted by a restart"
+            logger.warning(
+                "job of an earlier life of this worker: %s", text, extra={"job_id": job_id}
+            )
+
+
+def _end_of(entry: JobEntry) -> Update:
+    return RESTARTED if entry.end is None else Update(entry.end.fact, entry.end.error)

@@ -1,0 +1,72 @@
+"""When the registry may be told what is new about a job, and what is written down for it.
+
+`running` once it is written down that the worker has the job; an end once the end is: else a crash
+in between would let the next worker tell another story. Without a journal, both at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import attrs
+
+from ..jobs.lifecycle import Update
+from ..journal.journal import Journal
+from ..journal.records import Ended, Proven, Registered
+from ..protocol.messages import JobUpdate, Message
+from ..protocol.vocabulary import JobFact, read_job_status
+from .live_jobs import LiveJob
+from .reporter import Reporter, presentable
+
+
+class Teller:
+    """Passes updates on to `post`, by way of the journal.
+
+    Arguments: `token`, the worker's own token of the moment, which has no place in an error.
+    """
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        reporter: Reporter,
+        post: Callable[[Message], object],
+        token: Callable[[], str],
+    ) -> None:
+        self._journal = journal
+        self._reporter = reporter
+        self._post = post
+        self._token = token
+        self._worker_id = journal.contents.worker_id
+
+    def tell(self, job: LiveJob, update: Update) -> None:
+        """Tell of a live job, as soon as it may be told. Never blocks."""
+        secrets = (job.assignment.token, self._token())
+        told = attrs.evolve(update, error=presentable(update.error, secrets))
+
+        def post() -> None:
+            job.note_told(told)
+            self._post(self._reporter.update(job.job_id, told))
+
+        if told.is_terminal:
+            self._journal.write(Ended(job.job_id, told.fact, told.error)).then(post)
+        else:
+            job.accepted.then(post)
+
+    def tell_again(self, ends: Mapping[str, Update]) -> None:
+        """Tell how jobs ended in an earlier life, which is written down already."""
+        for job_id, end in ends.items():
+            self._post(self._reporter.update(job_id, end))
+
+    def registered(self, worker_id: str) -> None:
+        """The registry has given, or confirmed, this id."""
+        if worker_id != self._worker_id:
+            self._worker_id = worker_id
+            self._journal.write(Registered(worker_id))
+
+    def proven(self, message: Message) -> None:
+        """The registry is known to have the message."""
+        if isinstance(message, JobUpdate):
+            fact = read_job_status(message.status, message.error)
+            if fact is not JobFact.RUNNING:
+                self._journal.note(Proven(message.job_id))
