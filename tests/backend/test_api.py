@@ -10,7 +10,7 @@ import trio
 import trustme
 
 from vsdk_trio.backend.api import DispatchResult, RegistryApi, is_refusal
-from vsdk_trio.errors import ApiError
+from vsdk_trio.errors import ApiError, TokenError
 from vsdk_trio.testing.raw_websocket import read_head
 
 
@@ -143,3 +143,12 @@ async def test_over_tls(autojump_clock, dialer_to):
     authority.configure_trust(client)
     api = RegistryApi("api.test", lambda url: dialer_to(serve), client)
     assert await api.create_room("t") == "r"
+
+
+@pytest.mark.parametrize("token", ["", "s3cret\nline", "s3cr\u00e9t"])
+async def test_what_cannot_be_a_token_is_said_and_not_quoted(api_answering, token):
+    api, requests = api_answering(answer(200, {}))
+    with pytest.raises(TokenError) as caught:
+        await api.init_config(token)
+    assert "s3cr" not in str(caught.value)
+    assert requests == []

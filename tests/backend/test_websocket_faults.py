@@ -378,3 +378,55 @@ class _BlockingAfterUpgrade:
                 await real.aclose()
 
         return trio.StapledStream(Blocking(), stream.receive_stream)
+
+
+async def test_7_a_cut_ping_costs_the_link_too(autojump_clock, dialer_to):
+    async def slow_reader(stream):
+        await accept_upgrade(stream)
+        await trio.sleep_forever()
+
+    blocking = _BlockingAfterUpgrade(dialer_to(slow_reader))
+    async with open_link(URL, dialer=blocking) as link:
+        with trio.move_on_after(1) as scope:
+            await link.ping()
+        assert scope.cancelled_caught
+        assert not link.is_usable
+        with pytest.raises(LinkLost, match="cut off"):
+            await link.send("b")
+    assert blocking.sent_after_block == 1
+
+
+async def test_an_interrupt_beside_an_error_is_kept(autojump_clock, dialer_to):
+    class Interrupted(BaseException):
+        pass
+
+    class _Interrupting(trio.abc.ReceiveStream):
+        def __init__(self, real):
+            self._real = real
+            self._is_upgraded = False
+
+        async def receive_some(self, max_bytes=None):
+            if self._is_upgraded:
+                await trio.sleep(1)
+                raise Interrupted
+            self._is_upgraded = True
+            return await self._real.receive_some(max_bytes)
+
+        async def aclose(self):
+            await self._real.aclose()
+
+    class _Dialer:
+        async def dial(self, host, port):
+            stream = await dialer_to(accept_upgrade).dial(host, port)
+            return trio.StapledStream(stream.send_stream, _Interrupting(stream.receive_stream))
+
+    async def fail_when_interrupted() -> None:
+        async with open_link(URL, dialer=_Dialer()):
+            try:
+                await trio.sleep_forever()
+            finally:
+                raise KeyError("mine")
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await fail_when_interrupted()
+    assert {type(error) for error in caught.value.exceptions} == {Interrupted, KeyError}

@@ -170,3 +170,17 @@ class SessionMachine(RuleBasedStateMachine):
 
 
 TestSessionMachine = SessionMachine.TestCase
+
+
+def test_what_the_registry_writes_stays_on_one_line() -> None:
+    refusal = frame("register", success=False, message="a\nb\x1b[2J")
+    assert Session(REGISTRATION).received(refusal) == Refused("a b [2J")
+    deep: dict[str, Any] = {}
+    for _ in range(40):
+        deep = {"a\nb": deep}
+    session = Session(REGISTRATION)
+    for text in (frame("dance\nERROR"), frame("register", payload=deep)):
+        event = session.received(text)
+        assert isinstance(event, Ignored)
+        assert event.kind.isprintable()
+        assert event.detail.isprintable()

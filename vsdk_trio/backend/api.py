@@ -17,8 +17,10 @@ import trio
 import trio.abc
 
 from ..errors import ApiError, ConnectError
+from ..protocol.peer_text import peer_text
 from .dialer import DialerFor
 from .tls import default_ssl_context, secure
+from .token import check_token
 from .urls import api_base, is_tls
 from .websocket import parse_retry_after
 
@@ -46,7 +48,8 @@ class RegistryApi:
     the dialer for a URL; `ssl_context`, None for the system's trust store.
 
     Every call raises `ApiError`: with the HTTP status of an answer that is an error (401 and 403
-    are refusals, see `is_refusal`) or junk, with status 0 where there was no answer.
+    are refusals, see `is_refusal`) or junk, with status 0 where there was no answer; and
+    `TokenError` where the token cannot be one.
     """
 
     base_url: str = attrs.field(converter=api_base)
@@ -99,7 +102,7 @@ class RegistryApi:
         url = self.base_url + path
         content = b"" if body is None else json.dumps(body).encode()
         headers = [
-            ("Authorization", token),
+            ("Authorization", check_token(token, origin="the token")),
             ("Content-Type", "application/json"),
             ("Content-Length", str(len(content))),
         ]
@@ -149,8 +152,8 @@ def _read_answer(url: str, response: httpcore.Response, raw: bytes, token: str) 
 def _message(answer: JsonObject, token: str) -> str:
     message = answer.get("message") or answer.get("error") or "no message"
     text = message if isinstance(message, str) else type(message).__name__
-    text = text.replace(token, "<token>")  # an answer may quote what it was asked with
-    return "".join(c if c.isprintable() else " " for c in text[:_MESSAGE_SHOWN])
+    # An answer may quote what it was asked with.
+    return peer_text(text, most=_MESSAGE_SHOWN, secrets=(token,))
 
 
 class _DialerBackend(httpcore.AsyncNetworkBackend):

@@ -47,7 +47,7 @@ def api_base(signaling_base_url: str) -> str:
     """
     parts = _split(signaling_base_url, default_scheme="https")
     if parts.scheme not in ("http", "https"):
-        raise ConnectError(f"{signaling_base_url!r} is not an http(s) address")
+        raise ConnectError(f"{parts.scheme}://{parts.netloc} is not an http(s) address")
     return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
 
 
@@ -55,8 +55,7 @@ def split_target(url: str) -> Target:
     """Take a `ws://` or `wss://` URL apart; raises `ConnectError` for anything else."""
     parts = _split(url, default_scheme="wss")
     scheme = _WS_SCHEME[parts.scheme]
-    host = parts.hostname or ""
-    port = _port(parts)
+    host, port = _host(parts), _port(parts)
     shown = f"[{host}]" if ":" in host else host
     if port != _DEFAULT_PORT[scheme]:
         shown += f":{port}"
@@ -72,7 +71,7 @@ def split_target(url: str) -> Target:
 def host_and_port(url: str) -> tuple[str, int]:
     """Return the host and the port (the scheme's own if none is given) that a URL leads to."""
     parts = _split(url, default_scheme="https")
-    return parts.hostname or "", _port(parts)
+    return _host(parts), _port(parts)
 
 
 def is_tls(url: str) -> bool:
@@ -80,12 +79,18 @@ def is_tls(url: str) -> bool:
     return _split(url, default_scheme="https").scheme in ("https", "wss")
 
 
+def _host(parts: SplitResult) -> str:
+    """The host as the network knows it, so that nothing down there has to encode it again."""
+    host = parts.hostname or ""
+    return host if ":" in host else host.encode("idna").decode("ascii")
+
+
 def _port(parts: SplitResult) -> int:
     return parts.port or _DEFAULT_PORT[parts.scheme]
 
 
 def _split(url: str, *, default_scheme: str) -> SplitResult:
-    """Split and check; never quotes the user part of a URL, which may be a credential."""
+    """Split and check; quotes neither the user part of a URL nor its query: both may be secrets."""
     text = url.strip()
     if "://" not in text:
         text = f"{default_scheme}://{text}"
@@ -94,12 +99,15 @@ def _split(url: str, *, default_scheme: str) -> SplitResult:
         parts.port  # noqa: B018 - the property raises for a port that is no number
         if parts.hostname is not None:
             parts.hostname.encode("idna" if ":" not in parts.hostname else "ascii")
-    except ValueError as error:
-        raise ConnectError("the registry's address is not a URL") from error
+    except ValueError:
+        # `from None`: the original quotes what may be a part of a password.
+        raise ConnectError("the registry's address is not a URL") from None
     if parts.username is not None or parts.password is not None:
         raise ConnectError("the registry's address must not contain credentials")
-    if parts.scheme not in _WS_SCHEME or not parts.hostname or _has_junk(text):
-        raise ConnectError(f"{url!r} is not the address of a registry")
+    if parts.scheme not in _WS_SCHEME:
+        raise ConnectError(f"{parts.scheme}:// does not lead to a registry")
+    if not parts.hostname or _has_junk(text):
+        raise ConnectError("the registry's address has no host, or characters that no URL has")
     return parts
 
 

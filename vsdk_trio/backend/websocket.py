@@ -22,12 +22,14 @@ from trio_websocket import (
 )
 
 from ..errors import ConnectError
+from ..protocol.bounds import MAX_MESSAGE_BYTES
+from ..protocol.peer_text import peer_text
+from .cut_watch import CutWatch
 from .dialer import Dialer
 from .reader_guard import ReaderGuard
 from .tls import default_ssl_context, secure
 from .urls import Target, split_target
 
-MAX_MESSAGE_BYTES = 1 << 20
 QUEUE_LENGTH = 256
 """Frames read ahead. With one (the library's default) a slow consumer stops the reader, and with
 it the answers to pings: a live link looks dead."""
@@ -60,9 +62,14 @@ class Link:
     """An open WebSocket. `send` belongs to one task; `receive` to one task; `ping` to one task."""
 
     def __init__(
-        self, ws: WebSocketConnection, guard: ReaderGuard, secrets: Sequence[str] = ()
+        self,
+        ws: WebSocketConnection,
+        stream: CutWatch,
+        guard: ReaderGuard,
+        secrets: Sequence[str] = (),
     ) -> None:
         self._ws = ws
+        self._stream = stream
         self._secrets = secrets
         self._guard = guard
         self._lost: LinkLost | None = None
@@ -70,7 +77,7 @@ class Link:
     @property
     def is_usable(self) -> bool:
         """Whether a frame can still be sent."""
-        return self._lost is None and self._ws.closed is None
+        return self._lost is None and self._ws.closed is None and not self._stream.is_cut
 
     async def send(self, text: str) -> None:
         """Send one text frame; waits while the peer does not read. Raises `LinkLost`.
@@ -82,12 +89,12 @@ class Link:
         if self._lost is not None:
             raise self._lost
         try:
-            await self._ws.send_message(text)
+            if not self._stream.is_cut:
+                await self._ws.send_message(text)
+                return
         except ConnectionClosed:
             raise self._closed() from None
-        except trio.Cancelled:
-            self.condemn("a send was cut off")
-            raise
+        raise self.condemn("a send was cut off")
 
     async def receive(self) -> str | bytes:
         """Wait for the next message. Raises `LinkLost` once the link is gone; cancel-safe."""
@@ -97,7 +104,10 @@ class Link:
             raise self._closed() from None
 
     async def ping(self) -> None:
-        """Send a WebSocket ping and wait for its pong. Raises `LinkLost`; set a time limit."""
+        """Send a WebSocket ping and wait for its pong. Raises `LinkLost`; set a time limit.
+
+        Cancelling it costs the link where `send` would.
+        """
         try:
             with self._guard.while_reading() as scope:
                 await self._ws.ping()
@@ -116,7 +126,8 @@ class Link:
         if self._lost is None:
             closed = self._ws.closed
             if self._guard.error is not None:
-                self._lost = LinkLost(1006, f"a frame broke the rules ({self._guard.error})")
+                fault = _shown(str(self._guard.error), self._secrets)
+                self._lost = LinkLost(1006, f"a frame broke the rules ({fault})")
             elif closed is None:
                 self._lost = LinkLost(1006, "the connection ended")
             else:
@@ -176,8 +187,10 @@ async def open_link(
                             await link.say_goodbye()
                     guard.stop()
     except BaseExceptionGroup as group:
-        # The guard lets nothing out, so this is the exception of the block (or of connecting),
-        # wrapped once by our nursery.
+        # The guard lets no error out, so this is the exception of the block (or of connecting),
+        # wrapped once by our nursery; an interrupt may have hit the reader besides.
+        if len(group.exceptions) > 1:
+            raise
         [raised] = group.exceptions
     if raised is not None:
         raise raised
@@ -217,11 +230,12 @@ async def _upgrade(
 ) -> Link:
     """Do the opening handshake. Its end comes from the answer, the reader's end or the deadline."""
     ws: WebSocketConnection | None = None
+    watched = CutWatch(stream)
     with trio.move_on_at(deadline) as limit, guard.while_reading():
         ws = await wrap_client_stream(
             guard.as_nursery(),
             # Any stream will do; the library declares only the two that it opens itself.
-            cast("trio.SocketStream", stream),
+            cast("trio.SocketStream", watched),
             target.host_header,
             target.resource,
             extra_headers=list(headers),
@@ -230,7 +244,7 @@ async def _upgrade(
             receive_buffer_size=None,
         )
     if ws is not None:
-        return Link(ws, guard, secrets)
+        return Link(ws, watched, guard, secrets)
     if isinstance(guard.error, ConnectionRejected):
         raise _rejection(
             guard.error.status_code, guard.error.headers, guard.error.body or b"", secrets
@@ -242,9 +256,9 @@ async def _upgrade(
     if limit.cancelled_caught:
         raise ConnectError(f"{target} did not answer the WebSocket upgrade in time")
     if guard.error is not None:
-        raise ConnectError(
-            f"{target} does not answer like a WebSocket server ({guard.error})"
-        ) from guard.error
+        fault = _shown(str(guard.error), secrets)
+        # `from None`: the original may quote what the peer has quoted of our request.
+        raise ConnectError(f"{target} does not answer like a WebSocket server ({fault})") from None
     raise ConnectError(f"{target} closed the connection during the WebSocket upgrade")
 
 
@@ -266,11 +280,7 @@ def _rejection(
 
 
 def _shown(text: str, secrets: Sequence[str]) -> str:
-    """What a peer wrote, made fit for the text of an error: no secrets, short, printable."""
-    for secret in filter(None, secrets):
-        text = text.replace(secret, "<token>")
-    text = text[:_SHOWN]
-    return "".join(character if character.isprintable() else " " for character in text).strip()
+    return peer_text(text, most=_SHOWN, secrets=secrets)
 
 
 def parse_retry_after(value: bytes) -> float | None:

@@ -10,6 +10,7 @@ import math
 from typing import Any, TypeAlias
 
 from ..errors import WireError
+from .peer_text import printable
 
 MAX_MESSAGE_BYTES = 1 << 20
 MAX_DEPTH = 32
@@ -22,9 +23,10 @@ _Where: TypeAlias = "tuple[_Where, str | int] | None"
 
 
 def wire_error(name: str, fault: str) -> WireError:
-    """Return the error that says what is wrong with the message `name`, bounded in length."""
+    """Return the error that says what is wrong with the message `name`, on one bounded line."""
     text = f"{name}: {fault}"
-    return WireError(text if len(text) <= _MAX_ERROR_CHARS else f"{text[:_MAX_ERROR_CHARS]}...")
+    text = text if len(text) <= _MAX_ERROR_CHARS else f"{text[:_MAX_ERROR_CHARS]}..."
+    return WireError(printable(text))
 
 
 def check_size(name: str, size: int) -> None:

@@ -23,6 +23,7 @@ from .messages import (
     WorkerMessage,
     WorkerPong,
 )
+from .peer_text import peer_text
 
 # What the registry wrote ends up in logs and counters: cut it.
 _MAX_NAME_CHARS: Final = 64
@@ -92,7 +93,7 @@ class Session:
         except WireError as error:
             return Ignored("malformed", str(error))
         if isinstance(message, Unknown):
-            name = message.type[:_MAX_NAME_CHARS]
+            name = peer_text(message.type, most=_MAX_NAME_CHARS)
             return Ignored(f"unknown: {name}", f"this version does not know the type {name!r}")
         if self._state is SessionState.AWAITING_REGISTRATION:
             if isinstance(message, ServerMessage):
@@ -116,7 +117,7 @@ class Session:
         return Registered(worker_id, answer.payload or {})
 
     def _reason(self, answer: ServerMessage) -> str:
-        reason = answer.message or "the registry gave no reason"
-        if token := self.registration.token:
-            reason = reason.replace(token, "<token>")  # a refusal may quote what it refuses
-        return reason[:_MAX_REASON_CHARS]
+        # A refusal may quote what it refuses.
+        secrets = (self.registration.token or "",)
+        reason = peer_text(answer.message or "", most=_MAX_REASON_CHARS, secrets=secrets)
+        return reason or "the registry gave no reason"
