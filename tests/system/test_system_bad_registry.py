@@ -234,6 +234,7 @@ async def test_health_is_honest(tmp_path: Path) -> None:
             assert await worker.exit_code() == 0, worker.output
 
 
+@pytest.mark.slow
 async def test_the_registry_is_killed_and_comes_back(tmp_path: Path) -> None:
     """The job goes on meanwhile, and its outcome is delivered to the new one."""
     async with open_system(tmp_path) as system:

@@ -73,6 +73,7 @@ async def test_jobs_end_in_order_without_a_connection(tmp_path: Path, target: st
         await eventually(lambda: system.registry.story()[-1] == "closed", "still connected")
 
 
+@pytest.mark.slow
 async def test_a_job_that_blocks_does_not_hold_up_the_crash(tmp_path: Path) -> None:
     async with open_system(tmp_path) as system:
         with trio.fail_after(30):

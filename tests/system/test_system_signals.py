@@ -134,8 +134,9 @@ async def test_a_signal_at_any_moment_leaves_nothing(
             await trio.sleep(moment)
             worker.signal(signum)
             code = await worker.exit_code()
-            # Before the worker has begun to listen, a signal does what it does to any program.
-            assert code in (0, -signum), worker.output
+            # Before the worker listens to it, a signal does what it does to any Python program.
+            if signum != signal.SIGKILL and "health at" in worker.output:
+                assert (code, "Traceback" in worker.output) == (0, False), worker.output
             await system.nothing_left()
 
     async with trio.open_nursery() as nursery:
