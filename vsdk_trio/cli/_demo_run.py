@@ -7,8 +7,11 @@ left running; both are looked up, not assumed.
 from __future__ import annotations
 
 import secrets
+import signal
 import statistics
 from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import psutil
 import trio
@@ -36,19 +39,37 @@ PLAN = (
     ("returns", JobState.COMPLETED),
 )
 LIMIT_SECONDS = 60.0
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+INTERRUPTED = "interrupted: the demo was told to end before it was over"
 PAUSE_SECONDS = 0.5  # between dispatches, so that a person can follow
 
 
 async def run_within_limit(console: Console) -> int:
-    """Run the demo; returns the exit code of the program."""
-    with trio.move_on_after(LIMIT_SECONDS):
-        return 0 if await run_demo(console) else 1
-    console.print(f"the demo did not end within {LIMIT_SECONDS:g} s")
-    return 1
+    """Run the demo; returns the exit code of the program.
+
+    A signal ends it in order. Raises `OSError` where there is no room for what it prints, or
+    nobody to read it.
+    """
+    failures: list[OSError] = []
+    problems = [INTERRUPTED]
+    with trio.move_on_after(LIMIT_SECONDS) as limit:
+        try:
+            with trio.CancelScope() as scope:
+                async with _cancelled_by_signals(scope):
+                    problems = await run_demo(console)
+        except* OSError as group:
+            failures += _leaves(group)
+    if failures:
+        raise failures[0]
+    if limit.cancelled_caught:
+        problems = [f"the demo did not end within {LIMIT_SECONDS:g} s"]
+    for problem in problems:
+        console.print(problem, highlight=False)
+    return 1 if problems else 0
 
 
-async def run_demo(console: Console) -> bool:
-    """Run the demo; True when everything ended as it should and nothing was left behind."""
+async def run_demo(console: Console) -> list[str]:
+    """Run the demo; says what was not as it should be."""
     token = secrets.token_urlsafe(16)
     dispatched: list[Dispatched] = []
     reports: list[WorkerReport] = []
@@ -60,22 +81,50 @@ async def run_demo(console: Console) -> bool:
         async with trio.open_nursery() as showing:
             async with trio.open_nursery() as nursery:
                 handle = await nursery.start(_run_worker, worker, reports, working)
-                console.print(f"worker    {handle.worker_id}", highlight=False)
-                await showing.start(Screen(console, running.registry, dispatched).run)
+                if not running.registry.workers():
+                    working.cancel()  # the registration was called off
                 with working:
-                    api = RegistryApi(running.url, lambda url: DirectDialer())
-                    await _run_jobs(api, token, running.registry, dispatched)
-                handle.drain("the demo is over")
+                    # The worker would take a signal for itself, and all that would be seen here
+                    # is jobs that end otherwise than they should.
+                    async with _cancelled_by_signals(working):
+                        await trio.lowlevel.checkpoint()  # it may be cancelled already
+                        console.print(f"worker    {handle.worker_id}", highlight=False)
+                        await showing.start(Screen(console, running.registry, dispatched).run)
+                        api = RegistryApi(running.url, lambda url: DirectDialer())
+                        await _run_jobs(api, token, running.registry, dispatched)
+                if working.cancelled_caught:
+                    handle.stop("the demo was interrupted")
+                else:
+                    handle.drain("the demo is over")
             showing.cancel_scope.cancel()
-        ended = [running.registry.job(job.job_id) for job in dispatched]
-    is_clean = _summarize(console, ended, reports[0], _descendants() - before)
+    is_clean = _summarize(console, running.registry.jobs(), reports[0], _descendants() - before)
     if working.cancelled_caught:
-        console.print("interrupted: the worker was told to end before the demo was over")
-        return False
-    wrong = [d for d, job in zip(dispatched, ended, strict=True) if job.state is not d.expected]
-    for item in wrong:
-        console.print(f"UNEXPECTED: a job that {item.kind} should be {item.expected.value}")
-    return is_clean and not wrong
+        return [INTERRUPTED]
+    wrong = [d for d in dispatched if running.registry.job(d.job_id).state is not d.expected]
+    problems = [f"UNEXPECTED: a job that {d.kind} should be {d.expected.value}" for d in wrong]
+    return problems if is_clean else [*problems, "UNEXPECTED: the end was not clean"]
+
+
+@asynccontextmanager
+async def _cancelled_by_signals(scope: trio.CancelScope) -> AsyncGenerator[None]:
+    """Around the body, a signal cancels `scope`; whoever had the signals before has them after."""
+    with trio.open_signal_receiver(*SIGNALS) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_cancel_on_signal, signals, scope)
+            yield
+            nursery.cancel_scope.cancel()
+
+
+async def _cancel_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+    async for _ in signals:
+        scope.cancel()
+
+
+def _leaves(group: BaseExceptionGroup[OSError]) -> list[OSError]:
+    found: list[OSError] = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found
 
 
 def _make_worker(url: str, token: str) -> Worker:
@@ -125,17 +174,18 @@ async def _run_jobs(
         await registry.wait_ended(item.job_id)
 
 
-def _summarize(console: Console, ended: list[Job], report: WorkerReport, left: set[int]) -> bool:
+def _summarize(console: Console, jobs: Sequence[Job], report: WorkerReport, left: set[int]) -> bool:
     """Print what became of the jobs; True when nothing was left running or had to be killed."""
-    counts = Counter(job.state.value for job in ended)
-    waits = sorted(j.started - j.created for j in ended if j.started is not None) or [0.0]
+    counts = Counter(job.state.value for job in jobs)
     outcomes = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
-    console.print(f"outcomes  {outcomes} of {len(ended)} jobs", highlight=False)
-    console.print(
-        f"latency   dispatch to running: median {statistics.median(waits) * 1000:.0f} ms, "
-        f"longest {waits[-1] * 1000:.0f} ms ({len(waits)} jobs)",
-        highlight=False,
-    )
+    all_of_them = f"{outcomes} of {len(jobs)} jobs" if jobs else "no job was dispatched"
+    console.print(f"outcomes  {all_of_them}", highlight=False)
+    if waits := sorted(job.started - job.created for job in jobs if job.started is not None):
+        console.print(
+            f"latency   dispatch to running: median {statistics.median(waits) * 1000:.0f} ms, "
+            f"longest {waits[-1] * 1000:.0f} ms ({len(waits)} jobs)",
+            highlight=False,
+        )
     killed = f", {len(report.killed)} jobs had to be killed" if report.killed else ""
     processes = "nothing left running" if not left else f"LEFT RUNNING: processes {sorted(left)}"
     console.print(f"processes {processes}{killed}", highlight=False)

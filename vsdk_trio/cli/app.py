@@ -5,6 +5,7 @@ Imports the commands but nothing that they need to run: `--help` must be quick.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -47,11 +48,24 @@ def _options(
 def main() -> None:
     """Run the program. Exit codes: 0 done, 1 an error (one line on stderr says which), 2 usage."""
     try:
-        app()
+        try:
+            app()
+        finally:
+            if sys.stdout is not None:  # it is where it was closed before we were started
+                sys.stdout.flush()  # or its failure would be known only after the exit code
     except VsdkTrioError as error:
         print(f"vsdk-trio: {error}", file=sys.stderr)
         sys.exit(1)
     except BrokenPipeError:
         # The reader of our output is gone (`| head`). Nothing is left to say, nor where to.
-        sys.stderr.close()
+        _drop_output()
         sys.exit(1)
+    except OSError as error:
+        print(f"vsdk-trio: {error}", file=sys.stderr)
+        _drop_output()
+        sys.exit(1)
+
+
+def _drop_output() -> None:
+    """Let what could not be written go: Python would try once more at its end, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

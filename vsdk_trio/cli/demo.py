@@ -14,10 +14,10 @@ def demo() -> None:
     nothing was left running.
     """
     import trio
-    from rich.console import Console
 
     from ._demo_run import run_within_limit
+    from ._demo_screen import DemoConsole
 
     # How each job fares is on the screen; what it prints would run across that.
     logging.getLogger("vsdk_trio").addHandler(logging.NullHandler())
-    raise typer.Exit(trio.run(run_within_limit, Console(soft_wrap=True)))
+    raise typer.Exit(trio.run(run_within_limit, DemoConsole(soft_wrap=True)))
