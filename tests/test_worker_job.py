@@ -35,12 +35,37 @@ def plain(ctx: JobContext) -> None:
     """Not a coroutine function."""
 
 
+async def takes_nothing() -> None:
+    """Has no place for the context."""
+
+
 REGISTERED = Options(register=True)
 
 
 def test_a_plain_function_is_refused() -> None:
     with pytest.raises(EntrypointError, match="must be an `async def` function"):
         WorkerJob(plain)  # type: ignore[arg-type]  # the mistake under test
+
+
+@pytest.mark.parametrize("options", [None, REGISTERED])
+def test_an_entrypoint_that_has_no_place_for_the_context_is_refused(
+    options: Options | None,
+) -> None:
+    with pytest.raises(
+        EntrypointError, match=r"takes_nothing\(\) -> '?None'? cannot be called with one"
+    ):
+        WorkerJob(takes_nothing, options=options)  # type: ignore[arg-type]  # the mistake under test
+
+
+def test_a_program_whose_output_was_closed_before_it_started_serves_all_the_same() -> None:
+    program = (
+        "import sys, vsdk_trio.worker.main as main; sys.stdout = None\n"
+        "main.run_worker_program = lambda make: sys.exit(7)\n"
+        "from vsdk_trio import Options, WorkerJob\n"
+        "from vsdk_trio.cli.demo_agent import entrypoint\n"
+        "WorkerJob(entrypoint, options=Options(register=True)).start()\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 7
 
 
 def test_what_a_job_process_cannot_import_is_refused_when_it_is_built() -> None:

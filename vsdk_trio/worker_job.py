@@ -35,8 +35,8 @@ class WorkerJob:
     from; `options`, by default `Options()`.
 
     Raises `EntrypointError` (a `TypeError`) here, and not when the first job comes, for an
-    entrypoint that is no coroutine function, or, with `register=True`, that a job process could
-    not import.
+    entrypoint that is no coroutine function of one argument, or, with `register=True`, that a job
+    process could not import.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class WorkerJob:
                 f"entrypoint must be an `async def` function that takes the JobContext, "
                 f"got {entrypoint!r}"
             )
+        _check_signature(entrypoint)
         self.entrypoint = entrypoint
         self.jobctx = jobctx
         self.options = options if options is not None else Options()
@@ -57,7 +58,7 @@ class WorkerJob:
             # Built by the user's script as a job process loads it: its context has what could
             # not be sent there.
             _recording.record(self)
-        elif self.options.register:
+        elif self.options.register and not _recording.is_only_loading():
             describe(entrypoint)
 
     def __repr__(self) -> str:
@@ -85,15 +86,16 @@ class WorkerJob:
         line on stderr otherwise; what the entrypoint raises in direct mode comes out as it is.
 
         Inside a job process it does nothing, so that a script whose last line is `job.start()` can
-        be loaded there.
+        be loaded there; nor where multiprocessing loads the script in a child that it has spawned.
         """
-        if _recording.is_recording():
+        if _recording.is_only_loading():
             return
         configure_logging(self.options.log_level)
         if self.options.register:
             from .worker.main import run_worker_program
 
-            sys.stdout.flush()  # what the script printed comes before what its jobs print
+            if sys.stdout is not None:  # it is where it was closed before we were started
+                sys.stdout.flush()  # what the script printed comes before what its jobs print
             run_worker_program(self.worker)
         else:
             from .runner.direct import run_direct
@@ -120,6 +122,17 @@ class WorkerJob:
             room_options=context.room_options,
             metadata=context.metadata,
         )
+
+
+def _check_signature(entrypoint: Entrypoint) -> None:
+    signature = inspect.signature(entrypoint)
+    try:
+        signature.bind(None)
+    except TypeError:
+        raise EntrypointError(
+            f"entrypoint must take the JobContext: {entrypoint.__name__}{signature} "
+            f"cannot be called with one argument"
+        ) from None
 
 
 def _minted(options: Options) -> TokenSource | None:
