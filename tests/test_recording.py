@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing.process
+import sys
+
 import pytest
 
 from vsdk_trio import _recording
@@ -20,3 +23,16 @@ def test_start_is_recorded_only_while_recording() -> None:
     assert not _recording.is_recording()
     with pytest.raises(RuntimeError, match="nothing records"):
         _recording.record("c")
+
+
+def test_a_script_is_only_loaded_by_a_recording_or_by_a_child_of_multiprocessing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert not _recording.is_only_loading()
+    with _recording.recording():
+        assert _recording.is_only_loading()
+    this_process = multiprocessing.process.current_process()
+    monkeypatch.setattr(this_process, "_inheriting", True, raising=False)
+    assert _recording.is_only_loading()
+    monkeypatch.delitem(sys.modules, "multiprocessing.process")
+    assert not _recording.is_only_loading()

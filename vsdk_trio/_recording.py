@@ -1,12 +1,14 @@
-"""Tells a `WorkerJob` that it is being loaded by a job process and must not start a worker.
+"""Tells a `WorkerJob` that its script is only being loaded and must not start a worker.
 
 A leaf: knows nothing of what it records. A script that ends in `job.start()` is executed once in
 the worker and once in every job process that loads it; there, building the job is recorded and
-starting it does nothing.
+starting it does nothing. It is executed again in the children that multiprocessing spawns, which
+record nothing and must start nothing either.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,12 +16,25 @@ _active: list[object] | None = None
 
 
 def is_recording() -> bool:
-    """Whether this process records: then starting a `WorkerJob` does nothing."""
+    """Whether this process records the jobs that are built in it."""
     return _active is not None
 
 
+def is_only_loading() -> bool:
+    """Whether a script is executed for what it defines: then starting a job does nothing."""
+    if is_recording():
+        return True
+    # Looked up and not imported: a process that has not loaded it is no child of its.
+    multiprocessing = sys.modules.get("multiprocessing.process")
+    if multiprocessing is None:
+        return False
+    # Its own mark of a child that is not done with the main module; it refuses to start
+    # processes by it.
+    return bool(getattr(multiprocessing.current_process(), "_inheriting", False))
+
+
 def record(job: object) -> None:
-    """Note that `job` was started. Raises `RuntimeError` where nothing records."""
+    """Note that `job` was built. Raises `RuntimeError` where nothing records."""
     if _active is None:
         raise RuntimeError("nothing records: start the job instead")
     _active.append(job)
@@ -27,7 +42,7 @@ def record(job: object) -> None:
 
 @contextmanager
 def recording() -> Iterator[list[object]]:
-    """Record while the body runs; yields the list of the jobs started, which grows meanwhile."""
+    """Record while the body runs; yields the list of the jobs built, which grows meanwhile."""
     global _active
     if _active is not None:
         raise RuntimeError("a recording is active already")

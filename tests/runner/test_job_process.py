@@ -362,6 +362,58 @@ async def test_the_references_script_with_its_unguarded_start(script: Script) ->
     assert job.plain_lines() == ["start has returned"]
 
 
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+async def test_a_job_of_an_unguarded_script_can_use_multiprocessing(
+    script: Script, method: str
+) -> None:
+    hello = script(
+        f"""
+        import multiprocessing
+        from vsdk_trio import JobContext, Options, WorkerJob
+
+        def double(pipe, number):
+            pipe.send(2 * number)
+
+        async def entrypoint(ctx: JobContext):
+            context = multiprocessing.get_context({method!r})
+            ours, theirs = context.Pipe()
+            child = context.Process(target=double, args=(theirs, 21))
+            child.start()
+            assert ours.poll(15), "no answer"
+            assert ours.recv() == 42
+            child.join()
+            assert child.exitcode == 0
+
+        for register in (False, True):
+            WorkerJob(entrypoint, options=Options(register=register, port=0)).start()
+        print("loaded as", __name__)
+        """
+    )
+    async with job_process(hello, PYTHONWARNINGS="") as job:
+        await job.ready()
+        await job.start()
+        assert await job.rest() == [Finished(status="completed")]
+    assert set(job.plain_lines()) == {"loaded as __mp_main__"}
+    assert len(job.plain_lines()) == 2
+
+
+async def test_files_where_the_worker_was_started_do_not_shadow_modules(
+    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hello = script("import random\nasync def entrypoint(ctx): ...")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("attr", "trio", "json", "random", "logging"):
+        (elsewhere / f"{name}.py").write_text("raise RuntimeError('not the one that was meant')")
+    hello.entrypoint["cwd"] = str(elsewhere)
+    hello.entrypoint["sys_path"].remove(os.getcwd())
+    monkeypatch.chdir(elsewhere)
+    async with job_process(hello) as job:
+        await job.ready()
+        await job.start()
+        assert await job.rest() == [Finished(status="completed")]
+
+
 async def test_what_the_program_does_at_its_exit_is_done(script: Script) -> None:
     hello = script(
         """

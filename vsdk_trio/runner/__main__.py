@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 if __name__ == "__main__":
+    import os
     import sys
     import time
 
     _started_at = time.perf_counter()
+
+    # `-m` has put the directory first that the worker was started in. A file there that is named
+    # like a module must not be taken for it: what the user's code needs comes with its reference.
+    if not sys.flags.safe_path and sys.path[0] != os.path.abspath(f"{__file__}/../../.."):
+        del sys.path[0]
 
     from .stdio import claim
 

@@ -35,7 +35,7 @@ class Loaded:
     initialize: Callable[..., object] | None = None
     """`initialize_process_fnc`, where there is one."""
     recorded: bool = False
-    """Whether loading has started, and so recorded, a `WorkerJob`."""
+    """Whether loading has built, and so recorded, a `WorkerJob`."""
     live_options: RoomOptions | None = None
     """The room options of that one's context: they hold what could not travel here."""
     callback_seconds: float = 10.0
@@ -96,6 +96,9 @@ def _load_script(path: str) -> ModuleType:
     spec = ModuleSpec(MAIN_NAME, loader, origin=path)
     spec.has_location = True  # so that the module has a `__file__`
     module = importlib.util.module_from_spec(spec)
+    # A script that is run has none either. multiprocessing goes by that: it has its children
+    # execute the file again, and would else have them import a module of this name.
+    module.__spec__ = None
     # Before it runs: attrs, typing and pickle look a class' module up while it is being made.
     sys.modules[MAIN_NAME] = sys.modules["__main__"] = module
     loader.exec_module(module)
