@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
@@ -14,7 +15,9 @@ import trio.testing
 from vsdk_trio.control.job import JobInfo
 from vsdk_trio.errors import OptionsError, RoomError, TokenError
 from vsdk_trio.options import WorkerPermissions
-from vsdk_trio.room_options import RecordingOptions, RoomOptions
+from vsdk_trio.room_options import RecordingOptions, RoomOptions, TransportMode
+from vsdk_trio.rooms import RoomRequest
+from vsdk_trio.rooms.loopback import LoopbackRoom, open_loopback_room
 from vsdk_trio.runner import job_context
 from vsdk_trio.runner.execution import run_entrypoint
 from vsdk_trio.runner.job_context import JobContext, JobProcessInfo
@@ -163,6 +166,13 @@ async def test_not_joining_leaves_no_room() -> None:
     assert (await run(context(options={"join_meeting": False}), entrypoint)).status == "completed"
 
 
+def own_factory(
+    mode: TransportMode, request: RoomRequest
+) -> AbstractAsyncContextManager[LoopbackRoom]:
+    """What a program passes that brings a transport of its own."""
+    return open_loopback_room(request)
+
+
 async def test_a_room_is_created_where_there_is_none() -> None:
     asked: list[tuple[str, str]] = []
 
@@ -171,18 +181,38 @@ async def test_a_room_is_created_where_there_is_none() -> None:
         return "new-room"
 
     options = RoomOptions(auth_token="tok", signaling_base_url="http://here")
-    ctx = JobContext(room_options=options, room_creator=creator)
-    outcome = await run(ctx, JobContext.connect)
+    ctx = JobContext(room_options=options, room_creator=creator, room_factory=own_factory)
+    joined: list[str] = []
+
+    async def entrypoint(ctx: JobContext) -> None:
+        await ctx.connect()
+        assert ctx.room is not None
+        joined.append(ctx.room.room_id)
+
+    assert (await run(ctx, entrypoint)).status == "completed"
     assert asked == [("tok", "http://here")]
-    assert options.room_id == "new-room"
-    # This transport is for another version to bring.
-    assert isinstance(outcome.exception, RoomError)
-    assert "install" in str(outcome.error)
+    assert joined == [options.room_id] == ["new-room"]
 
 
 async def test_a_room_is_not_created_without_a_token() -> None:
     with pytest.raises(TokenError, match="VIDEOSDK_AUTH_TOKEN"):
         await JobContext(room_options=RoomOptions()).get_room_id()
+
+
+async def test_no_room_is_created_for_a_transport_that_is_not_there() -> None:
+    created: list[str] = []
+
+    async def creator(token: str, base_url: str) -> str:
+        created.append(base_url)
+        return "room"
+
+    for token in (None, "t"):
+        options = RoomOptions(auth_token=token, transport_mode="videosdk")
+        ctx = JobContext(room_options=options, room_creator=creator)
+        outcome = await run(ctx, JobContext.connect)
+        assert outcome.error is not None
+        assert "install a newer one" in outcome.error
+    assert created == []
 
 
 async def test_create_room_static(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,7 +247,8 @@ async def test_connecting_can_be_cancelled(autojump_clock: trio.testing.MockCloc
             await ctx.connect()
         assert ctx.room is None
 
-    ctx = JobContext(room_options=RoomOptions(auth_token="t"), room_creator=never)
+    options = RoomOptions(auth_token="t")
+    ctx = JobContext(room_options=options, room_creator=never, room_factory=own_factory)
     assert await run(ctx, entrypoint) == Outcome(status="completed")
 
 

@@ -21,7 +21,7 @@ from ..control.job import JobInfo
 from ..errors import TokenError
 from ..options import WorkerPermissions
 from ..room_options import RoomOptions, TransportMode
-from ..rooms import Room, RoomFactory, RoomRequest, open_room
+from ..rooms import Room, RoomFactory, RoomRequest, open_room, require_transport
 from ..rooms.base import read_permissions
 from ..rooms.rest import RoomCreator, create_room
 from .callbacks import CallbackStack, ShutdownCallback, call
@@ -135,6 +135,8 @@ class JobContext:
                 return
             mode = self.room_options.effective_transport(os.environ)
             self.room_options.check()
+            if self._room_factory is open_room:
+                require_transport(mode)  # before a room is created that could not be joined
             if not self.room_options.room_id:
                 self.room_options.room_id = await self._choose_room(mode)
             self.room = await run.hold(self._room_factory(mode, self._room_request()))
