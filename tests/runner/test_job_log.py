@@ -65,6 +65,22 @@ def test_a_line_is_never_too_long(filler: str) -> None:
     assert (short["msg"], "extra" in short, "exc" in short) == ("short", False, False)
 
 
+class Unprintable:
+    def __str__(self) -> str:
+        raise ValueError("no")
+
+
+CYCLE: dict[str, object] = {}
+CYCLE["self"] = CYCLE
+
+
+@pytest.mark.parametrize("odd", [{(1, 2): 3}, Unprintable(), CYCLE])
+def test_fields_that_have_no_json_do_not_cost_the_message(odd: object) -> None:
+    value = json.loads(encode_record(record("the message", odd=odd)))
+    assert value["msg"] == "the message"
+    assert value["extra"]["unreadable"].startswith("odd: ")
+
+
 def test_hidden_secrets_are_masked(pipe: tuple[int, int]) -> None:
     handler = JobLogHandler(pipe[1])
     handler.hide(["tok-123456"])

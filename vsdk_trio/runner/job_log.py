@@ -61,7 +61,7 @@ def encode_record(record: logging.LogRecord, secrets: Iterable[str] = ()) -> byt
         fields["exc"] = masked(logging.Formatter().formatException(record.exc_info), secrets)
     extra = {name: value for name, value in vars(record).items() if name not in _STANDARD}
     if extra:
-        fields["extra"] = json.loads(masked(_dump(extra), secrets))
+        fields["extra"] = _readable(extra, secrets)
     line = _encode(fields)
     if len(line) <= MAX_LINE_BYTES:
         return line
@@ -72,6 +72,14 @@ def encode_record(record: logging.LogRecord, secrets: Iterable[str] = ()) -> byt
         fields["exc"] = "…" + fields["exc"][-_CUT_CHARS:]
     fields["truncated"] = True
     return _encode(fields)
+
+
+def _readable(extra: dict[str, Any], secrets: Iterable[str]) -> Any:
+    """`extra` as JSON has it; what has no such form costs the fields, but not the message."""
+    try:
+        return json.loads(masked(_dump(extra), secrets))
+    except Exception as error:  # of foreign objects: odd keys, cycles, a `__str__` that raises
+        return {"unreadable": f"{', '.join(extra)}: {type(error).__name__}"}
 
 
 def _dump(value: Any) -> str:
