@@ -56,7 +56,7 @@ class _Desk:
     channel: ControlChannel
     stop: StopRequest = attrs.field(factory=StopRequest)
     started: trio.Event = attrs.field(factory=trio.Event)
-    job: dict[str, Any] | None = None
+    job: dict[str, Any] | None = attrs.field(default=None, repr=False)  # holds a token
 
     async def tell(self, frame: SendableFrame) -> None:
         """Send a frame; to nobody if the worker is gone, which the reader finds out as well."""
