@@ -33,6 +33,17 @@ async def test_a_consumer_that_closed_its_end_wants_nothing_more():
     assert not await inbox.deliver(SessionLost("r"), may_drop=False)
 
 
+async def test_a_consumer_that_closes_its_end_while_we_wait_for_it(autojump_clock):
+    inbox = Inbox()
+    events = inbox.events()
+    while inbox.offer(SessionLost("r")):
+        pass
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: inbox.deliver(SessionLost("r"), may_drop=False))
+        await trio.sleep(1)
+        events.close()
+
+
 async def test_events_without_a_callback_are_passed_over():
     inbox, seen = Inbox(), []
     inbox.set_callback(SessionLost, seen.append)

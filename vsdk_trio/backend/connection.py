@@ -18,10 +18,10 @@ from typing import Final
 import trio
 
 from .._service import open_service
-from ..errors import NotConnectedError
+from ..errors import NotConnectedError, OptionsError
 from ..protocol.codec import encode
 from ..protocol.messages import JobAssignment, Message
-from .dialer import Dialer, ProxyDialer
+from .dialer import Dialer
 from .event_source import EventSource
 from .keeper import OFFLINE_SECONDS, Keeper
 from .opening import Opener, Registration
@@ -33,10 +33,6 @@ from .websocket import GOODBYE_SECONDS
 logger = logging.getLogger("vsdk_trio.backend")
 
 UNREGISTERED: Final = "unregistered"
-
-
-def _nothing_to_announce() -> Sequence[Message]:
-    return ()
 
 
 def _always(error: Exception) -> bool:
@@ -56,6 +52,7 @@ class BackendConnection(EventSource):
     registry (None: init-config at `signaling_base_url` says); `load_threshold`, `max_processes`,
     told to the registry. Then, in seconds: `registration_timeout`, `connect_timeout`,
     `heartbeat_interval`, and `flush_timeout`, the patience for undelivered messages at the end.
+    `connect_timeout` bounds getting a token, init-config, and opening the WebSocket, each.
     `worker_id`, the id to ask for; `dialer` and `rng` replace the network and chance.
 
     Called synchronously: `announce`, for what to say first in each session; `give_up`, with the
@@ -89,12 +86,12 @@ class BackendConnection(EventSource):
         dialer: Dialer | None = None,
         rng: random.Random | None = None,
         worker_id: str = "",
-        announce: Callable[[], Sequence[Message]] = _nothing_to_announce,
+        announce: Callable[[], Sequence[Message]] = tuple,
         give_up: Callable[[Exception], bool] = _always,
         on_proven: Callable[[Message], None] = _not_interested,
     ) -> None:
-        if http_proxy:
-            ProxyDialer.from_url(http_proxy)  # a typing error is found now, not in an hour
+        if not heartbeat_interval > 0:
+            raise OptionsError(f"heartbeat_interval must be above 0, not {heartbeat_interval:g}")
         self.agent_id = agent_id
         self.worker_type = worker_type
         self.version = version
@@ -130,6 +127,7 @@ class BackendConnection(EventSource):
             heartbeat_interval=heartbeat_interval,
             worker_id=worker_id,
         )
+        self._keeper.opener.check()
         super().__init__(self._keeper.inbox)
         self._has_begun = False
         self._asked_to_leave = trio.Event()
@@ -228,17 +226,18 @@ class BackendConnection(EventSource):
         self._has_begun = True
         keeper = self._keeper
         with single_errors():
-            try:
-                async with trio.open_nursery() as nursery:
-                    if keeper.inbox.has_callbacks:
-                        nursery.start_soon(keeper.inbox.run_callbacks)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(keeper.inbox.run_callbacks)
+                try:
                     await self._keep(stopping, task_status)
-                    # The callbacks may still be at work: they end with what is queued for them.
+                finally:
                     keeper.inbox.close()
                     self._gone.set()
-            finally:
-                keeper.inbox.close()
-                self._gone.set()
+                # The callbacks may still be at work, on what is queued for them.
+                patience = self.flush_timeout if keeper.inbox.has_callbacks else 0.0
+                nursery.cancel_scope.deadline = trio.current_time() + patience
+            if keeper.inbox.has_callbacks and nursery.cancel_scope.cancelled_caught:
+                logger.error("a callback was cut off, %g s after the end", patience)
 
     async def _keep(self, stopping: trio.Event, task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as nursery:
@@ -247,13 +246,15 @@ class BackendConnection(EventSource):
             nursery.start_soon(self._watch, self._asked_to_leave, patience)
             with patience:
                 await self._keeper.keep(task_status)
-            if not self._keeper.outbox.is_settled:
+            if self.owed:
                 logger.error("messages were left undelivered: %r", self._keeper.outbox)
             nursery.cancel_scope.cancel()
 
     async def _watch(self, asked: trio.Event, patience: trio.CancelScope) -> None:
         await asked.wait()
         self._keeper.leave()
+        if not (self.is_connected or self.owed):
+            patience.cancel()  # there is nothing that an attempt under way would be good for
         patience.deadline = min(patience.deadline, trio.current_time() + self.flush_timeout)
 
     async def connect(
@@ -261,17 +262,20 @@ class BackendConnection(EventSource):
     ) -> None:
         """Run until `disconnect()`; `nursery.start(connection.connect)` waits for registration.
 
+        A `disconnect()` before that ends it at once, unless job updates are owed.
         See the class for the errors.
         """
         await self.run(self._asked_to_leave, task_status=task_status)
 
     async def disconnect(self) -> None:
-        """Leave in order (see `run`), and wait until that is done. Fine to call again."""
+        """Leave in order (see `run`), and wait until the link is closed. Fine to call again.
+
+        Callbacks may be at work for `flush_timeout` longer, this one's caller among them.
+        """
         self._asked_to_leave.set()
+        await trio.lowlevel.checkpoint()
         if self._has_begun:
             await self._gone.wait()
-        else:
-            await trio.lowlevel.checkpoint()
 
     async def __aenter__(self) -> BackendConnection:
         self._entered = self._running()

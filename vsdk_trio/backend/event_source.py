@@ -23,7 +23,8 @@ class EventSource:
     """The events of an inbox, to iterate over or to be called back with: one or the other.
 
     Callbacks may be sync or async and are called one at a time, in the order of the events; what
-    one raises ends the connection and comes out where that runs. They are set before it runs.
+    one raises ends the connection and comes out where that runs. The first one to be set gets
+    what has come before; what has no callback is passed over.
     """
 
     def __init__(self, inbox: Inbox) -> None:

@@ -34,6 +34,7 @@ class Inbox:
     def __init__(self) -> None:
         self._send, self._receive = trio.open_memory_channel[BackendEvent](QUEUE_LENGTH)
         self._callbacks: dict[type[Any], Callback] = {}
+        self._first_callback = trio.Event()
         self._is_iterated = False
 
     @property
@@ -46,6 +47,7 @@ class Inbox:
         if self._is_iterated:
             raise RuntimeError("this connection is iterated over: it cannot have callbacks too")
         self._callbacks[event_type] = callback
+        self._first_callback.set()
 
     def events(self) -> trio.MemoryReceiveChannel[BackendEvent]:
         """Become the consumer."""
@@ -54,20 +56,28 @@ class Inbox:
         self._is_iterated = True
         return self._receive
 
+    def offer(self, event: BackendEvent) -> bool:
+        """Queue an event if there is room for it; returns whether."""
+        try:
+            self._send.send_nowait(event)
+        except (trio.WouldBlock, trio.BrokenResourceError):
+            return False
+        return True
+
     async def deliver(self, event: BackendEvent, *, may_drop: bool) -> bool:
         """Queue an event; returns whether it was.
 
         Where the queue is full this waits for the consumer, unless there is none or `may_drop`
         says that nobody needs to see the event any more.
         """
+        if self.offer(event):
+            return True
+        if may_drop or not (self._is_iterated or self._callbacks):
+            return False
         try:
-            self._send.send_nowait(event)
-        except trio.WouldBlock:
-            if may_drop or not (self._is_iterated or self._callbacks):
-                return False
             await self._send.send(event)
         except trio.BrokenResourceError:
-            return False
+            return False  # the consumer has closed its end: it wants nothing more
         return True
 
     def close(self) -> None:
@@ -75,7 +85,11 @@ class Inbox:
         self._send.close()
 
     async def run_callbacks(self) -> None:
-        """Call the callbacks, one event at a time, until closed. What one raises comes out."""
+        """Call the callbacks, one event at a time, until closed. What one raises comes out.
+
+        Waits for the first one to be set: what came before it is kept for it.
+        """
+        await self._first_callback.wait()
         async for event in self._receive:
             callback = self._callbacks.get(type(event))
             if callback is None:
@@ -114,7 +128,8 @@ class Assignments:
 
     async def wait(self, job_id: str) -> JobAssignment:
         """Wait for the assignment of a job, or take the one that came first."""
-        await trio.lowlevel.checkpoint()
+        if job_id in self._early:
+            await trio.lowlevel.cancel_shielded_checkpoint()  # here it is, whatever the time limit
         while job_id not in self._early:
             arrived = trio.Event()
             waiters = self._waiting.setdefault(job_id, [])

@@ -7,7 +7,7 @@ attempt in `opening`, its consequences in `retries`. Must not know callbacks, or
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -55,6 +55,9 @@ class Keeper:
     inbox: Inbox = attrs.field(factory=Inbox)
     assignments: Assignments = attrs.field(factory=Assignments)
     outgoing: Wakeup = attrs.field(factory=Wakeup)
+    # Of sessions that began and ended, what the consumer had no room for yet. They do not wait for
+    # it: outcomes are delivered all the same.
+    _untold: deque[Registered | SessionLost] = attrs.field(factory=deque)
     _leaving: trio.Event = attrs.field(factory=trio.Event)
     _prover: Prover = attrs.field(init=False)
 
@@ -69,11 +72,11 @@ class Keeper:
     async def keep(self, task_status: trio.TaskStatus[None]) -> None:
         """Open sessions, one after the other; `task_status.started()` with the first.
 
-        Returns after `leave`, once all is delivered or nothing is left to be. Cancelling it says
-        goodbye, too. Raises what `retries` says when it is time to give up, and `TokenError`
-        where there was no usable token to begin with.
+        Returns after `leave`, once all is delivered; while no session is open, nothing but what is
+        owed is worth a new one. Cancelling it says goodbye, too. Raises what `retries` says when it
+        is time to give up, and `TokenError` where there was no usable token to begin with.
         """
-        while not (self._leaving.is_set() and self.epoch and self.outbox.is_settled):
+        while not (self._leaving.is_set() and not self.outbox.owed):
             before = self.epoch
             error = await self._attempt(task_status)
             if error is None:
@@ -97,7 +100,7 @@ class Keeper:
         token = ""
         while True:
             try:
-                refused, token = token, await self.tokens.get(fresh=refusal is not None)
+                refused, token = token, await self._get_token(fresh=refusal is not None)
                 if refusal is not None and token == refused:
                     return refusal
                 return await self._hold_session(token, task_status)
@@ -111,6 +114,13 @@ class Keeper:
                 return error
             except ConnectError as error:
                 return error
+
+    async def _get_token(self, *, fresh: bool) -> str:
+        # A provider is foreign code: it may take as long as it likes, or for ever.
+        limit = self.opener.connect_timeout
+        with trio.move_on_after(limit):
+            return await self.tokens.get(fresh=fresh)
+        raise ConnectError(f"the auth_token callable made no token within {limit:g} s")
 
     async def _pause(self, delay: float) -> None:
         """Wait before the next attempt. Being asked to leave cuts it short, once."""
@@ -131,7 +141,6 @@ class Keeper:
             try:
                 if self.epoch == 1:
                     task_status.started()
-                await self._deliver(registered)
                 lost = await self._live(link, session).run()
             finally:
                 self.is_connected = False
@@ -139,7 +148,7 @@ class Keeper:
                 self.outbox.session_lost()
                 await self._say_offline(link)
         if lost is not None:
-            await self._deliver(SessionLost(lost.reason))
+            self._tell(SessionLost(lost.reason))
         return lost
 
     def _opened(self, registered: Registered) -> None:
@@ -150,6 +159,7 @@ class Keeper:
         self.outbox.session_opened(self.epoch, announce=self.announce())
         self._prover.session_opened()
         self.is_connected = True
+        self._tell(registered)
         logger.info("registered with the registry as %s", self.worker_id)
 
     def _live(self, link: Link, session: Session) -> LiveSession:
@@ -161,6 +171,7 @@ class Keeper:
             leaving=self._leaving,
             outgoing=self.outgoing,
             heartbeat_interval=self.heartbeat_interval,
+            catch_up=self._catch_up,
             deliver=self._deliver,
             ignore=self.ignore,
         )
@@ -182,6 +193,17 @@ class Keeper:
                 await link.send(encode(offline))
             except LinkLost as error:
                 logger.info("the link was lost before the goodbye: %s", error)
+
+    def _tell(self, event: Registered | SessionLost) -> None:
+        """Queue what became of a session, or keep it until there is room."""
+        self._untold.append(event)
+        while self._untold and self.inbox.offer(self._untold[0]):
+            self._untold.popleft()
+
+    async def _catch_up(self) -> None:
+        while self._untold:
+            await self._deliver(self._untold[0])
+            self._untold.popleft()
 
     async def _deliver(self, event: Inbound | Registered | SessionLost) -> None:
         if isinstance(event, JobAssignment):

@@ -54,6 +54,7 @@ class LiveSession:
     leaving: trio.Event
     outgoing: Wakeup
     heartbeat_interval: float
+    catch_up: Callable[[], Awaitable[None]]
     deliver: Callable[[Inbound], Awaitable[None]]
     ignore: Callable[[Ignored], None]
     _sent: Wakeup = attrs.field(factory=Wakeup, init=False)
@@ -72,6 +73,7 @@ class LiveSession:
         return lost[0] if lost else None
 
     async def _read(self) -> None:
+        await self.catch_up()
         while True:
             event = self.session.received(await self.link.receive())
             match event:

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from ..errors import ApiError, ConnectError, RegistrationRefusedError
+from ..errors import ApiError, ConnectError, OptionsError, RegistrationRefusedError
 from ..protocol.codec import encode
 from ..protocol.messages import WorkerMessage
 from ..protocol.session import Ignored, Refused, Registered, Session
-from .dialer import Dialer, choose_dialer
-from .urls import agent_url
+from .dialer import Dialer, ProxyDialer, choose_dialer
+from .urls import agent_url, api_base
 from .websocket import ConnectRejected, Link, LinkLost, open_link
 
 if TYPE_CHECKING:
@@ -70,6 +70,19 @@ class Opener:
     connect_timeout: float
     registration_timeout: float
     registration: Registration
+
+    def check(self) -> None:
+        """Raise `OptionsError` for a typing error now, and not after all retries."""
+        try:
+            if self.backend_url:
+                agent_url(self.backend_url)
+            else:
+                api_base(self.signaling_base_url)
+        except ConnectError as error:
+            name = "backend_url" if self.backend_url else "signaling_base_url"
+            raise OptionsError(f"{name}: {error}") from None
+        if self.http_proxy:
+            ProxyDialer.from_url(self.http_proxy)
 
     @asynccontextmanager
     async def open_session(
