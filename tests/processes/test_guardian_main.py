@@ -82,8 +82,26 @@ def test_it_kills_whatever_carries_a_cookie_of_the_worker(
 ) -> None:
     cookie = f"mine-{os.getpid()}.7"
     carrier = subprocess.Popen(SLEEPER, env={**os.environ, COOKIE_VARIABLE: cookie})
-    _run(monkeypatch, 60, f"mine-{os.getpid()}.", "")
-    assert carrier.wait(20) == -signal.SIGKILL
+    try:
+        _run(monkeypatch, 60, f"mine-{os.getpid()}.", "")
+        assert carrier.wait(20) == -signal.SIGKILL
+    finally:
+        carrier.kill()
+        carrier.wait()
+
+
+def test_one_whose_environment_cannot_be_seen_yet_is_found_all_the_same(
+    sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = [b""]  # as of a process in the middle of its exec
+    monkeypatch.setattr(guardian_main, "_pids", lambda: [sleeper.pid])
+    monkeypatch.setattr(
+        guardian_main,
+        "_cookie",
+        lambda pid: seen.pop() if seen else b"mine" if sleeper.poll() is None else b"",
+    )
+    assert guardian_main.kill_marked(b"mine".__eq__) >= 1
+    assert sleeper.wait(20) == -signal.SIGKILL
 
 
 def test_it_knows_the_variable_by_its_right_name() -> None:

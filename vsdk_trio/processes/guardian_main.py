@@ -21,6 +21,8 @@ _VARIABLE = b"VSDK_TRIO_COOKIE="  # COOKIE_VARIABLE, which this file cannot impo
 _POLL_SECONDS = 0.02
 # Each round kills what the last one's victims forked meanwhile. A fork bomb would win for ever.
 _ROUNDS = 20
+# A process that is just executing another program shows no environment for a moment.
+_CLEAN_ROUNDS = 2
 
 
 def main() -> None:
@@ -107,13 +109,14 @@ def kill_marked(is_mine: Callable[[bytes], bool]) -> int:
 
     Linux only: elsewhere nobody may read another process's environment, and 0 is returned.
     """
-    killed = 0
+    killed = clean = 0
     for _ in range(_ROUNDS):
         found = sum(_kill_if_marked(pid, is_mine) for pid in _pids())
-        if not found:
-            break
         killed += found
-        time.sleep(_POLL_SECONDS)  # the dead keep their environment for a moment
+        clean = 0 if found else clean + 1
+        if clean == _CLEAN_ROUNDS:
+            break
+        time.sleep(_POLL_SECONDS)  # the dead keep their environment for a moment, too
     return killed
 
 
