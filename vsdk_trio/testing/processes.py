@@ -57,13 +57,16 @@ Program: TypeAlias = Callable[[InsideProcess], Awaitable[None]]
 class MemoryProcess:
     """The outside of a simulated process: a `ProcessHandle`, and the power to end it.
 
-    `signals` are those it was sent, each with the time.
+    `signals` are those it was sent, each with the time; `on_end` is called when it is gone.
+    `stopping_since` is when its owner was cancelled, and so began to stop it.
     """
 
     def __init__(self, command: Command, pid: int) -> None:
         self.inside = InsideProcess(command, pid)
         self.gone = trio.Event()
         self.signals: list[tuple[float, int]] = []
+        self.stopping_since: float | None = None
+        self.on_end: Callable[[], object] = lambda: None
         self._life = trio.CancelScope(shield=True)
         self._returncode: int | None = None
         self._is_closed = False
@@ -122,14 +125,16 @@ class MemoryProcess:
         self.inside.stderr.close()
         self._life.cancel()
         self.gone.set()
+        self.on_end()
 
     async def live(self, program: Program) -> None:
         """Run the program to its end, which is that of the process; or the other way round."""
+        unwinding = trio.CancelScope(shield=True)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._unwind)
+            nursery.start_soon(self._unwind, unwinding)
             with self._life:
                 await self._run(program)
-            nursery.cancel_scope.cancel()
+            unwinding.cancel()
 
     async def _run(self, program: Program) -> None:
         try:
@@ -142,14 +147,15 @@ class MemoryProcess:
                     raise
                 self.end(exit_.returncode)
 
-    async def _unwind(self) -> None:
+    async def _unwind(self, unwinding: trio.CancelScope) -> None:
         """Once the process is gone, cancel what is left of its tasks, shielded or not."""
-        await self.gone.wait()
-        while True:
-            for scope in _scopes_below(self._life):
-                scope.shield = False
-            self._life.cancel()
-            await trio.lowlevel.checkpoint()
+        with unwinding:
+            await self.gone.wait()
+            while True:
+                for scope in _scopes_below(self._life):
+                    scope.shield = False
+                self._life.cancel()
+                await trio.lowlevel.checkpoint()
 
 
 def _scopes_below(scope: trio.CancelScope) -> Iterator[trio.CancelScope]:
@@ -177,13 +183,13 @@ class MemorySpawner:
     are not gone. `on_start` is called with each process before its program runs.
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, *, first_pid: int = 1001) -> None:
         self.program = program
         self.processes: list[MemoryProcess] = []
         self.failures: list[OSError] = []
         self.delays: list[float] = []
         self.on_start: Callable[[MemoryProcess], object] = lambda process: None
-        self._next_pid = 1000
+        self._next_pid = first_pid
 
     @property
     def alive(self) -> int:
@@ -200,8 +206,8 @@ class MemorySpawner:
         await trio.sleep(self.delays.pop(0) if self.delays else 0)
         if self.failures:
             raise self.failures.pop(0)
-        self._next_pid += 1
         process = MemoryProcess(command, self._next_pid)
+        self._next_pid += 1
         self.processes.append(process)
         self.on_start(process)
         async with trio.open_nursery() as nursery:
@@ -219,6 +225,7 @@ class MemorySpawner:
 
 
 async def _stop(process: MemoryProcess, deliver_cancel: DeliverCancel) -> None:
+    process.stopping_since = trio.current_time()
     async with trio.open_nursery() as stopping:
 
         async def deliver() -> None:

@@ -1,0 +1,56 @@
+"""The log of a simulated world: part of its timeline, and searched for tokens."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from .trace import Trace
+
+# Which worker's task it is that logs something.
+logging_worker: ContextVar[int | None] = ContextVar("logging_worker", default=None)
+
+TOKEN = "eyJ-the-secret-of-the-simulation"
+
+
+class _Watch(logging.Handler):
+    def __init__(self, trace: Trace) -> None:
+        super().__init__()
+        self._trace = trace
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Note a record; a token in it breaks a promise."""
+        text = record.getMessage()
+        error = record.exc_info[1] if record.exc_info else None
+        if TOKEN in text or TOKEN in f"{_texts(error)} {record.__dict__}":
+            self._trace.violation(f"a token is in the log: {text}")
+        number, job_id = logging_worker.get(), str(getattr(record, "job_id", ""))
+        if record.name != "vsdk_trio.job":
+            who = "registry" if number is None else f"log of {number}"
+            self._trace.note(who, f"{text[:160]} {job_id[:8]}".rstrip())
+        if number is not None and text == "job accepted":
+            self._trace.workers[number].accepted.append(job_id)
+
+
+def _texts(error: BaseException | None) -> str:
+    """All that a traceback would print of an error, but for the lines of code."""
+    if error is None:
+        return ""
+    inner = [error.__cause__, error.__context__, *getattr(error, "exceptions", ())]
+    return f"{error!r} {error} {' '.join(map(_texts, inner))}"
+
+
+@contextmanager
+def watched_logs(trace: Trace) -> Iterator[None]:
+    """During the body, all that the project logs goes into the trace and nowhere else."""
+    logger = logging.getLogger("vsdk_trio")
+    before = logger.handlers[:], logger.level, logger.propagate
+    logger.handlers[:], logger.propagate = [_Watch(trace)], False
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.handlers[:], logger.propagate = before[0], before[2]
+        logger.setLevel(before[1])

@@ -1,0 +1,268 @@
+"""Deliberate bugs, one or more for each promise: a search that finds none of them proves little.
+
+Each breaks the real code for as long as `mutated(name)` lasts.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import attrs
+import trio
+
+from vsdk_trio.backend.connection import BackendConnection
+from vsdk_trio.backend.keeper import Keeper
+from vsdk_trio.control.channel import ControlChannel
+from vsdk_trio.jobs.admission import Admission
+from vsdk_trio.jobs.lifecycle import JobLifecycle
+from vsdk_trio.processes import job_process
+from vsdk_trio.protocol import session
+from vsdk_trio.protocol.codec import decode_from_registry
+from vsdk_trio.protocol.messages import WorkerMessage
+from vsdk_trio.protocol.outbox import Outbox
+from vsdk_trio.protocol.vocabulary import JobFact
+from vsdk_trio.runner.callbacks import CallbackStack
+from vsdk_trio.worker import intake as intake_module
+from vsdk_trio.worker.intake import Intake
+from vsdk_trio.worker.live_jobs import LiveJobs
+
+
+@attrs.frozen
+class Mutation:
+    """A bug: which promise it breaks, what it does, and what it replaces."""
+
+    promise: int
+    what: str
+    patches: tuple[tuple[Any, str, Any], ...]
+
+
+MUTATIONS: dict[str, Mutation] = {}
+
+
+def _bug(promise: int, owner: Any, name: str) -> Callable[[Callable[[Any], Any]], None]:
+    """Register the decorated function's result as a bug; it is given what it replaces."""
+
+    def register(make: Callable[[Any], Any]) -> None:
+        original = owner.__dict__[name] if isinstance(owner, type) else getattr(owner, name)
+        MUTATIONS[make.__name__.strip("_")] = Mutation(
+            promise, make.__doc__ or "", ((owner, name, make(original)),)
+        )
+
+    return register
+
+
+@contextmanager
+def mutated(name: str | None) -> Iterator[None]:
+    """During the body, the code has this bug; None: it is as it is."""
+    with ExitStack() as stack:
+        if name is not None:
+            for owner, attribute, value in MUTATIONS[name].patches:
+                stack.enter_context(patch.object(owner, attribute, value))
+        yield
+
+
+# 1
+
+
+@_bug(1, Intake, "_promise")
+def _answers_twice(original: Any) -> Any:
+    """A yes is said twice."""
+
+    def promise(self: Any, job_id: str, epoch: int) -> None:
+        original(self, job_id, epoch)
+        self._link.post(self._reporter.yes(job_id, self._token()), epoch=epoch)
+
+    return promise
+
+
+@_bug(1, Intake, "_refuse")
+def _silent_no(original: Any) -> Any:
+    """A refusal is not said."""
+    return lambda self, job_id, epoch, reason: None
+
+
+@_bug(1, Admission, "is_full")
+def _promises_take_no_slot(original: Any) -> Any:
+    """Reservations are not counted."""
+    return property(lambda self: self.running >= self.max_processes)
+
+
+@_bug(1, Outbox, "session_lost")
+def _answers_outlive_sessions(original: Any) -> Any:
+    """An answer that was not sent is sent in the next session."""
+
+    def session_lost(self: Any) -> None:
+        kept = list(self._session)
+        original(self)
+        self._session.extend(kept)
+
+    return session_lost
+
+
+# 2
+
+
+@_bug(2, Outbox, "sent")
+def _sent_is_delivered(original: Any) -> Any:
+    """What was written counts as delivered."""
+
+    def sent(self: Any, item: Any, now: float) -> None:
+        original(self, item, now)
+        self._unproven.clear()
+
+    return sent
+
+
+@_bug(2, Outbox, "session_lost")
+def _lost_with_its_session(original: Any) -> Any:
+    """What is queued dies with the session."""
+
+    def session_lost(self: Any) -> None:
+        original(self)
+        self._durable.clear()
+
+    return session_lost
+
+
+@_bug(2, JobLifecycle, "exit")
+def _crash_is_success(original: Any) -> Any:
+    """A process that exits without a word has completed its job."""
+
+    def exit_(self: Any, how: str) -> Any:
+        return None if self.state.is_end else self._end(JobFact.COMPLETED, None)
+
+    return exit_
+
+
+@_bug(2, LiveJobs, "last_word")
+def _end_told_differently(original: Any) -> Any:
+    """A job that is assigned again after its end is said to have failed."""
+
+    def last_word(self: Any, job_id: str) -> Any:
+        if (end := original(self, job_id)) is None:
+            return None
+        return attrs.evolve(end, fact=JobFact.FAILED, error="assigned again")
+
+    return last_word
+
+
+# 3
+
+
+@_bug(3, LiveJobs, "last_word")
+def _ends_are_forgotten(original: Any) -> Any:
+    """A job that is assigned again runs again."""
+    return lambda self, job_id: None
+
+
+@_bug(3, job_process, "stop_ladder")
+def _no_last_rung(original: Any) -> Any:
+    """Nobody is killed."""
+
+    async def ladder(handle: Any, send_stop: Any, graces: Any, **rest: Any) -> None:
+        with trio.move_on_after(graces.close_timeout):
+            await send_stop()
+            await trio.sleep_forever()
+        handle.signal_group(signal.SIGTERM)
+        await trio.sleep_forever()
+
+    return ladder
+
+
+# 4
+
+
+@_bug(4, CallbackStack, "run")
+def _callbacks_twice(original: Any) -> Any:
+    """Every callback runs twice."""
+
+    async def run(self: Any, reason: str, *, seconds_each: float) -> None:
+        if self._runner is None:
+            self._callbacks = [callback for callback in self._callbacks for _ in range(2)]
+        await original(self, reason, seconds_each=seconds_each)
+
+    return run
+
+
+@_bug(4, CallbackStack, "run")
+def _no_callbacks_when_stopped(original: Any) -> Any:
+    """A job that is stopped does not run its callbacks."""
+
+    async def run(self: Any, reason: str, *, seconds_each: float) -> None:
+        await trio.lowlevel.checkpoint()
+        await original(self, reason, seconds_each=seconds_each)
+
+    return run
+
+
+# 5
+
+
+@_bug(5, Keeper, "leave")
+def _goodbye_first(original: Any) -> Any:
+    """`offline` is said before what is still to be said."""
+
+    def leave(self: Any) -> None:
+        self.outbox.put(WorkerMessage(type="status_update", status="offline"))
+        original(self)
+
+    return leave
+
+
+@_bug(5, BackendConnection, "_watch")
+def _endless_flush(original: Any) -> Any:
+    """Nothing bounds the last flush; only the service's own grace does."""
+
+    async def watch(self: Any, asked: trio.Event, patience: trio.CancelScope) -> None:
+        await asked.wait()
+        self._keeper.leave()
+        with trio.CancelScope(shield=True):
+            await trio.sleep(60)
+
+    return watch
+
+
+# 6
+
+
+@_bug(6, session, "decode_from_registry")
+def _junk_ends_the_worker(original: Any) -> Any:
+    """A malformed frame raises where nobody expects it."""
+
+    def decode(text: str | bytes) -> Any:
+        try:
+            return decode_from_registry(text)
+        except Exception as error:
+            raise ValueError("junk") from error
+
+    return decode
+
+
+@_bug(6, ControlChannel, "_decode")
+def _junk_ends_the_job(original: Any) -> Any:
+    """A line that is no frame raises in the reader of a job process."""
+
+    def decode(self: Any, line: Any) -> Any:
+        if (frame := original(self, line)) is None:
+            raise ValueError("junk")
+        return frame
+
+    return decode
+
+
+# 7
+
+
+@_bug(7, Intake, "_promise")
+def _token_in_the_log(original: Any) -> Any:
+    """What is said to the registry is logged as it is."""
+
+    def promise(self: Any, job_id: str, epoch: int) -> None:
+        intake_module.logger.info("told: %s", self._reporter.yes(job_id, self._token()).dict())
+        original(self, job_id, epoch)
+
+    return promise

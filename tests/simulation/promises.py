@@ -1,0 +1,318 @@
+"""The promises, each as a function that looks for a breach in what happened in a world.
+
+What a registry saw and what the edges saw is compared with what the job's program really did.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+
+from vsdk_trio.errors import RegistrationRefusedError, RegistryUnreachableError
+from vsdk_trio.protocol.vocabulary import JobFact, read_job_status
+
+from .logs import TOKEN
+from .schedule import Schedule
+from .trace import ProcessRecord, SessionRecord, Trace, WorkerRecord
+
+# The longest way of a frame through a network that is not slow, there and back.
+_ROUND_TRIP = 4.0
+_FLUSH = 5.0
+_GOODBYE = 1.0 + 2.0 + 1.0
+_PROCESS_FAULTS = {
+    "process crash", "kill_process", "frozen job", "junk from a job", "initialization fails",
+    "unasked assignment", "stray_assignment", "stray_termination", "junk frame", "junk_frame",
+    "duplicate frame", "repeat_frame", "foreign_frame", "assign_again", "late frame",
+}  # fmt: skip
+
+Ends = dict[tuple[int, str], list[tuple[float, JobFact, str]]]
+
+
+def hold_to_promises(schedule: Schedule, trace: Trace) -> list[str]:
+    """All breaches, those included that were noticed while the world ran."""
+    for promise in (
+        answers, outcomes, one_run, nothing_left, callbacks, ends, errors, sessions, tokens,
+    ):  # fmt: skip
+        promise(schedule, trace)
+    return trace.violations
+
+
+def settled_seconds(schedule: Schedule) -> float:
+    """How long after its healing a world has surely found back to its order."""
+    return 3 * max(plan.options["heartbeat_interval"] for plan in schedule.workers) + 45
+
+
+# 1. Every availability request gets exactly one answer while its session lives
+
+
+def answers(schedule: Schedule, trace: Trace) -> None:
+    """No offer without an answer, no answer without an offer."""
+    is_slow = schedule.network.bytes_per_second is not None
+    for session in trace.sessions:
+        options = schedule.workers[session.worker].options
+        patience = options.get("request_timeout", 5.0) + _ROUND_TRIP + 20 * is_slow
+        limit = min(session.faultless_until, _leaves(session, trace)) - patience
+        offered: Counter[str] = Counter()
+        owed: Counter[str] = Counter()
+        for time, frame in session.sent:
+            if frame["type"] == "availability_request":
+                offered[frame["job_id"]] += 1
+                owed[frame["job_id"]] += time <= limit
+        got = Counter(f["job_id"] for _, f in session.received_of("availability_response"))
+        for job_id in offered | got:
+            if not owed[job_id] <= got[job_id] <= offered[job_id]:
+                trace.violation(
+                    f"{got[job_id]} answers to {offered[job_id]} offers of {job_id[:8]} in "
+                    f"session {session.number}, of which {owed[job_id]} had the time for one"
+                )
+
+
+def _leaves(session: SessionRecord, trace: Trace) -> float:
+    """Until when the worker of a session surely answers: until it says goodbye."""
+    for time, frame in session.received_of("status_update"):
+        if frame.get("status") == "offline":
+            return time - _FLUSH
+    record = trace.workers[session.worker]
+    return record.ended_at if record.ended_at is not None else float("inf")
+
+
+# 2. Every job that a worker took is told to have ended, as it did, and never otherwise
+
+
+def outcomes(schedule: Schedule, trace: Trace) -> None:
+    """At least one terminal status, all equal, and true."""
+    ends = _ends(trace)
+    runs = _runs(trace)
+    for worker in trace.workers:
+        taken = dict.fromkeys(worker.accepted)
+        told = dict.fromkeys(job_id for number, job_id in ends if number == worker.number)
+        for job_id in taken | told:
+            found = ends[worker.number, job_id]
+            words = dict.fromkeys((fact, error) for _, fact, error in found)
+            name = f"job {job_id[:10]} of worker {worker.number}"
+            if len(words) > 1:
+                trace.violation(f"{name} has ended in several ways: {list(words)}")
+            elif not words:
+                if not _is_excused(schedule, trace, worker):
+                    trace.violation(f"{name} was taken, and its end was never told")
+            else:
+                [(fact, error)] = words
+                run = runs[worker.number, job_id][0] if runs[worker.number, job_id] else None
+                if not _is_true(run, fact, error):
+                    trace.violation(f"{name} is said to be {fact.name} ({error}), which is untrue")
+    for process in trace.processes:
+        if (said := _wrong_word(process)) is not None:
+            trace.violation(f"process {process.pid} says {said}")
+    _order(trace)
+
+
+def _ends(trace: Trace) -> Ends:
+    found: Ends = defaultdict(list)
+    for session in trace.sessions:
+        for time, frame in session.received_of("job_update"):
+            fact = read_job_status(frame["status"], frame.get("error"))
+            if fact is not None and fact is not JobFact.RUNNING:
+                found[session.worker, frame["job_id"]].append((time, fact, frame.get("error", "")))
+    return found
+
+
+def _runs(trace: Trace) -> dict[tuple[int, str], list[ProcessRecord]]:
+    found: dict[tuple[int, str], list[ProcessRecord]] = defaultdict(list)
+    for process in trace.processes:
+        if process.job_id is not None:
+            found[process.worker, process.job_id].append(process)
+    return found
+
+
+def _is_true(run: ProcessRecord | None, fact: JobFact, error: str) -> bool:
+    if run is None:
+        return fact in (JobFact.FAILED, JobFact.CANCELLED) and bool(error)
+    if run.finished is not None:
+        match run.finished.status:
+            case "completed":
+                return fact is JobFact.COMPLETED and not error
+            case "failed":
+                return fact is JobFact.FAILED and error == run.finished.error
+            case "cancelled":
+                by_fault = error.startswith(("ran longer than", "used "))
+                return bool(error) and fact is (JobFact.FAILED if by_fault else JobFact.CANCELLED)
+    code = run.process.returncode
+    if code is None:
+        return False
+    cause = f"exited with code {code}" if code >= 0 else "was killed"
+    return fact is JobFact.FAILED and cause in error
+
+
+def _wrong_word(run: ProcessRecord) -> str | None:
+    """What the runner said of its job, if it is not what the entrypoint did."""
+    if run.finished is None or run.plan is None:
+        return None
+    expected = {run.outcome or "cancelled"}
+    if run.plan.end in ("shutdown", "nursery"):
+        expected.add("cancelled")  # it was stopped before it came to that
+    if run.finished.status in expected:
+        return None
+    return f"{run.finished.status}, and its entrypoint was {run.outcome or 'stopped'}"
+
+
+def _order(trace: Trace) -> None:
+    for session in trace.sessions:
+        ended = set()
+        for _, frame in session.received_of("job_update"):
+            job_id, fact = frame["job_id"], read_job_status(frame["status"], frame.get("error"))
+            if fact is not JobFact.RUNNING:
+                ended.add(job_id)
+            elif job_id in ended:
+                trace.violation(f"{job_id[:8]} runs after its end in session {session.number}")
+
+
+def _is_excused(schedule: Schedule, trace: Trace, worker: WorkerRecord) -> bool:
+    """Whether the worker had to end while it could not reach the registry."""
+    troubles = set(trace.faults) - _PROCESS_FAULTS
+    if not troubles and schedule.network.bytes_per_second is None:
+        return False
+    drain = worker.options["drain_timeout"]
+    if not worker.asked_to_end:  # it has given up, or was refused
+        return drain < 3600
+    began, how = worker.asked_to_end[0]
+    if began >= schedule.heals_at + settled_seconds(schedule):
+        return False
+    was_cut = len(worker.asked_to_end) > 1 or worker.ended_at is None
+    return how != "drain" or was_cut or worker.ended_at >= began + drain
+
+
+# 3. No job runs twice in one worker; nothing of it is left
+
+
+def one_run(schedule: Schedule, trace: Trace) -> None:
+    """One process for a job, one job for a process, one run of its entrypoint."""
+    for (worker, job_id), runs in _runs(trace).items():
+        if len(runs) > 1:
+            trace.violation(f"job {job_id[:8]} ran {len(runs)} times in worker {worker}")
+    for process in trace.processes:
+        if process.entered > 1:
+            trace.violation(f"process {process.pid} ran its entrypoint {process.entered} times")
+
+
+def nothing_left(schedule: Schedule, trace: Trace) -> None:
+    """No process outlives its worker, or its graces."""
+    for worker in trace.workers:
+        if worker.alive_at_end:
+            trace.violation(f"worker {worker.number} left {worker.alive_at_end} processes")
+    for process in trace.processes:
+        began, ended = process.process.stopping_since, process.ended_at
+        if began is None or ended is None:
+            continue
+        options = schedule.workers[process.worker].options
+        limit = options["close_timeout"] + 3 * options["termination_timeout"]
+        if ended - began > limit + 0.01:
+            trace.violation(f"process {process.pid} took {ended - began:.2f} s to end")
+
+
+# 4. Shutdown callbacks run exactly once
+
+
+def callbacks(schedule: Schedule, trace: Trace) -> None:
+    """Once each where the program could run to its end, and at most once anywhere."""
+    for process in trace.processes:
+        counts = [process.callbacks[number] for number in range(process.callbacks_added)]
+        if any(count > 1 for count in counts):
+            trace.violation(f"process {process.pid} ran a callback more than once: {counts}")
+        could_run = process.entered and process.process.returncode == 0 and not process.crashed
+        if could_run and any(count != 1 for count in counts):
+            trace.violation(f"process {process.pid} did not run each callback once: {counts}")
+        if _was_killed_too_early(schedule, process):
+            trace.violation(f"process {process.pid} was killed although it was about to stop")
+
+
+def _was_killed_too_early(schedule: Schedule, process: ProcessRecord) -> bool:
+    plan = process.plan
+    if plan is None or process.crashed or process.process.returncode != -9:
+        return False
+    options = schedule.workers[process.worker].options
+    longest = options["shutdown_callback_timeout"]
+    needs = plan.slow_stop + sum(min(callback.seconds, longest) for callback in plan.callbacks)
+    graces = min(options["close_timeout"], options["termination_timeout"])
+    graces += 2 * options["termination_timeout"]
+    return plan.freezes_after is None and needs < graces - 0.01
+
+
+# 5. Shutdown ends within the sum of its graces, in order
+
+
+def ends(schedule: Schedule, trace: Trace) -> None:
+    """In time, and the goodbye is the last thing that is said."""
+    for worker in trace.workers:
+        _in_time(worker, trace)
+    for session in trace.sessions:
+        said = [frame.get("status") for _, frame in session.received]
+        if "offline" in said:
+            _last_words(session, trace, said)
+
+
+def _in_time(worker: WorkerRecord, trace: Trace) -> None:
+    options = worker.options
+    ladder = options["close_timeout"] + 3 * options["termination_timeout"] + 2.0
+    for began, how in worker.asked_to_end:
+        limit = began + 2 * ladder + 1 + _FLUSH + _GOODBYE
+        if how == "drain":
+            limit += options["drain_timeout"]
+        if worker.ended_at is None or worker.ended_at > limit:
+            trace.violation(
+                f"worker {worker.number}, told to {how} at {began:.2f}, should have ended by "
+                f"{limit:.2f} and did at {worker.ended_at}"
+            )
+
+
+def _last_words(session: SessionRecord, trace: Trace, said: list[object]) -> None:
+    if said.index("offline") != len(said) - 1:
+        trace.violation(f"offline is not the last word in session {session.number}")
+    time = session.received[-1][0]
+    for process in trace.processes:
+        if process.worker == session.worker and (process.ended_at or float("inf")) > time:
+            trace.violation(f"process {process.pid} outlived the goodbye of its worker")
+
+
+# 6. No frame ends a worker, a session or another job
+
+
+def errors(schedule: Schedule, trace: Trace) -> None:
+    """A worker ends with an error only where the registry is to blame."""
+    for worker in trace.workers:
+        match worker.error:
+            case None:
+                continue
+            case RegistrationRefusedError():
+                is_fair = bool(trace.faults["refuse"])
+            case RegistryUnreachableError():
+                is_fair = bool(set(trace.faults) - _PROCESS_FAULTS)
+            case _:
+                is_fair = False
+        if not is_fair:
+            trace.violation(f"worker {worker.number} ended for no reason: {worker.error!r}")
+
+
+def sessions(schedule: Schedule, trace: Trace) -> None:
+    """A session ends where one side wants it to, or because of a fault."""
+    if schedule.network.bytes_per_second is not None:
+        return
+    for session in trace.sessions:
+        ended, leaves = session.ended_at, trace.workers[session.worker].asked_to_end
+        if ended is None or session.ended_by_registry or session.connection.faulty_since:
+            continue
+        is_leaving = any(time <= ended for time, _ in leaves)
+        if not is_leaving and trace.workers[session.worker].error is None:
+            trace.violation(f"session {session.number} ended for no reason ({session.end_code})")
+
+
+# 7. No token anywhere (logs are looked at while they are written)
+
+
+def tokens(schedule: Schedule, trace: Trace) -> None:
+    """No token in what is said of jobs, or in an error."""
+    for session in trace.sessions:
+        for kind in ("job_update", "status_update"):
+            if any(TOKEN in str(frame) for _, frame in session.received_of(kind)):
+                trace.violation(f"a token was sent in a {kind}")
+    for worker in trace.workers:
+        if TOKEN in f"{worker.error!r}":
+            trace.violation(f"a token is in the error of worker {worker.number}")

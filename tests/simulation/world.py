@@ -1,0 +1,320 @@
+"""One simulated world: real workers and a real registry, on a simulated network and processes.
+
+`run_world` runs a schedule and returns what happened; what of it is wrong is for `promises`.
+"""
+
+from __future__ import annotations
+
+import random
+from functools import partial
+from typing import Any
+
+import trio
+
+from vsdk_trio.errors import VsdkTrioError
+from vsdk_trio.jobs.admission import Admission
+from vsdk_trio.options import JobRequest as Offer
+from vsdk_trio.options import Options
+from vsdk_trio.registry.actions import DispatchError
+from vsdk_trio.registry.ledger import JobRequest
+from vsdk_trio.room_options import RoomOptions
+from vsdk_trio.testing.network import Connection, SimulatedDialer, Weather
+from vsdk_trio.testing.pipes import Agenda
+from vsdk_trio.testing.processes import MemorySpawner
+from vsdk_trio.worker.edges import Edges
+from vsdk_trio.worker.parts import Parts
+from vsdk_trio.worker.worker import Worker, WorkerHandle
+
+from .chance import run_determined
+from .faults import Faults
+from .jobs import PlannedJobs
+from .logs import TOKEN, logging_worker, watched_logs
+from .promises import hold_to_promises, settled_seconds
+from .registries import Registries, stray
+from .schedule import JobPlan, Schedule, WorkerPlan
+from .trace import Trace, WorkerRecord
+
+AGENT = "agent"
+CALM = Weather(delay_seconds=0.001)
+# No schedule needs as much; a world that goes on for longer will never end.
+MOST_SECONDS = 20_000.0
+
+
+async def entrypoint(ctx: object) -> None:
+    """Never runs: simulated processes have the program of `PlannedJobs`."""
+
+
+class World:
+    """What a schedule is played in."""
+
+    def __init__(self, schedule: Schedule, trace: Trace, nursery: trio.Nursery) -> None:
+        self.schedule = schedule
+        self.trace = trace
+        self.nursery = nursery
+        self.rng = random.Random(f"{schedule.seed} of the world")
+        self.agenda = Agenda()
+        self.registries = Registries(trace, schedule.network, self.rng)
+        self.is_healed = False
+        self.lives = [Life(self, n, plan) for n, plan in enumerate(schedule.workers)]
+
+    def forecast(self) -> Weather:
+        """The weather of the next connection."""
+        network = self.schedule.network
+        if self.is_healed:
+            return CALM
+        return Weather(
+            delay_seconds=network.delay * self.rng.random(),
+            jitter_seconds=network.jitter,
+            split_share=network.split_share,
+            bytes_per_second=network.bytes_per_second,
+        )
+
+    def job_plan(self, number: int) -> JobPlan:
+        """The plan of a job, as its metadata names it; any other job is short and simple."""
+        jobs = self.schedule.jobs
+        return jobs[number] if 0 <= number < len(jobs) else JobPlan(at=0)
+
+    async def run(self) -> None:
+        """Play the schedule to the end of the last worker."""
+        self.nursery.start_soon(self.agenda.run)
+        await self.nursery.start(self.registries.run)
+        faults = Faults(self)
+        for fault in self.schedule.faults:
+            self.agenda.at(fault.at, partial(faults.strike, fault))
+        self.agenda.at(self.schedule.heals_at, self._heal)
+        for number, plan in enumerate(self.schedule.jobs):
+            self.nursery.start_soon(self._dispatch, number, plan)
+        async with trio.open_nursery() as workers:
+            for life in self.lives:
+                workers.start_soon(life.run)
+
+    def _heal(self) -> None:
+        self.is_healed = True
+        self.registries.heal()
+        for life in self.lives:
+            life.dialer.is_up, life.dialer.is_silent = True, False
+        self.trace.note("world", "healed")
+
+    async def _dispatch(self, number: int, plan: JobPlan) -> None:
+        await trio.sleep_until(plan.at)
+        request = JobRequest(
+            agent_id=AGENT,
+            room_id=f"room-{number}",
+            metadata={"plan": number},
+            wait=plan.wait,
+            timeout=plan.timeout,
+        )
+        if plan.unasked:
+            self._assign_unasked(number)
+            return
+        self.trace.note("caller", f"dispatches job {number}")
+        self.trace.jobs_dispatched += 1
+        registry = self.registries.registry
+        with trio.move_on_after(float("inf")) as patience:
+            if plan.withdraw_after is not None:
+                patience.deadline = trio.current_time() + plan.withdraw_after
+            try:
+                job = await registry.dispatch(request)
+            except DispatchError as error:
+                self.trace.note("caller", f"job {number} was not dispatched: {error}")
+                return
+        if patience.cancelled_caught:
+            self.trace.note("caller", f"withdraws job {number}")
+            return
+        self.trace.note("caller", f"job {number} is {job.job_id[:8]}")
+        if plan.terminate_after is not None:
+            await trio.sleep(plan.terminate_after)
+            self.trace.note("caller", f"terminates job {number}")
+            registry.terminate(job.job_id, "no longer needed")
+
+    def _assign_unasked(self, number: int) -> None:
+        for life in self.lives[:1]:
+            for link in self.registries.links_of(life.number)[-1:]:
+                self.trace.fault("unasked assignment")
+                link.post(stray("job_assignment", f"unasked-{number}", number))
+
+
+class Life:
+    """One worker from its start to its end."""
+
+    def __init__(self, world: World, number: int, plan: WorkerPlan) -> None:
+        self.world = world
+        self.number = number
+        self.plan = plan
+        self.record = WorkerRecord(number=number, options=plan.options)
+        world.trace.workers.append(self.record)
+        self.jobs = PlannedJobs(world.trace, world.agenda, number, plan, world.job_plan)
+        self.spawner = MemorySpawner(self.jobs, first_pid=1000 * (number + 1))
+        self.spawner.on_start = self.jobs.watch
+        self.spawner.delays += plan.start_delays
+        self.spawner.failures += [OSError("no more processes") for _ in range(plan.spawn_failures)]
+        self.dialer = SimulatedDialer(
+            self._serve, world.nursery, world.agenda, world.rng, world.forecast
+        )
+        self.name = f"worker {number}"
+
+    async def run(self) -> None:
+        """Start the worker, end it as planned, write down how that went."""
+        await trio.sleep_until(self.plan.starts_at)
+        logging_worker.set(self.number)
+        record = self.record
+        record.started_at = trio.current_time()
+        worker = Worker(
+            Options(
+                agent_id=AGENT,
+                auth_token=TOKEN,
+                register=True,
+                backend_url="ws://registry.test",
+                request_fnc=self._request_fnc(),
+                **self.plan.options,
+            ),
+            entrypoint=entrypoint,
+            room_options=RoomOptions(transport_mode="loopback", agent_participant_id="agent"),
+            edges=Edges(
+                dialer=self.dialer,
+                spawner=self.spawner,
+                rng=random.Random(self.world.rng.getrandbits(64)),
+                is_real=False,
+            ),
+        )
+        with trio.CancelScope() as scope:
+            try:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._conduct, worker, nursery, scope)
+            except* VsdkTrioError as group:
+                record.error = _leaf(group)
+            except* Exception as group:
+                record.error = _leaf(group)
+                self.world.trace.violation(f"{self.name} ended with a bug: {record.error!r}")
+        record.ended_at = trio.current_time()
+        record.alive_at_end = self.spawner.alive
+        self.world.trace.note(self.name, f"ended: {record.error or 'in order'}")
+
+    async def _conduct(
+        self, worker: Worker, nursery: trio.Nursery, scope: trio.CancelScope
+    ) -> None:
+        ended = trio.Event()
+
+        async def serve(*, task_status: trio.TaskStatus[WorkerHandle]) -> None:
+            try:
+                await worker.run(task_status=task_status)
+            finally:
+                ended.set()
+                ending.cancel()
+
+        ending = trio.CancelScope()
+        async with trio.open_nursery() as serving:
+            serving.start_soon(partial(self._end_before_registered, scope))
+            handle: WorkerHandle = await serving.start(serve)
+            self.record.registered = True
+            self._watch_slots(handle._parts.admission)
+            with ending:
+                await self._end(handle, scope)
+                await ended.wait()
+            serving.cancel_scope.cancel()
+
+    async def _end_before_registered(self, scope: trio.CancelScope) -> None:
+        await trio.sleep_until(self.world.schedule.ends_at)
+        if not self.record.registered:
+            self._ask("cancel")
+            scope.cancel()
+
+    async def _end(self, handle: WorkerHandle, scope: trio.CancelScope) -> None:
+        plan, schedule = self.plan, self.world.schedule
+        await trio.sleep_until(schedule.ends_at if plan.ends_at is None else plan.ends_at)
+        if trio.current_time() >= schedule.heals_at + settled_seconds(schedule):
+            self._look_for_leaks(handle._parts)
+        self._act(plan.ends_by, handle, scope)
+        if plan.then is not None:
+            seconds, what = plan.then
+            await trio.sleep(seconds)
+            self._act(what, handle, scope)
+
+    def _look_for_leaks(self, parts: Parts) -> None:
+        """The world is in order again: so must the worker be."""
+        found = {
+            "slots in use": (parts.admission.running, self.jobs.running),
+            "live jobs": (len(parts.jobs), self.jobs.running),
+            "slots promised": (parts.admission.reserved, 0),
+            "updates not proven": (parts.connection.owed, 0),
+            "sessions": (parts.connection.is_connected, True),
+        }
+        for what, (is_so, should_be) in found.items():
+            if is_so != should_be:
+                self.world.trace.violation(f"{self.name}: {what}: {is_so}, should be {should_be}")
+
+    def _act(self, what: str, handle: WorkerHandle, scope: trio.CancelScope) -> None:
+        self._ask(what)
+        if what == "cancel":
+            scope.cancel()
+        else:
+            getattr(handle, what)()
+
+    def _ask(self, what: str) -> None:
+        self.record.asked_to_end.append((trio.current_time(), what))
+        self.world.trace.note(self.name, f"is told to {what}")
+
+    async def _serve(self, connection: Connection) -> None:
+        world = self.world
+        if world.registries.has_luck(world.schedule.network.cut_share):
+            pipe = world.rng.choice((connection.up, connection.down))
+            how = world.rng.choice(("reset", "finish", "black_hole"))
+            size = int(2 ** (world.rng.random() * 13))
+            pipe.trip_at(size, partial(self._cut, connection, how, size))
+        await world.registries.serve(self.number, connection)
+
+    def _cut(self, connection: Connection, how: str, size: int) -> None:
+        self.world.trace.fault(how, f"for worker {self.number} after byte {size}")
+        getattr(connection, how)()
+
+    def _watch_slots(self, admission: Admission) -> None:
+        """Look at the promise about slots each time that one is taken."""
+        for name in ("offer", "claim"):
+            setattr(admission, name, partial(self._checked, admission, getattr(admission, name)))
+
+    def _checked(self, admission: Admission, method: Any, *args: Any, **kwargs: Any) -> Any:
+        answer = method(*args, **kwargs)
+        if admission.reserved + admission.running > admission.max_processes:
+            self.world.trace.violation(f"{self.name} has given away too many slots: {admission}")
+        return answer
+
+    def _request_fnc(self) -> Any:
+        kind = self.plan.request
+        if kind is None:
+            return None
+
+        async def request_fnc(offer: Offer) -> bool | str:
+            if kind == "late":
+                await trio.sleep(self.world.rng.choice((0.1, 100.0)))
+            elif kind == "slow":
+                await trio.sleep(self.world.rng.random() * 3)
+            if kind == "raises" and self.world.rng.random() < 0.5:
+                raise ValueError("the plan says so")
+            return "the plan says no" if kind == "no" and self.world.rng.random() < 0.5 else True
+
+        return request_fnc
+
+
+def _leaf(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def run_world(schedule: Schedule) -> Trace:
+    """Run a schedule; the same one always comes to the same trace."""
+    trace = Trace()
+
+    async def main() -> None:
+        with trio.move_on_after(MOST_SECONDS) as limit:
+            async with trio.open_nursery() as nursery:
+                await World(schedule, trace, nursery).run()
+                nursery.cancel_scope.cancel()
+        if limit.cancelled_caught:
+            trace.violation(f"a worker did not end in {MOST_SECONDS:g} s")
+        trace.seconds = trio.current_time()
+
+    with watched_logs(trace):
+        run_determined(schedule.seed, main)
+        hold_to_promises(schedule, trace)
+    return trace
