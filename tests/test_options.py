@@ -98,6 +98,7 @@ def test_an_option_unlike_any_other_gets_no_guess() -> None:
         ("request_fnc", 3, "callable"),
         ("permissions", 3, "a WorkerPermissions"),
         ("ssl_context", "ca.pem", "a SSLContext"),
+        ("termination_timeout", 0, "above 0"),
         ("state_dir", "", "not empty"),
         ("state_dir", 3, "a text"),
         ("executor_type", "thread", "knows only 'process'"),
@@ -188,6 +189,10 @@ def test_tls_options() -> None:
         Options(ca_file="/nowhere/ca.pem").tls_context()
     with pytest.raises(OptionsError, match="exclude each other"):
         Options(ca_file="/nowhere/ca.pem", ssl_context=context)
+    options = Options(ssl_context=context)
+    options.ca_file = "/nowhere/ca.pem"
+    with pytest.raises(OptionsError, match="exclude each other"):
+        options.tls_context()
 
 
 def test_a_ca_file_is_trusted(tmp_path: Any) -> None:

@@ -213,8 +213,9 @@ class Options:
     host: str = attrs.field(default="0.0.0.0", validator=_text)
     port: int = attrs.field(default=8081, validator=_integer(0, 65535))
     log_level: str = attrs.field(default="INFO", converter=_upper, validator=_one_of(*LOG_LEVELS))
-    # The short grace: for EOF, for SIGTERM, and for everything after a second signal.
-    termination_timeout: float = attrs.field(default=3.0, validator=_number(_seconds))
+    # The short grace: for EOF, for SIGTERM, and for everything after a second signal. Not 0, for
+    # it is also what a process has to exit in after its job's last word, before it is killed.
+    termination_timeout: float = attrs.field(default=3.0, validator=_number(_seconds, above=0))
 
     # Decides about an offer: JobRequest -> True/None, False or a reason; sync or async.
     request_fnc: RequestFnc | None = attrs.field(default=None, validator=_optional(_callable))
@@ -260,6 +261,9 @@ class Options:
     start_method: str = attrs.field(default="spawn", validator=_one_of("spawn"))
 
     def __attrs_post_init__(self) -> None:
+        self._check_trust()
+
+    def _check_trust(self) -> None:
         if self.ssl_context is not None and self.ca_file is not None:
             raise OptionsError("options 'ssl_context' and 'ca_file' exclude each other; give one")
 
@@ -286,8 +290,9 @@ class Options:
     def tls_context(self) -> ssl.SSLContext | None:
         """The TLS context to connect with: `ssl_context`, one that trusts `ca_file`, or None.
 
-        Raises `OptionsError` when `ca_file` cannot be read.
+        Raises `OptionsError` when `ca_file` cannot be read, or both are set by now.
         """
+        self._check_trust()
         if self.ca_file is None:
             return self.ssl_context
         try:
