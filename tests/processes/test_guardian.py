@@ -18,7 +18,7 @@ import trio
 
 from vsdk_trio.processes import guardian_main
 from vsdk_trio.processes.edge import COOKIE_VARIABLE
-from vsdk_trio.processes.guardian import open_guardian
+from vsdk_trio.processes.guardian import Guardian, open_guardian
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("nothing_left")]
 
@@ -210,3 +210,11 @@ async def test_cancelled_at_any_early_moment_nothing_is_left() -> None:
         with trio.move_on_after(delay):
             async with open_guardian(grace=0, cookie_prefix="cancelled."):
                 await trio.sleep_forever()
+
+
+def test_while_there_is_no_guardian_no_news_pile_up_for_it() -> None:
+    guardian = Guardian(1.0, "nobody")
+    for _ in range(3):
+        guardian.watch(os.getpid())
+        guardian.forget(os.getpid())
+    assert not guardian._news

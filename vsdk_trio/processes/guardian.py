@@ -51,8 +51,9 @@ class Guardian:
             self._tell(f"-{pid}\n")
 
     def _tell(self, line: str) -> None:
-        self._news.append(line)
-        self._has_news.set()
+        if self.pid is not None:  # the next one will be told everything anew
+            self._news.append(line)
+            self._has_news.set()
 
     async def run(self, stopping: trio.Event, *, task_status: trio.TaskStatus[Guardian]) -> None:
         """Service body: keep one guardian process running until `stopping`.
