@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -29,6 +31,16 @@ from vsdk_trio.worker_job import WorkerJob, _minted
 
 async def entrypoint(ctx: JobContext) -> None:
     """A function that a job process can import."""
+
+
+@pytest.fixture(autouse=True)
+def own_logging() -> Iterator[None]:
+    """What `start()` does to our logger is put back."""
+    logger = logging.getLogger("vsdk_trio")
+    level, handlers = logger.level, list(logger.handlers)
+    yield
+    logger.setLevel(level)
+    logger.handlers[:] = handlers
 
 
 def plain(ctx: JobContext) -> None:
