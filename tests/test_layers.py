@@ -17,6 +17,7 @@ LEAVES = (
     "load",
     "_asgi",
     "_change",
+    "_guarded_stream",
     "_keywords",
     "_logging",
     "_recording",

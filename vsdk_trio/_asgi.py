@@ -10,15 +10,16 @@ from __future__ import annotations
 import errno
 import logging
 import socket
+from functools import partial
 from typing import Any, Final
 
 import trio
 
+from ._guarded_stream import UNREAD_SECONDS, GuardedStream
 from .errors import PortInUseError
 
 # How long requests that are being answered may take once the server is told to stop.
 REQUEST_GRACE_SECONDS: Final = 0.5
-_UNREAD_SECONDS: Final = 10.0
 _BACKLOG: Final = 128
 
 _log = logging.getLogger("vsdk_trio.http")
@@ -40,10 +41,10 @@ async def bind_listener(host: str, port: int) -> socket.socket:
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # hypercorn sends under a shield that has no deadline: a peer that stops reading would keep
-        # the server from ever closing. The kernel gives up on it instead; connections inherit this.
+        # A peer that has vanished without a word does not acknowledge our pings. The kernel then
+        # gives up on it after a quarter of an hour, or as told here; connections inherit this.
         if hasattr(socket, "TCP_USER_TIMEOUT"):
-            unread_ms = int(_UNREAD_SECONDS * 1000)
+            unread_ms = int(UNREAD_SECONDS * 1000)
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, unread_ms)
         listener.bind(address)
         listener.listen(_BACKLOG)
@@ -72,21 +73,52 @@ async def serve_app(
     *,
     websocket_max_message_size: int = 1 << 20,
     websocket_ping_interval: float | None = None,
-    task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Service body: serve `app` until `stopping`; takes the listener over and closes it.
 
-    Arguments: `app`, an ASGI application; the limits are hypercorn's, in bytes and seconds.
-    Requests that are being answered may go on for `REQUEST_GRACE_SECONDS`.
+    Arguments: `app`, an ASGI application that wants no lifespan events; the limits are hypercorn's,
+    in bytes and seconds. Requests that are being answered may go on for `REQUEST_GRACE_SECONDS`.
+
+    The connections are accepted here, and only then given to hypercorn: its own `serve` ends when
+    one connection fails, and an upgrade that has a body is enough for that.
     """
     from hypercorn.config import Config
-    from hypercorn.trio import serve
+    from hypercorn.trio.tcp_server import TCPServer
+    from hypercorn.trio.worker_context import WorkerContext
+    from hypercorn.typing import ConnectionState
+    from hypercorn.utils import wrap_app
 
     config = Config()
-    config.bind = [f"fd://{listener.detach()}"]
     config.errorlog = _log
     config.include_server_header = False
-    config.graceful_timeout = REQUEST_GRACE_SECONDS
     config.websocket_max_message_size = websocket_max_message_size
     config.websocket_ping_interval = websocket_ping_interval
-    await serve(app, config, shutdown_trigger=stopping.wait, task_status=task_status, mode="asgi")
+    context = WorkerContext(None)
+    wrapped = wrap_app(app, config.wsgi_max_body_size, "asgi")
+
+    async def serve_connection(stream: trio.SocketStream) -> None:
+        guarded: Any = GuardedStream(stream)
+        try:
+            await TCPServer(wrapped, config, context, ConnectionState({}), guarded)
+        except* Exception as group:
+            # hypercorn's, not ours: what the application raises does not come out here.
+            _log.warning("a connection was given up: %r", _first(group))
+        finally:
+            await trio.aclose_forcefully(stream)
+
+    async with trio.open_nursery() as connections:
+        async with trio.open_nursery() as accepting:
+            listening = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
+            serve = partial(trio.serve_listeners, handler_nursery=connections)
+            await accepting.start(serve, serve_connection, [listening])
+            task_status.started()
+            await stopping.wait()
+            accepting.cancel_scope.cancel()
+        await context.terminated.set()
+        connections.cancel_scope.deadline = trio.current_time() + REQUEST_GRACE_SECONDS
+
+
+def _first(error: BaseException) -> BaseException:
+    """An error that an exception group holds."""
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,7 +18,7 @@ from trio_websocket import (
     wrap_client_stream,
 )
 
-from vsdk_trio import _asgi
+from vsdk_trio import _guarded_stream
 from vsdk_trio.errors import PortInUseError
 from vsdk_trio.registry.core import Registry
 from vsdk_trio.registry.server import RunningRegistry, open_registry
@@ -231,11 +230,10 @@ async def test_it_serves_ipv6_where_there_is_one() -> None:
         pytest.skip("no IPv6 here")
 
 
-@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="a means of Linux only")
 async def test_one_that_stops_reading_does_not_keep_it_from_closing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_asgi, "_UNREAD_SECONDS", 0.5)
+    monkeypatch.setattr(_guarded_stream, "UNREAD_SECONDS", 0.5)
     with trio.fail_after(20):
         async with open_registry() as running:
             port = int(running.url.rpartition(":")[2])

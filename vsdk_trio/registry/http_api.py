@@ -76,6 +76,10 @@ def make_app(registry: Registry) -> Starlette:
         if not _is_authorized(registry, websocket):
             await websocket.send_denial_response(_failure(401, "invalid token"))
             return
+        if websocket.scope["http_version"] != "1.1":
+            # Over HTTP/2 the bounds of `_guarded_stream` do not hold.
+            await websocket.send_denial_response(_failure(400, "a worker must use HTTP/1.1"))
+            return
         await websocket.accept()
         await registry.serve_worker(_WebSocketLink(websocket))
 

@@ -49,8 +49,8 @@ async def open_registry(
         make_app(registry),
         listener,
         stopping,
-        # Ours is the lower limit (http_api): past its own, hypercorn says 1009 but leaves the
-        # connection open and tells the app nothing: the link would live until the peer hangs up.
+        # Ours is the lower limit (http_api): past its own, hypercorn says 1009 and tells the app
+        # nothing; the link then lives until the guarded stream hangs up.
         websocket_max_message_size=_HARD_LIMIT_FACTOR * MAX_MESSAGE_BYTES,
         websocket_ping_interval=_PING_SECONDS,
     )
