@@ -247,3 +247,19 @@ async def test_health_is_honest(world: World, autojump_clock: MockClock) -> None
     await world.session.drop()
     await trio.sleep(1)
     assert parts.health().problems == ("not registered with the registry",)
+
+
+async def test_draining_finds_out_that_the_link_is_half_open(
+    world: World, autojump_clock: MockClock
+) -> None:
+    job_id = await world.run_job(seconds=5)
+    await trio.sleep(1)
+    world.registry.is_deaf = True
+    await trio.sleep(9)
+    world.worker.drain()
+    await trio.sleep(1)
+    world.registry.is_deaf = False
+    await reconnected(world)
+    assert (await world.end_of(job_id))["status"] == "completed"
+    await ended(world)
+    assert world.session.received[-1][1]["status"] == "offline"

@@ -186,11 +186,11 @@ class Parts:
         )
 
     async def wait_until_drained(self) -> None:
-        """Wait until no job is live or promised, and no end of one is kept from the registry.
+        """Wait until no job is live or promised, and the registry is known to know each one's end.
 
-        While a session is open, the rest is the connection's own goodbye.
+        An open session is not enough: it may be half-open, and the goodbye is too short to find out.
         """
-        while self._has_work or (self.connection.owed and not self.connection.is_connected):
+        while self._has_work or self.connection.owed:
             await self.change.wait()
 
     @property
