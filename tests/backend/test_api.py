@@ -54,6 +54,18 @@ async def test_init_config(autojump_clock, api_answering):
     assert body == b""
 
 
+async def test_an_ipv6_host_is_bracketed(autojump_clock, dialer_to):
+    heads = []
+
+    async def serve(stream) -> None:
+        heads.append(await read_head(stream))
+
+    api = RegistryApi("http://[::1]:8080", lambda url: dialer_to(serve))
+    with pytest.raises(ApiError):
+        await api.init_config("token")
+    assert b"\r\nHost: [::1]:8080\r\n" in heads[0]
+
+
 async def test_a_token_that_occurs_in_the_answer_by_chance(autojump_clock, api_answering):
     api, _ = api_answering(answer(200, {"data": {"registryUrl": "https://data.test"}}))
     assert await api.init_config("data") == "https://data.test"

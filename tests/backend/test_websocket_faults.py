@@ -396,32 +396,53 @@ async def test_7_a_cut_ping_costs_the_link_too(autojump_clock, dialer_to):
     assert blocking.sent_after_block == 1
 
 
+class _Interrupted(BaseException):
+    pass
+
+
+class _Failing(trio.abc.ReceiveStream):
+    """Raises an error one second after the upgrade."""
+
+    def __init__(self, real, error):
+        self._real = real
+        self._error = error
+        self._is_upgraded = False
+
+    async def receive_some(self, max_bytes=None):
+        if self._is_upgraded:
+            await trio.sleep(1)
+            raise self._error
+        self._is_upgraded = True
+        return await self._real.receive_some(max_bytes)
+
+    async def aclose(self):
+        await self._real.aclose()
+
+
+class _FailingDialer:
+    def __init__(self, dialer, error):
+        self._dialer = dialer
+        self._error = error
+
+    async def dial(self, host, port):
+        stream = await self._dialer.dial(host, port)
+        return trio.StapledStream(stream.send_stream, _Failing(stream.receive_stream, self._error))
+
+
+@pytest.mark.parametrize("wait", ["receive", "ping"])
+async def test_a_crash_of_the_reader_is_a_lost_link(autojump_clock, dialer_to, wait):
+    dialer = _FailingDialer(dialer_to(_accept_and_stay), ValueError("odd"))
+    async with open_link(URL, dialer=dialer) as link:
+        with pytest.raises(LinkLost, match="odd"):
+            await getattr(link, wait)()
+        assert not link.is_usable
+
+
 async def test_an_interrupt_beside_an_error_is_kept(autojump_clock, dialer_to):
-    class Interrupted(BaseException):
-        pass
-
-    class _Interrupting(trio.abc.ReceiveStream):
-        def __init__(self, real):
-            self._real = real
-            self._is_upgraded = False
-
-        async def receive_some(self, max_bytes=None):
-            if self._is_upgraded:
-                await trio.sleep(1)
-                raise Interrupted
-            self._is_upgraded = True
-            return await self._real.receive_some(max_bytes)
-
-        async def aclose(self):
-            await self._real.aclose()
-
-    class _Dialer:
-        async def dial(self, host, port):
-            stream = await dialer_to(accept_upgrade).dial(host, port)
-            return trio.StapledStream(stream.send_stream, _Interrupting(stream.receive_stream))
+    dialer = _FailingDialer(dialer_to(_accept_and_stay), _Interrupted())
 
     async def fail_when_interrupted() -> None:
-        async with open_link(URL, dialer=_Dialer()):
+        async with open_link(URL, dialer=dialer):
             try:
                 await trio.sleep_forever()
             finally:
@@ -429,4 +450,9 @@ async def test_an_interrupt_beside_an_error_is_kept(autojump_clock, dialer_to):
 
     with pytest.raises(BaseExceptionGroup) as caught:
         await fail_when_interrupted()
-    assert {type(error) for error in caught.value.exceptions} == {Interrupted, KeyError}
+    assert {type(error) for error in caught.value.exceptions} == {_Interrupted, KeyError}
+
+
+async def _accept_and_stay(stream):
+    await accept_upgrade(stream)
+    await trio.sleep_forever()

@@ -106,6 +106,12 @@ def test_no_repr_shows_a_token(message: Message) -> None:
     assert message.dict()["token"] == "s3cret"
 
 
+def test_no_repr_shows_what_an_application_put_in() -> None:
+    hidden = {"auth_token": "s3cret"}
+    assert "s3cret" not in repr(JobAssignment(room_options=hidden, metadata=hidden))
+    assert "s3cret" not in repr(ServerMessage("register", payload=hidden))
+
+
 def test_enums_are_the_references() -> None:
     assert {member.name: member.value for member in WorkerStatus} == {
         "IDLE": "idle",

@@ -74,6 +74,7 @@ def test_nothing_is_sent_without_a_session() -> None:
     assert outbox.put(status(1))
     assert outbox.next() is None
     assert (outbox.pending, outbox.is_settled, outbox.epoch) == (2, False, None)
+    assert outbox.owed == 1
 
 
 def test_messages_leave_in_the_order_in_which_they_were_put() -> None:

@@ -19,4 +19,4 @@ from vsdk_trio.protocol.peer_text import peer_text
     ],
 )
 def test_peer_text(text: str, shown: str) -> None:
-    assert peer_text(text, most=30, secrets=("", "s3cret")) == shown
+    assert peer_text(text, most=30, secrets=("", "a", "s3cret")) == shown

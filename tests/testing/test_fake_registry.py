@@ -6,6 +6,7 @@ import json
 
 import pytest
 import trio
+import trio.testing
 from trio_websocket import ConnectionClosed, ConnectionRejected, wrap_client_stream
 
 from vsdk_trio.errors import ConnectError
@@ -87,3 +88,28 @@ async def test_a_dialer_as_scripted(autojump_clock, nursery):
     with trio.move_on_after(1):
         await dialer.dial("h", 3)
     assert dialer.dialed == [(0, "h", 1), (0, "h", 2), (0, "h", 3)]
+
+
+async def test_an_error_in_its_block_comes_out_as_it_is(autojump_clock):
+    with pytest.raises(KeyError, match="mine"):
+        async with open_fake_registry():
+            raise KeyError("mine")
+
+
+UPGRADE = (
+    b"GET /agent HTTP/1.1\r\nHost: r\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize("rejections", [[], [Rejection(status=503, body=b"not now")]])
+async def test_a_client_may_leave_at_any_moment(autojump_clock, rejections):
+    for step in range(40):
+        async with open_fake_registry() as registry:
+            registry.rejections.extend(rejections)
+            stream = await registry.dialer.dial("r", 80)
+            await stream.send_all(UPGRADE)
+            for _ in range(step):
+                await trio.lowlevel.checkpoint()
+            await trio.aclose_forcefully(stream)
+            await trio.testing.wait_all_tasks_blocked()

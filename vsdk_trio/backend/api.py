@@ -21,7 +21,7 @@ from ..protocol.peer_text import peer_text
 from .dialer import DialerFor
 from .tls import default_ssl_context, secure
 from .token import check_token
-from .urls import api_base, is_tls
+from .urls import api_base, is_tls, split_target
 from .websocket import parse_retry_after
 
 MAX_ANSWER_BYTES = 1 << 20
@@ -102,6 +102,7 @@ class RegistryApi:
         url = self.base_url + path
         content = b"" if body is None else json.dumps(body).encode()
         headers = [
+            ("Host", split_target(url).host_header),  # httpcore's has no brackets for IPv6
             ("Authorization", check_token(token, origin="the token")),
             ("Content-Type", "application/json"),
             ("Content-Length", str(len(content))),
@@ -122,7 +123,8 @@ class RegistryApi:
             httpcore.TimeoutException,
         ) as error:
             cause = error.__cause__ if isinstance(error.__cause__, ConnectError) else error
-            raise ApiError(f"{url}: {cause or type(error).__name__}") from error
+            why = peer_text(str(cause), most=_MESSAGE_SHOWN, secrets=(token,))
+            raise ApiError(f"{url}: {why or type(error).__name__}") from error
         return _read_answer(url, response, raw, token)
 
 

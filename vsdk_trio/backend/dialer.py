@@ -122,8 +122,9 @@ class ProxyDialer:
             ):
                 if event is h11.NEED_DATA:
                     http.receive_data(bytes(await stream.receive_some()))
-        except h11.RemoteProtocolError as error:
-            raise self._failed("it does not answer like an HTTP proxy") from error
+        except h11.RemoteProtocolError:
+            # `from None`: the original may quote what the proxy has quoted of our request.
+            raise self._failed("it does not answer like an HTTP proxy") from None
         except h11.LocalProtocolError:
             # `from None`: the original may quote the header with the credentials.
             raise self._failed("the host or the credentials cannot stand in a header") from None

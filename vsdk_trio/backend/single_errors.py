@@ -20,6 +20,21 @@ def single_errors() -> Generator[None]:
         raise only
 
 
+@contextmanager
+def without_own_group() -> Generator[None]:
+    """Take off what one nursery puts around a single exception, which may be a group itself."""
+    only: BaseException | None = None
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        errors = list(group.exceptions)
+        if len(errors) > 1:
+            raise
+        only = errors[0]
+    if only is not None:
+        raise only
+
+
 def _only(error: BaseException) -> BaseException | None:
     if not isinstance(error, BaseExceptionGroup):
         return error

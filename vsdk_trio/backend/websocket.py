@@ -27,6 +27,7 @@ from ..protocol.peer_text import peer_text
 from .cut_watch import CutWatch
 from .dialer import Dialer
 from .reader_guard import ReaderGuard
+from .single_errors import without_own_group
 from .tls import default_ssl_context, secure
 from .urls import Target, split_target
 
@@ -125,13 +126,11 @@ class Link:
     def _closed(self) -> LinkLost:
         if self._lost is None:
             closed = self._ws.closed
-            if self._guard.error is not None:
-                fault = _shown(str(self._guard.error), self._secrets)
-                self._lost = LinkLost(1006, f"a frame broke the rules ({fault})")
-            elif closed is None:
-                self._lost = LinkLost(1006, "the connection ended")
-            else:
+            if closed is not None:
                 self._lost = LinkLost(closed.code, _shown(closed.reason or "", self._secrets))
+            else:
+                fault = _shown(str(self._guard.error), self._secrets)
+                self._lost = LinkLost(1006, f"its reader has crashed ({fault})")
         return self._lost
 
     async def say_goodbye(self) -> None:
@@ -163,8 +162,9 @@ async def open_link(
     attempt fails. Exceptions of the block come out as they are. The socket is closed in any case.
     """
     target = split_target(url)
-    raised: BaseException | None = None
-    try:
+    # The guard lets no error out, so a group is what our nursery puts around an exception of the
+    # block, or of connecting; an interrupt may have hit the reader besides.
+    with without_own_group():
         async with trio.open_nursery() as nursery:
             guard = ReaderGuard(nursery)
             async with _open_stream(target, dialer, ssl_context, connect_timeout) as opening:
@@ -186,14 +186,6 @@ async def open_link(
                         if link is not None:
                             await link.say_goodbye()
                     guard.stop()
-    except BaseExceptionGroup as group:
-        # The guard lets no error out, so this is the exception of the block (or of connecting),
-        # wrapped once by our nursery; an interrupt may have hit the reader besides.
-        if len(group.exceptions) > 1:
-            raise
-        [raised] = group.exceptions
-    if raised is not None:
-        raise raised
 
 
 @asynccontextmanager

@@ -119,7 +119,7 @@ class ServerMessage(Message):
     namespace: str | None = None
     token: str | None = attrs.field(default=None, repr=False)
     url: str | None = None
-    payload: JsonObject | None = None
+    payload: JsonObject | None = attrs.field(default=None, repr=False)
 
 
 @attrs.define
@@ -163,8 +163,9 @@ class JobAssignment(Message):
     namespace: str = ""
     token: str = attrs.field(default="", repr=False)
     url: str = ""
-    room_options: JsonObject | None = None
-    metadata: JsonObject | None = None
+    # Whatever an application puts in there may be a secret: `auth_token` is a room option.
+    room_options: JsonObject | None = attrs.field(default=None, repr=False)
+    metadata: JsonObject | None = attrs.field(default=None, repr=False)
     wait: bool = False
     timeout: float | None = None
 

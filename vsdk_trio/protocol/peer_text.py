@@ -6,6 +6,10 @@ A leaf of string work: must not know who wrote it, or where it is shown.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
+
+# A shorter one is a word that anybody may use by chance, as in a test, and no secret.
+_MIN_SECRET_CHARS: Final = 6
 
 
 def printable(text: str) -> str:
@@ -17,6 +21,7 @@ def printable(text: str) -> str:
 
 def peer_text(text: str, *, most: int, secrets: Iterable[str] = ()) -> str:
     """Return at most `most` printable characters of `text`; `secrets` in it become `<token>`."""
-    for secret in filter(None, secrets):
-        text = text.replace(secret, "<token>")
+    for secret in secrets:
+        if len(secret) >= _MIN_SECRET_CHARS:
+            text = text.replace(secret, "<token>")
     return printable(text[:most]).strip()
