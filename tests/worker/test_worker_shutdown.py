@@ -9,7 +9,11 @@ import trio
 from trio.testing import MockClock
 
 from vsdk_trio.errors import RegistrationRefusedError, RegistryUnreachableError
+from vsdk_trio.processes.job_process import JobProcess
 from vsdk_trio.testing.fake_registry import FakeRegistry
+from vsdk_trio.worker import job_task
+from vsdk_trio.worker.health_watch import MemoryLimits
+from vsdk_trio.worker.live_jobs import LiveJob
 from vsdk_trio.worker.worker import WorkerHandle, WorkerReport
 
 from .conftest import World, open_world
@@ -201,6 +205,7 @@ async def test_a_worker_without_jobs_gives_up(autojump_clock: MockClock) -> None
     with pytest.RaisesGroup(
         pytest.RaisesExc(RegistryUnreachableError, match="could not be reached"),
         flatten_subgroups=True,
+        allow_unwrapped=True,
     ):
         async with open_world() as world:
             world.registry.dialer.is_up = False
@@ -210,7 +215,7 @@ async def test_a_worker_without_jobs_gives_up(autojump_clock: MockClock) -> None
 
 async def test_a_worker_with_jobs_drains_first_and_delivers(autojump_clock: MockClock) -> None:
     worlds: list[World] = []
-    with pytest.RaisesGroup(RegistryUnreachableError, flatten_subgroups=True):
+    with pytest.RaisesGroup(RegistryUnreachableError, flatten_subgroups=True, allow_unwrapped=True):
         async with open_world() as world:
             worlds.append(world)
             job_id = await world.run_job(seconds=1000)
@@ -230,7 +235,9 @@ async def test_a_refusal_ends_the_worker(autojump_clock: MockClock) -> None:
         registry.auto_register = False
 
     with pytest.RaisesGroup(
-        pytest.RaisesExc(RegistrationRefusedError, match="no such agent"), flatten_subgroups=True
+        pytest.RaisesExc(RegistrationRefusedError, match="no such agent"),
+        flatten_subgroups=True,
+        allow_unwrapped=True,
     ):
         async with open_world() as world:
             refuse(world.registry)
@@ -263,3 +270,40 @@ async def test_draining_finds_out_that_the_link_is_half_open(
     assert (await world.end_of(job_id))["status"] == "completed"
     await ended(world)
     assert world.session.received[-1][1]["status"] == "offline"
+
+
+async def test_a_bug_around_one_job_lets_the_others_end_in_order(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = job_task.watch_health
+
+    async def breaks(process: JobProcess, job: LiveJob, limits: MemoryLimits) -> None:
+        if job.job_id == "job-1":
+            await trio.sleep(10)
+            raise ZeroDivisionError("injected")
+        await real(process, job, limits)
+
+    monkeypatch.setattr(job_task, "watch_health", breaks)
+    worlds: list[World] = []
+    says_so = pytest.RaisesExc(ZeroDivisionError, match="injected")
+    with pytest.RaisesGroup(says_so, flatten_subgroups=True, allow_unwrapped=True):
+        async with open_world() as world:
+            worlds.append(world)
+            await world.run_job(seconds=500)
+            await world.run_job(seconds=500)
+            await trio.sleep_forever()
+    world = worlds[0]
+    assert world.updates("job-1")[-1] == ("failed", "the worker failed")
+    assert world.updates("job-2")[-1] == ("completed", "worker is shutting down")
+    assert sorted(world.runner.callbacks_run) == ["job-1", "job-2"]
+    assert world.session.received[-1][1]["status"] == "offline"
+
+
+async def test_only_what_the_end_has_killed_counts(autojump_clock: MockClock) -> None:
+    async with open_world(close_timeout=1, termination_timeout=1) as world:
+        job_id = await world.run_job(seconds=500, on_stop="stuck")
+        await world.session.send({"type": "job_termination", "job_id": job_id})
+        assert (await world.end_of(job_id))["status"] == "failed"
+        await trio.sleep(5)
+        world.worker.stop()
+        assert (await ended(world)).killed == ()

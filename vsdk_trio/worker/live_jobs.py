@@ -60,7 +60,7 @@ class LiveJobs:
 
     Arguments: `capacity`, the most jobs that are ever live at once; `change`, notified whenever a
     job comes or goes; `journal`, where a job is noted as accepted; `ended`, jobs that ended before
-    this worker began, oldest first.
+    this worker began, oldest first; `on_bug`, called with what a supervisor raises.
     """
 
     def __init__(
@@ -71,8 +71,11 @@ class LiveJobs:
         change: Change,
         journal: Journal,
         ended: Mapping[str, Update],
+        on_bug: Callable[[Exception], None],
     ) -> None:
         self._supervise = supervise
+        self._on_bug = on_bug
+        self._bugs: list[Exception] = []
         self._change = change
         self._journal = journal
         self._live: dict[str, LiveJob] = {}
@@ -110,13 +113,19 @@ class LiveJobs:
             await self._change.wait()
 
     async def run(self, stopping: trio.Event, *, task_status: trio.TaskStatus[None]) -> None:
-        """Service body: supervise what is accepted; at `stopping`, stop all of it and wait."""
+        """Service body: supervise what is accepted; at `stopping`, stop all of it and wait.
+
+        A supervisor raises only for a bug of ours. The other jobs are no part of it: they end in
+        order before it comes out, at `stopping`, which `on_bug` is to bring about.
+        """
         with self._receive:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._stop_all_at, stopping)
                 task_status.started()
                 async for job in self._receive:
                     nursery.start_soon(self._supervise_to_the_end, job)
+        if self._bugs:
+            raise ExceptionGroup("supervising a job failed", self._bugs)
 
     async def _stop_all_at(self, stopping: trio.Event) -> None:
         await stopping.wait()
@@ -127,6 +136,9 @@ class LiveJobs:
     async def _supervise_to_the_end(self, job: LiveJob) -> None:
         try:
             await self._supervise(job)
+        except Exception as bug:  # raised again by `run`, once every job has ended
+            self._bugs.append(bug)
+            self._on_bug(bug)
         finally:
             del self._live[job.job_id]
             if (end := job.told) is not None and end.is_terminal:

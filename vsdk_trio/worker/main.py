@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from enum import IntEnum
@@ -46,7 +47,10 @@ def run_worker_program(make_worker: Callable[[], Worker]) -> None:
     comes out with its traceback.
     """
     try:
-        report = trio.run(make_worker().run)
+        worker = make_worker()
+        # What is loaded by now stays: the collector need not look through it while a job waits.
+        gc.freeze()
+        report = trio.run(worker.run)
     except VsdkTrioError as error:
         print(f"vsdk_trio: {error}", file=sys.stderr)
         raise SystemExit(exit_code_of(error)) from None

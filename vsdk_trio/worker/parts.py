@@ -34,7 +34,7 @@ from .edges import Edges
 from .health_watch import MemoryLimits
 from .intake import Intake, Terms
 from .job_task import JobTools, supervise_job
-from .live_jobs import LiveJobs
+from .live_jobs import LiveJob, LiveJobs
 from .load import Load
 from .recovery import Recovery
 from .reporter import Reporter
@@ -68,6 +68,8 @@ class Parts:
         self.recovery = Recovery(journal.contents)
         self._reported_unknown: set[str] = set()
         self._warned_of_fields = False
+        self._permissions = attrs.asdict(options.permissions)
+        self._default_wire, self._left_behind = agent.room_options.to_wire()
         self.killed: list[str] = []
         """The jobs that did not stop when asked, and were killed."""
         self.failures: list[Exception] = []
@@ -145,7 +147,7 @@ class Parts:
             job_timeout=options.job_timeout,
             termination_timeout=options.termination_timeout,
             memory=MemoryLimits(warn_mb=options.memory_warn_mb, limit_mb=options.memory_limit_mb),
-            note_killed=lambda job: self.killed.append(job.job_id),
+            note_killed=self._note_killed,
         )
         self.jobs = LiveJobs(
             lambda job: supervise_job(job, tools=tools),
@@ -153,6 +155,7 @@ class Parts:
             change=self.change,
             journal=journal,
             ended=self.recovery.remembered,
+            on_bug=self._end_for_a_bug,
         )
         self.intake = Intake(
             link=self.connection,
@@ -186,9 +189,9 @@ class Parts:
         )
 
     async def wait_until_drained(self) -> None:
-        """Wait until no job is live or promised, and the registry is known to know each one's end.
+        """Wait until no job is live or promised, and the registry is known to know how each ended.
 
-        An open session is not enough: it may be half-open, and the goodbye is too short to find out.
+        An open session is not enough: it may be half-open, and a goodbye is too short to find out.
         """
         while self._has_work or self.connection.owed:
             await self.change.wait()
@@ -230,30 +233,41 @@ class Parts:
             shutdown_callback_timeout=options.shutdown_callback_timeout,
         )
 
+    def _end_for_a_bug(self, bug: Exception) -> None:
+        self.shutdown.advance(Stage.STOPPING, f"the worker has failed: {type(bug).__name__}")
+
+    def _note_killed(self, job: LiveJob) -> None:
+        """Only what the worker's own end has killed belongs into how it ended."""
+        if self.shutdown.stage >= Stage.STOPPING:
+            self.killed.append(job.job_id)
+
     def _check_what_arrives(self, ready: Ready) -> None:
         """Say once which room options stay behind: they are live objects, and cannot be sent.
 
         They arrive all the same where the script, loaded by the job process, builds its
         `WorkerJob` there again: that one's context is looked at then.
         """
-        _, left_behind = self._agent.room_options.to_wire()
-        if left_behind and not ready.recorded and not self._warned_of_fields:
+        if self._left_behind and not ready.recorded and not self._warned_of_fields:
             self._warned_of_fields = True
             logger.warning(
                 "RoomOptions.%s will not reach the jobs: live objects cannot be sent; set them in "
                 "the entrypoint, or build the WorkerJob at the top level of the script",
-                ", ".join(left_behind),
+                ", ".join(self._left_behind),
             )
 
     def _describe_job(self, assignment: JobAssignment) -> JobInfo:
         """What the job process is told; raises `OptionsError` for room options of a wrong type."""
-        merged, unknown = self._agent.room_options.merged(assignment.room_options or {})
+        defaults = self._agent.room_options
+        if assignment.room_options:
+            merged, unknown = defaults.merged(assignment.room_options)
+            wire, _ = merged.to_wire()
+        else:  # the usual case, and the shortest way to the job's start
+            merged, unknown, wire = defaults, (), dict(self._default_wire)
         for name in sorted({*unknown} - self._reported_unknown):
             self._reported_unknown.add(name)
             logger.warning("the registry sends a room option that is not known here: %s", name)
         if assignment.room_id:
-            merged.room_id = assignment.room_id
-        wire, _ = merged.to_wire()
+            wire["room_id"] = assignment.room_id
         return JobInfo(
             job_id=assignment.job_id,
             room_id=assignment.room_id,
@@ -266,6 +280,6 @@ class Parts:
             token=assignment.token or merged.auth_token or self.connection.token,
             room_options=wire,
             metadata={**self._agent.metadata, **(assignment.metadata or {})},
-            permissions=attrs.asdict(self._options.permissions),
+            permissions=self._permissions,
             wait=assignment.wait,
         )
