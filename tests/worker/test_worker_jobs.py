@@ -191,6 +191,30 @@ async def test_a_job_over_its_memory_limit_fails(autojump_clock: MockClock) -> N
         assert end["error"] == "used 130 MB of memory, more than the limit of 100 MB"
 
 
+async def test_memory_above_the_first_limit_is_said_once(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_world(memory_warn_mb=10) as world:  # a simulated process has 20
+        await world.run_job(seconds=60)
+        await trio.sleep(50)
+    said = [r.getMessage() for r in caplog.records if "MB of memory" in r.getMessage()]
+    assert said == ["job uses 20 MB of memory, more than 10 MB"]
+
+
+async def test_a_job_that_blocks_its_loop_is_said_to(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_world() as world:
+        job_id = await world.run_job(seconds=600, deaf=[20, 50])
+        await trio.sleep(90)
+        assert world.updates(job_id) == [("running", None)]
+    said = [r.getMessage() for r in caplog.records if r.name.endswith("health_watch")]
+    assert said == [
+        "job does not answer: something blocks its event loop",
+        "job answers again; its event loop was blocked for about 35 s",
+    ]
+
+
 async def test_running_waits_for_the_room(world: World, autojump_clock: MockClock) -> None:
     await world.offer("a")
     await world.assign("a", joins=3, seconds=9, fields={"wait": True})

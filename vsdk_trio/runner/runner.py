@@ -54,8 +54,12 @@ class _Desk:
     """What the worker has said so far, and the way to answer."""
 
     channel: ControlChannel
-    stop: StopRequest = attrs.field(factory=StopRequest)
-    started: trio.Event = attrs.field(factory=trio.Event)
+    news: trio.Event = attrs.field(factory=trio.Event)
+    """There is a job, or a request to stop. One event, so that waiting takes no nursery: it is
+    left on the way to the job's first line."""
+    stop: StopRequest = attrs.field(
+        default=attrs.Factory(lambda self: StopRequest(wakes=self.news), takes_self=True)
+    )
     job: dict[str, Any] | None = attrs.field(default=None, repr=False)  # holds a token
 
     async def tell(self, frame: SendableFrame) -> None:
@@ -124,7 +128,7 @@ async def _read_frames(desk: _Desk, steps: LongestStep) -> None:
         match frame:
             case Start() if desk.job is None:
                 desk.job = frame.job
-                desk.started.set()
+                desk.news.set()
             case Stop():
                 desk.stop.request(frame.reason or "stopped")
             case Ping():
@@ -151,8 +155,7 @@ async def _serve(desk: _Desk, loaded: Loaded, hide: Hide) -> int:
     if not desk.stop.is_requested:
         seconds = time.perf_counter() - loaded.started_at
         await desk.tell(Ready(pid=os.getpid(), recorded=loaded.recorded, seconds=seconds))
-        async with desk.until_stopped():
-            await desk.started.wait()
+        await desk.news.wait()
     # A job that came together with the request to stop still gets its answer.
     if desk.job is not None:
         outcome = await _run_job(desk, desk.job, loaded, process, hide)

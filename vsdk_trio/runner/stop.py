@@ -9,10 +9,14 @@ import trio
 
 
 class StopRequest:
-    """Whether somebody wants the end, and why; the first reason counts."""
+    """Whether somebody wants the end, and why; the first reason counts.
 
-    def __init__(self) -> None:
+    Argument: `wakes`, an event to set as well, for somebody who waits for other things, too.
+    """
+
+    def __init__(self, *, wakes: trio.Event | None = None) -> None:
         self._requested = trio.Event()
+        self._wakes = wakes
         self._reason = ""
 
     @property
@@ -30,6 +34,8 @@ class StopRequest:
         if not self._requested.is_set():
             self._reason = reason
             self._requested.set()
+            if self._wakes is not None:
+                self._wakes.set()
 
     async def wait(self) -> str:
         """Wait for the request; returns the reason."""

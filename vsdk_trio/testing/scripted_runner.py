@@ -2,7 +2,8 @@
 
 The script is the job's metadata: `seconds` (how long it runs, default 1), `end` ("completed",
 "failed", "exit" without a word, "signal"), `error`, `joins` (seconds until its room is joined),
-`on_stop` ("obey", "ignore" the stop frame and EOF, "stuck": ignore SIGTERM as well).
+`on_stop` ("obey", "ignore" the stop frame and EOF, "stuck": ignore SIGTERM as well), `deaf` (from
+which second to which one it answers no ping, as if something blocked its loop).
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ class _Process:
         self._stop = trio.Event()
         self._terminate = trio.Event()
         self._reason = "the worker is gone"
+        self._deaf = (0.0, 0.0)
 
     async def heed_signals(self) -> None:
         async for _ in self._inside.signals:
@@ -103,12 +105,19 @@ class _Process:
         async for frame in self._channel:
             match frame:
                 case Start():
-                    jobs.send_nowait(JobInfo.from_dict(frame.job))
+                    job = JobInfo.from_dict(frame.job)
+                    begin, end = job.metadata.get("deaf", (0, 0))
+                    now = trio.current_time()
+                    self._deaf = (now + begin, now + end)
+                    jobs.send_nowait(job)
                     jobs.close()
                 case Stop():
                     self._reason = frame.reason
                     self._stop.set()
                 case Ping():
+                    begin, end = self._deaf
+                    if begin <= trio.current_time() < end:
+                        await trio.sleep_until(end)
                     await self._say(Pong(seq=frame.seq))
                 case _:
                     pass

@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 import attrs
 import trio
 
-from ..control.frames import Finished, Frame, Joined, Running, Start
+from ..control.frames import Finished, Frame, Joined, Pong, Running, Start
 from ..control.job import JobInfo
 from ..errors import FrameError, IllegalTransitionError, JobProcessError, OptionsError
 from ..jobs.lifecycle import Participant, StopCause, Update
@@ -158,6 +158,9 @@ def _feed(job: LiveJob, frame: Frame) -> Update | None:
             return job.lifecycle.join(Participant(frame.participant_id, frame.participant_name))
         case Finished():
             return job.lifecycle.finish(_FACT_OF[frame.status], frame.error)
+        case Pong():
+            job.answered_pings = frame.seq
+            return None
         case _:
             return None
 

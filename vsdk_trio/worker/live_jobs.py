@@ -27,6 +27,8 @@ class LiveJob:
     accepted: Ticket
     """Settled once it is written down that the worker has the job: `running` waits for it."""
     stop_requested: trio.Event = attrs.field(factory=trio.Event)
+    answered_pings: int = 0
+    """The number of the newest ping that the job's process has answered."""
     told: Update | None = None
     """The newest update that the registry is told. The lifecycle may be ahead of it, by the time
     that it takes to write an end down."""
