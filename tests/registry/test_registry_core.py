@@ -6,7 +6,7 @@ import json
 import math
 import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import attrs
@@ -322,7 +322,7 @@ async def test_one_that_does_not_read_costs_only_itself(autojump_clock: MockCloc
         deaf, good = hall.peer(reads=1), hall.peer()
         await deaf.register()
         await good.register()
-        for n in range(400):
+        for n in range(300):
             await deaf.say("ping", timestamp=n)
         await good.say("ping", timestamp=7)
         assert (await good.hear())["timestamp"] == 7
@@ -366,4 +366,94 @@ async def test_closing_says_1001_and_withdraws_what_nobody_has(autojump_clock: M
         late = Hall(registry, nursery).peer()
         await wait_all_tasks_blocked()
         assert late.closed == [(1001, "registry closing")]
-    assert failures == [DispatchFailure.TERMINATED]
+    assert failures == [DispatchFailure.CLOSING]
+
+
+async def test_one_that_reads_slowly_is_not_kept_once_it_is_to_go(
+    autojump_clock: MockClock,
+) -> None:
+    """What is queued for it has one deadline together, not one for each frame."""
+    async with open_hall() as hall:
+        slow = hall.peer(reads=0)
+        await slow.say("register", agent_name="a", version="1.0.0")
+        await slow.hear("register")
+        for n in range(300):
+            await slow.say("ping", timestamp=n)
+        start = trio.current_time()
+        while hall.registry.workers():
+            await trio.sleep(9.0)
+            with suppress(trio.EndOfChannel, trio.WouldBlock):
+                slow.from_registry.receive_nowait()
+        assert trio.current_time() - start < 30.0
+
+
+async def test_a_worker_that_is_to_go_is_offered_nothing(autojump_clock: MockClock) -> None:
+    async with open_hall() as hall, trio.open_nursery() as nursery:
+        deaf, good = hall.peer(reads=0), hall.peer()
+        await deaf.say("register", agent_name="a", version="1.0.0")
+        await deaf.hear("register")
+        for n in range(300):
+            await deaf.say("ping", timestamp=n)
+        await wait_all_tasks_blocked()
+        await good.register()
+        start = trio.current_time()
+        nursery.start_soon(hall.registry.dispatch, REQUEST)
+        await good.accept()
+        assert trio.current_time() == start
+
+
+async def test_a_worker_that_did_not_answer_is_asked_last(autojump_clock: MockClock) -> None:
+    """A process that was stopped keeps its link; each dispatch would wait for it in vain."""
+    async with open_hall() as hall:
+        stopped, good = hall.peer(), hall.peer()
+        await stopped.register()
+        await good.register()
+        waits: list[float] = []
+
+        async def take_all() -> None:
+            while True:
+                await good.accept()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(take_all)
+            for _ in range(3):
+                start = trio.current_time()
+                await hall.registry.dispatch(REQUEST)
+                waits.append(trio.current_time() - start)
+            nursery.cancel_scope.cancel()
+        assert waits == [pytest.approx(5.0), 0.0, 0.0]
+        offer = await stopped.hear("availability_request")  # it goes on: it counts as before
+        await stopped.say("availability_response", job_id=offer["job_id"], available=True)
+        await wait_all_tasks_blocked()
+        assert [worker.is_silent for worker in hall.registry.workers()] == [False, False]
+
+
+async def test_what_a_worker_calls_itself_cannot_forge_a_line_of_the_log(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_hall() as hall:
+        peer = hall.peer()
+        await peer.say("\x1b[2J\nINFO all is well")
+        await peer.register()
+        await peer.say("\x1b[2J\nINFO all is well")
+        await wait_all_tasks_blocked()
+    assert len(caplog.messages) >= 2
+    assert all(text.isprintable() for text in caplog.messages)
+
+
+async def test_one_that_comes_back_to_more_than_its_queue_holds_is_lost_again(
+    autojump_clock: MockClock,
+) -> None:
+    """What was decided for it in the same moment comes to nothing, and the jobs wait for it."""
+    async with open_hall() as hall:
+        peer = hall.peer()
+        worker_id = await peer.register()
+        for _ in range(300):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(hall.registry.dispatch, REQUEST)
+                await peer.accept()
+        again = hall.peer(reads=0)
+        await again.say("register", worker_id=worker_id, agent_name="a", version="1.0.0")
+        await trio.sleep(1.0)
+        assert [worker.away for worker in hall.registry.workers()] == [True]
+        assert {job.state for job in hall.registry.jobs()} == {JobState.ASSIGNED}

@@ -13,6 +13,7 @@ import logging
 import math
 import random
 import uuid
+from collections import deque
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from typing import Final, assert_never
@@ -120,7 +121,7 @@ class Registry:
             await waiter.event.wait()
         finally:
             del self._dispatches[job_id]
-            self._withdraw(job_id, "dispatch withdrawn")
+            self._withdraw(job_id, "dispatch withdrawn", DispatchFailure.TERMINATED)
         assert isinstance(waiter.outcome, Settled)  # that is what woke us
         if waiter.outcome.failure is not None:
             raise DispatchError(waiter.outcome.failure, waiter.outcome.job)
@@ -193,7 +194,7 @@ class Registry:
             await stopping.wait()
             self._closing = True
             for job_id in tuple(self._dispatches):
-                self._withdraw(job_id, "registry closing")
+                self._withdraw(job_id, "registry closing", DispatchFailure.CLOSING)
             for session in tuple(self._links):
                 session.close(GOING_AWAY, "registry closing")
             while self._links:
@@ -239,18 +240,20 @@ class Registry:
         if not session.worker_id:
             session.close(POLICY_VIOLATION, "no register in time")
 
-    def _withdraw(self, job_id: str, reason: str) -> None:
+    def _withdraw(self, job_id: str, reason: str, failure: DispatchFailure) -> None:
         """End a job that no worker has taken yet; leave any other alone."""
         job = self._ledger.get(job_id)
         if job is not None and job.state in (JobState.PENDING, JobState.OFFERED):
-            self.terminate(job_id, reason)
+            now = trio.current_time()
+            self._perform(self._dispatcher.terminate(job_id, reason, now, failure=failure))
 
     def _perform(self, actions: Iterable[Action]) -> None:
         """Carry out what was decided. Never waits, never fails for a worker's sake."""
-        for action in actions:
-            match action:
+        decided = deque(actions)
+        while decided:
+            match action := decided.popleft():
                 case Offer() | Assign() | Terminate():
-                    self._switchboard.send(action)
+                    decided += self._switchboard.send(action)
                 case Settled(job, _):
                     if (waiter := self._dispatches.get(job.job_id)) is not None:
                         waiter.wake(action)

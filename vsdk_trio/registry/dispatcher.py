@@ -64,10 +64,18 @@ class Dispatcher:
             raise IllegalTransitionError(f"there is a job {job_id!r} already")
         return self._placement.place(Job(job_id=job_id, request=request, created=now), now)
 
-    def terminate(self, job_id: str, reason: str, now: float) -> list[Action]:
+    def terminate(
+        self,
+        job_id: str,
+        reason: str,
+        now: float,
+        *,
+        failure: DispatchFailure = DispatchFailure.TERMINATED,
+    ) -> list[Action]:
         """Stop a job: at once while nobody has it, through its worker otherwise.
 
-        A job that has ended stays as it is. A worker that is away is told when it comes back.
+        `failure` is what its dispatch is told, if that is not decided yet. A job that has ended
+        stays as it is. A worker that is away is told when it comes back.
         Raises `UnknownJobError`.
         """
         job = self._ledger.get(job_id)
@@ -76,9 +84,7 @@ class Dispatcher:
         if job.state.ended:
             return []
         if job.state in (JobState.PENDING, JobState.OFFERED):
-            return self._placement.end(
-                job, JobState.CANCELLED, reason, now, DispatchFailure.TERMINATED
-            )
+            return self._placement.end(job, JobState.CANCELLED, reason, now, failure)
         self._ledger.put(attrs.evolve(job, terminating=reason))
         worker = self._roster.get(worker_of(job))
         if worker is None or worker.away:
@@ -121,7 +127,8 @@ class Dispatcher:
         self, worker_id: str, job_id: str, *, available: bool, now: float
     ) -> list[Action]:
         """The answer to an offer. One that is late, or was never asked for, changes nothing."""
-        self._roster.linked(worker_id)
+        if self._roster.linked(worker_id).is_silent:
+            self._roster.change(worker_id, is_silent=False)
         job = self._ledger.get(job_id)
         if job is None or job.state is not JobState.OFFERED or job.worker_id != worker_id:
             return []
@@ -186,6 +193,7 @@ class Dispatcher:
             if job.deadline is None or job.deadline > now:
                 break
             if job.state is JobState.OFFERED:
+                self._roster.change(worker_of(job), is_silent=True)
                 actions += self._placement.place_elsewhere(job, now)
             elif job.state is JobState.PENDING:
                 actions += self._placement.fail_unplaced(job, now)

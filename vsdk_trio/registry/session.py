@@ -22,6 +22,7 @@ TAKEN_OVER: Final = 4001
 
 _QUEUE_FRAMES: Final = 256
 _SEND_SECONDS: Final = 10.0
+_FLUSH_SECONDS: Final = 3.0
 _GOODBYE_SECONDS: Final = 1.0
 
 
@@ -58,6 +59,7 @@ class Session:
         self._link = link
         self._queue_in, self._queue_out = trio.open_memory_channel[str](_QUEUE_FRAMES)
         self._goodbye: tuple[int, str] | None = None
+        self._sending = trio.CancelScope()
 
     @property
     def is_closing(self) -> bool:
@@ -72,12 +74,17 @@ class Session:
             self._queue_in.send_nowait(frame)
         except trio.WouldBlock:
             self.close(TOO_SLOW, "too many frames unread")
+            self._sending.cancel()
 
     def close(self, code: int, reason: str) -> None:
-        """End the session after the frames that are queued; the first call counts."""
+        """End the session after the frames that are queued; the first call counts.
+
+        They have a few seconds together: a peer that reads one now and then is not waited for.
+        """
         if self._goodbye is None:
             self._goodbye = (code, reason)
             self._queue_in.close()
+            self._sending.deadline = trio.current_time() + _FLUSH_SECONDS
 
     async def run(self, handle: Callable[[str | bytes], None]) -> None:
         """Pass every frame to `handle` until either side closes. Cancelling it says no goodbye."""
@@ -95,10 +102,11 @@ class Session:
 
     async def _send_all(self, session_scope: trio.CancelScope) -> None:
         try:
-            async for frame in self._queue_out:
-                with trio.fail_after(_SEND_SECONDS):
-                    await self._link.send(frame)
-            assert self._goodbye is not None  # that is what closed the queue
+            with self._sending:
+                async for frame in self._queue_out:
+                    with trio.fail_after(_SEND_SECONDS):
+                        await self._link.send(frame)
+            assert self._goodbye is not None  # that is what ended the sending
             with trio.move_on_after(_GOODBYE_SECONDS):
                 await self._link.close(*self._goodbye)
         except (LinkClosed, trio.TooSlowError):

@@ -44,21 +44,35 @@ class Switchboard:
         self._new_id = new_id
         self._sessions: dict[str, Session] = {}
 
-    def send(self, action: Offer | Assign | Terminate) -> None:
-        """Queue the frame of an action for its worker, which has a session."""
-        session = self._sessions[action.worker_id]
+    def send(self, action: Offer | Assign | Terminate) -> list[Action]:
+        """Queue the frame of an action for its worker.
+
+        A worker that has too much in its queue is lost; what that means is returned, and what was
+        decided for it before that was known comes to nothing.
+        """
+        session = self._sessions.get(action.worker_id)
+        if session is None:
+            return []
         match action:
             case Offer(_, job):
-                session.post(wire.offer(job, short=session.short_offers))
+                frame = wire.offer(job, short=session.short_offers)
             case Assign(_, job):
-                session.post(wire.assignment(job.job_id, job.request))
+                frame = wire.assignment(job.job_id, job.request)
             case Terminate(_, job_id, reason):
-                session.post(wire.termination(job_id, reason))
+                frame = wire.termination(job_id, reason)
             case _:
                 assert_never(action)
+        return self._post(session, frame)
+
+    def _post(self, session: Session, frame: str) -> list[Action]:
+        session.post(frame)
+        return self.session_ended(session) if session.is_closing else []
 
     def session_ended(self, session: Session) -> list[Action]:
-        """The link is gone; its worker is lost, unless it has come back on another one."""
+        """The link is gone, or nothing more can be sent over it: its worker is lost.
+
+        Does nothing where that is known already, or the worker has come back on another link.
+        """
         if self._sessions.get(session.worker_id) is not session:
             return []
         del self._sessions[session.worker_id]
@@ -76,7 +90,7 @@ class Switchboard:
         if not session.worker_id:
             return self._ignore(session, "before register", message.type)
         if self._sessions.get(session.worker_id) is not session:
-            return self._ignore(session, "after being taken over", message.type)
+            return self._ignore(session, "after its end", message.type)
         match message:
             case WorkerMessage():
                 return self._dispatcher.worker_reported(
@@ -96,8 +110,7 @@ class Switchboard:
             case JobUpdate():
                 return self._update_job(session, message)
             case WorkerPing():
-                session.post(wire.pong(message.timestamp))
-                return []
+                return self._post(session, wire.pong(message.timestamp))
             case Unknown():
                 return self._ignore(session, "unknown type", message.type)
             case _:
@@ -163,7 +176,7 @@ class Switchboard:
         session.ignored[kind] += 1
         if session.ignored[kind] == 1:
             extra: dict[str, Any] = {"worker_id": session.worker_id or None}
-            _log.warning("frame ignored: %s (%s)", kind, detail[:_MAX_ID], extra=extra)
+            _log.warning("frame ignored: %s (%r)", kind, detail[:_MAX_ID], extra=extra)
         return []
 
 

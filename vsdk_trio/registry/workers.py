@@ -30,6 +30,7 @@ class Worker:
     are its own last report, `jobs` the ids this registry has put on it, offers included. `away`
     means that its link is gone and the registry waits for it. `reannounces` is true for a worker
     that tells a new session what it still runs; `turn` is the number of the last offer made to it.
+    `is_silent` means that it let the last offer expire: a stopped process keeps its link.
     """
 
     worker_id: str
@@ -42,6 +43,7 @@ class Worker:
     jobs: frozenset[str] = frozenset()
     away: bool = False
     turn: int = 0
+    is_silent: bool = False
 
     @property
     def is_taking(self) -> bool:
@@ -62,10 +64,18 @@ class Worker:
 
 
 def least_loaded(workers: Iterable[Worker]) -> Worker | None:
-    """The worker to ask next: least load, then fewest jobs, then the one not asked for longest."""
+    """The worker to ask next: least load, then fewest jobs, then the one not asked for longest.
+
+    One that let its last offer expire comes after all others, or every job would wait for it.
+    """
     return min(
         (worker for worker in workers if worker.is_taking),
-        key=lambda worker: (worker.expected_load, len(worker.jobs), worker.turn),
+        key=lambda worker: (
+            worker.is_silent,
+            worker.expected_load,
+            len(worker.jobs),
+            worker.turn,
+        ),
         default=None,
     )
 
