@@ -12,7 +12,7 @@ import trio
 
 from .conftest import Program, System, eventually, open_system
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 
 async def still_serves(system: System, worker: Program, *, idle: int = 0) -> None:
@@ -127,7 +127,6 @@ async def test_a_terminated_job_is_cancelled_with_the_reason(tmp_path: Path) -> 
         await still_serves(system, worker)
 
 
-@pytest.mark.slow
 async def test_many_jobs_leave_no_descriptors_behind(tmp_path: Path) -> None:
     async with open_system(tmp_path) as system:
         worker = await system.open_agent(num_idle_processes=0, max_processes=4)

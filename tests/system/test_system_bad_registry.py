@@ -19,7 +19,7 @@ from vsdk_trio.testing.fake_registry import FakeRegistry, open_fake_registry
 
 from .conftest import RecordingRegistry, eventually, open_system
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 Serve = Callable[[trio.SocketStream], Awaitable[None]]
 
@@ -128,7 +128,7 @@ async def deaf(registry: FakeRegistry) -> None:
 
 
 @pytest.mark.parametrize(
-    "behave", [silent, closing, cutting, babbling, pytest.param(deaf, marks=pytest.mark.slow)]
+    "behave", [silent, closing, cutting, babbling, deaf]
 )
 async def test_a_registry_that_does_not_register(
     tmp_path: Path, behave: Callable[[FakeRegistry], Awaitable[None]]
@@ -234,7 +234,6 @@ async def test_health_is_honest(tmp_path: Path) -> None:
             assert await worker.exit_code() == 0, worker.output
 
 
-@pytest.mark.slow
 async def test_the_registry_is_killed_and_comes_back(tmp_path: Path) -> None:
     """The job goes on meanwhile, and its outcome is delivered to the new one."""
     async with open_system(tmp_path) as system:

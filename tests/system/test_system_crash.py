@@ -9,7 +9,7 @@ import trio
 
 from .conftest import System, eventually, open_system
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 # Where the registry can still be told.
 TASKS = [
@@ -73,7 +73,6 @@ async def test_jobs_end_in_order_without_a_connection(tmp_path: Path, target: st
         await eventually(lambda: system.registry.story()[-1] == "closed", "still connected")
 
 
-@pytest.mark.slow
 async def test_a_job_that_blocks_does_not_hold_up_the_crash(tmp_path: Path) -> None:
     async with open_system(tmp_path) as system:
         with trio.fail_after(30):

@@ -12,7 +12,7 @@ from vsdk_trio.registry.placement import Policy
 
 from .conftest import open_system
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 
 async def test_what_the_initializer_stores_is_there_for_the_job(tmp_path: Path) -> None:
@@ -57,7 +57,6 @@ async def test_a_job_has_its_time(
         assert len(system.notes(job.job_id)) == 3
 
 
-@pytest.mark.slow
 async def test_a_job_has_its_memory(tmp_path: Path) -> None:
     async with open_system(tmp_path) as system:
         worker = await system.open_agent(memory_warn_mb=50, memory_limit_mb=150, max_processes=2)
