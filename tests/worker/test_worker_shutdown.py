@@ -307,3 +307,19 @@ async def test_only_what_the_end_has_killed_counts(autojump_clock: MockClock) ->
         await trio.sleep(5)
         world.worker.stop()
         assert (await ended(world)).killed == ()
+
+
+async def test_a_cancelled_worker_answers_while_its_jobs_stop(autojump_clock: MockClock) -> None:
+    async def ask(world: World) -> None:
+        await trio.sleep(5)
+        assert (await world.offer("late"))["error"] == "worker is shutting down: cancelled"
+        await world.assign("unasked")
+        assert (await world.end_of("unasked"))["error"] == "worker is shutting down: cancelled"
+        assert not world.ended.is_set()
+        asked.append(world)
+
+    asked: list[World] = []
+    async with trio.open_nursery() as nursery, open_world() as world:
+        await world.run_job(seconds=5000, on_stop="ignore")
+        nursery.start_soon(ask, world)
+    assert asked

@@ -188,6 +188,11 @@ class Parts:
             ping_interval=self._options.ping_interval,
         )
 
+    def close_admission(self) -> None:
+        """Take nothing new from now on; the registry is told why."""
+        self.admission.close(f"worker is shutting down: {self.shutdown.reason}")
+        self.change.notify()
+
     async def wait_until_drained(self) -> None:
         """Wait until no job is live or promised, and the registry is known to know how each ended.
 

@@ -167,14 +167,10 @@ class Worker:
             if parts.sweeper is not None:
                 await open_around(parts.sweeper.run, SHORT_GRACE_SECONDS)
             await open_around(parts.pool.run, parts.graces.total_seconds)
-            nursery = await stack.enter_async_context(trio.open_nursery())
-            nursery.start_soon(parts.intake.run)
-            nursery.start_soon(parts.intake.expire_promises)
-            nursery.start_soon(parts.report_status)
             # The intake goes on while jobs stop: what the registry sends meanwhile is answered.
+            await open_around(partial(_answer, parts), SHORT_GRACE_SECONDS)
             async with open_service(parts.jobs.run, grace=parts.graces.total_seconds + 1):
                 await self._serve(parts)
-            nursery.cancel_scope.cancel()
         if parts.failures:
             raise parts.failures[0]
         return WorkerReport(killed=tuple(parts.killed))
@@ -197,14 +193,30 @@ class Worker:
     async def _serve(self, parts: Parts) -> None:
         """Until the worker is to stop what still runs."""
         shutdown = parts.shutdown
-        await shutdown.reached(Stage.DRAINING).wait()
-        logger.info("%s: %s", shutdown.stage.name.lower(), shutdown.reason)
-        parts.admission.close(f"worker is shutting down: {shutdown.reason}")
-        parts.change.notify()
-        with trio.move_on_after(self._options.drain_timeout):
-            await first_of(parts.wait_until_drained, shutdown.reached(Stage.STOPPING).wait)
-        shutdown.advance(Stage.STOPPING, "drained")
-        parts.admission.revoke()
+        try:
+            await shutdown.reached(Stage.DRAINING).wait()
+            logger.info("%s: %s", shutdown.stage.name.lower(), shutdown.reason)
+            parts.close_admission()
+            with trio.move_on_after(self._options.drain_timeout):
+                await first_of(parts.wait_until_drained, shutdown.reached(Stage.STOPPING).wait)
+        finally:
+            # Reached at once where the worker is cancelled, or one of its parts has failed.
+            shutdown.advance(Stage.STOPPING, "cancelled")
+            parts.close_admission()
+            parts.admission.revoke()
+
+
+async def _answer(
+    parts: Parts, stopping: trio.Event, *, task_status: trio.TaskStatus[None]
+) -> None:
+    """Service body: answer the registry, and keep its picture fresh."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(parts.intake.run)
+        nursery.start_soon(parts.intake.expire_promises)
+        nursery.start_soon(parts.report_status)
+        task_status.started()
+        await stopping.wait()
+        nursery.cancel_scope.cancel()
 
 
 async def _stay_connected(
