@@ -14,6 +14,7 @@ import trio
 from vsdk_trio._wait import first_of
 from vsdk_trio.control.frames import Finished, Hello, Start, Stop, decode_frame
 from vsdk_trio.control.ndjson import LineSplitter
+from vsdk_trio.errors import FrameError
 from vsdk_trio.runner.job_context import JobContext
 from vsdk_trio.runner.loader import Loaded
 from vsdk_trio.runner.runner import run_runner
@@ -101,13 +102,18 @@ class PlannedJobs:
             stdout.trip_at(stdout.sent_bytes + plan.crash_at_byte, crash)
 
     def _said(self, record: ProcessRecord, line: bytes) -> None:
-        frame = decode_frame(line)
+        try:
+            frame = decode_frame(line)
+        except FrameError:
+            return  # it was cut off in the middle of it
         if isinstance(frame, Finished) and record.finished is None:
             record.finished = frame
             self._trace.note(self._name(record), f"says finished: {frame.status} {frame.error}")
 
     def _ended(self, record: ProcessRecord) -> None:
         record.ended_at = trio.current_time()
+        # A last line without its end may be a whole frame all the same.
+        record.process.inside.stdout.pipe.tap(b"\n")
         self._trace.note(self._name(record), f"is gone: {record.process.returncode}")
 
     def _crash(self, record: ProcessRecord, code: int) -> None:

@@ -296,11 +296,15 @@ def sessions(schedule: Schedule, trace: Trace) -> None:
     if schedule.network.bytes_per_second is not None:
         return
     for session in trace.sessions:
-        ended, leaves = session.ended_at, trace.workers[session.worker].asked_to_end
-        if ended is None or session.ended_by_registry or session.connection.faulty_since:
-            continue
-        is_leaving = any(time <= ended for time, _ in leaves)
-        if not is_leaving and trace.workers[session.worker].error is None:
+        worker, ended = trace.workers[session.worker], session.ended_at
+        is_explained = (
+            ended is None
+            or session.ended_by_registry
+            or session.connection.faulty_since is not None
+            or worker.error is not None
+            or any(time <= ended for time, _ in worker.asked_to_end)
+        )
+        if not is_explained:
             trace.violation(f"session {session.number} ended for no reason ({session.end_code})")
 
 

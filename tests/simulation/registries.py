@@ -246,6 +246,7 @@ class Link:
 
     def post(self, text: str) -> None:
         """Send a frame that the registry did not mean to send."""
+        self._registries.history.append((self.record.worker, text))
         self._nursery.start_soon(self._send_later, text, 0.0)
 
     async def _send_later(self, text: str, seconds: float) -> None:

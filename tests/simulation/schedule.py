@@ -119,7 +119,7 @@ FAULTS = (
     "reset", "finish", "black_hole", "deaf_registry", "deaf_worker", "down", "silent",
     "restart", "crash_registry", "amnesia", "repeat_frame", "foreign_frame", "stray_assignment",
     "stray_termination", "junk_frame", "junk_bytes", "kill_process", "reject", "refuse",
-    "assign_again",
+    "assign_again", "assign_again", "assign_again",
 )  # fmt: skip
 
 
@@ -183,6 +183,8 @@ def _job(rng: random.Random, busy: float, chaos: float) -> JobPlan:
         plan["timeout"] = round(rng.uniform(0.5, 10), 3)
     if _maybe(rng, 0.1):
         plan["stderr_lines"] = rng.choice((1, 30, 3000))
+    if _maybe(rng, 0.1 * chaos):
+        plan["unasked"] = True
     if _maybe(rng, 0.5 * chaos):
         plan |= rng.choice(
             (
@@ -193,7 +195,6 @@ def _job(rng: random.Random, busy: float, chaos: float) -> JobPlan:
                 {"crash_at_byte": rng.randint(1, 400)},
                 {"memory_mb": 900.0},
                 {"junk_frames": rng.randint(1, 5)},
-                {"unasked": True},
             )
         )
     return JobPlan(**plan)

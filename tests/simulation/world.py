@@ -264,6 +264,8 @@ class Life:
         await world.registries.serve(self.number, connection)
 
     def _cut(self, connection: Connection, how: str, size: int) -> None:
+        if self.world.is_healed:
+            return
         self.world.trace.fault(how, f"for worker {self.number} after byte {size}")
         getattr(connection, how)()
 
