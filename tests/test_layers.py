@@ -23,6 +23,7 @@ LEAVES = (
     "_recording",
     "_room_configs",
     "_service",
+    "_signals",
     "_wait",
 )
 

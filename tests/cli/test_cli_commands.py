@@ -72,7 +72,7 @@ async def test_help_and_version_are_quick_and_light() -> None:
     assert done.stdout.strip() == b"[]"
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 async def test_dispatch_list_and_terminate(stop: signal.Signals) -> None:
     async with open_program(stop) as url:
         code, out, err = await run("dispatch", "a", "--registry", url)

@@ -7,7 +7,6 @@ left running; both are looked up, not assumed.
 from __future__ import annotations
 
 import secrets
-import signal
 import statistics
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -17,6 +16,7 @@ import psutil
 import trio
 from rich.console import Console
 
+from .._signals import ending_signals
 from ..backend.api import RegistryApi
 from ..backend.dialer import DirectDialer
 from ..options import Options
@@ -39,7 +39,6 @@ PLAN = (
     ("returns", JobState.COMPLETED),
 )
 LIMIT_SECONDS = 60.0
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 INTERRUPTED = "interrupted: the demo was told to end before it was over"
 PAUSE_SECONDS = 0.5  # between dispatches, so that a person can follow
 
@@ -108,7 +107,7 @@ async def run_demo(console: Console) -> list[str]:
 @asynccontextmanager
 async def _cancelled_by_signals(scope: trio.CancelScope) -> AsyncGenerator[None]:
     """Around the body, a signal cancels `scope`; whoever had the signals before has them after."""
-    with trio.open_signal_receiver(*SIGNALS) as signals:
+    with trio.open_signal_receiver(*ending_signals()) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_on_signal, signals, scope)
             yield

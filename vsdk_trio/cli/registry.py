@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 from typing import Annotated
 
@@ -18,7 +17,7 @@ def registry(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 8080,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings only.")] = False,
 ) -> None:
-    """Serve a registry until SIGINT or SIGTERM.
+    """Serve a registry until SIGINT (Ctrl-C), SIGTERM or SIGHUP.
 
     Workers and callers must present the token in VSDK_TRIO_REGISTRY_TOKEN, where that is set.
     """
@@ -36,10 +35,11 @@ def registry(
 async def _serve(host: str, port: int, token: str | None) -> None:
     import trio
 
+    from .._signals import ending_signals
     from ..registry.core import Registry
     from ..registry.server import open_registry
 
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with trio.open_signal_receiver(*ending_signals()) as signals:
         async with open_registry(Registry(auth_token=token), host=host, port=port) as running:
             print(f"registry ready at {running.url}", flush=True)
             async for _ in signals:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import logging
-import signal
 import threading
 
 import trio
 
+from .._signals import ending_signals
 from .shutdown import Shutdown
 
 logger = logging.getLogger(__name__)
-
-HANDLED = (signal.SIGINT, signal.SIGTERM)
 
 
 async def watch_signals(
     shutdown: Shutdown, stopping: trio.Event, *, task_status: trio.TaskStatus[None]
 ) -> None:
-    """Service body: hand SIGINT and SIGTERM to `shutdown` until `stopping`.
+    """Service body: hand SIGINT, SIGTERM and SIGHUP to `shutdown` until `stopping`.
 
     Python delivers signals to the main thread only; a worker embedded in another thread leaves
     them to the program around it.
@@ -27,7 +25,7 @@ async def watch_signals(
         task_status.started()
         await stopping.wait()
         return
-    with trio.open_signal_receiver(*HANDLED) as signals:
+    with trio.open_signal_receiver(*ending_signals()) as signals:
         task_status.started()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_hand_over, signals, shutdown)
