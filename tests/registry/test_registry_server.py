@@ -11,6 +11,8 @@ import attrs
 import httpcore
 import pytest
 import trio
+import trio.testing
+from starlette.websockets import WebSocket
 from trio_websocket import (
     ConnectionClosed,
     ConnectionRejected,
@@ -21,7 +23,9 @@ from trio_websocket import (
 from vsdk_trio import _guarded_stream
 from vsdk_trio.errors import PortInUseError
 from vsdk_trio.registry.core import Registry
+from vsdk_trio.registry.http_api import _WebSocketLink
 from vsdk_trio.registry.server import RunningRegistry, open_registry
+from vsdk_trio.registry.session import LinkClosed
 
 pytestmark = pytest.mark.real
 
@@ -245,3 +249,36 @@ async def test_one_that_stops_reading_does_not_keep_it_from_closing(
                 while True:
                     await stream.send_all(request * 10)
         await stream.aclose()
+
+
+class _Asgi:
+    """The server's side of a starlette WebSocket, held up at every send until told."""
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+        self.go = trio.Event()
+        self.messages = [{"type": "websocket.connect"}]
+
+    async def receive(self) -> Any:
+        await trio.lowlevel.checkpoint()
+        return self.messages.pop(0)
+
+    async def send(self, message: Any) -> None:
+        self.sent.append(message["type"])
+        if message["type"] != "websocket.accept":
+            await self.go.wait()
+
+
+async def test_a_link_bears_being_closed_twice_and_written_to_after_that() -> None:
+    asgi = _Asgi()
+    websocket = WebSocket({"type": "websocket"}, asgi.receive, asgi.send)
+    await websocket.accept()
+    link = _WebSocketLink(websocket)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(link.close, 1009, "message too big")
+        await trio.testing.wait_all_tasks_blocked()
+        await link.close(1001, "registry closing")
+        with pytest.raises(LinkClosed):
+            await link.send("{}")
+        asgi.go.set()
+    assert asgi.sent == ["websocket.accept", "websocket.close"]

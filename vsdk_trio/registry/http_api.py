@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Final
 
 import attrs
@@ -17,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from ..errors import WireError
 from ..protocol.codec import MAX_MESSAGE_BYTES
@@ -117,15 +118,23 @@ class _WebSocketLink:
         return frame
 
     async def send(self, text: str) -> None:
+        # The reader closes it, too, and starlette takes a send after that for a bug.
+        if self._websocket.application_state is WebSocketState.DISCONNECTED:
+            await trio.lowlevel.checkpoint()
+            raise LinkClosed
         try:
             await self._websocket.send_text(text)
         except WebSocketDisconnect:
             raise LinkClosed from None
 
     async def close(self, code: int, reason: str) -> None:
+        if self._websocket.application_state is WebSocketState.DISCONNECTED:
+            await trio.lowlevel.checkpoint()
+            return
         # A close frame has room for 123 bytes of reason.
         short = reason.encode()[:120].decode(errors="ignore")
-        await self._websocket.close(code, short)
+        with suppress(WebSocketDisconnect):
+            await self._websocket.close(code, short)
 
 
 # -- routes --------------------------------------------------------------------------------------
