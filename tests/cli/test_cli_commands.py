@@ -76,7 +76,8 @@ async def test_help_and_version_are_quick_and_light() -> None:
 async def test_dispatch_list_and_terminate(stop: signal.Signals) -> None:
     async with open_program(stop) as url:
         code, out, err = await run("dispatch", "a", "--registry", url)
-        assert (code, out, err) == (1, "", "vsdk-trio: Agent Not Deployed\n")
+        assert (code, out) == (1, "")
+        assert err == f"vsdk-trio: Agent Not Deployed: no worker of 'a' has been seen at {url}\n"
         async with (
             open_websocket_url(url.replace("http", "ws") + "/agent") as ws,
             trio.open_nursery() as nursery,
@@ -109,8 +110,14 @@ async def test_dispatch_list_and_terminate(stop: signal.Signals) -> None:
             assert json.loads(out)["job"]["terminating"]
             code, out, _ = await run("jobs", "--json", "--registry", url)
             assert json.loads(out)["jobs"][0]["status"] == "assigned"
-        code, _, err = await run("terminate", "nope", "--registry", url)
-        assert (code, err) == (1, "vsdk-trio: no job 'nope'\n")
+        code, _, err = await run("dispatch", "a", "--registry", url)
+        assert (code, err.partition(":")[2]) == (
+            1,
+            f" No Workers Registered: no worker of 'a' is connected to {url} now\n",
+        )
+        for odd, shown in [("nope", "nope"), ("../x", "../x"), ("", ""), ("\udcff", "\ufffd")]:
+            code, _, err = await run("terminate", odd, "--registry", url)
+            assert (code, err) == (1, f"vsdk-trio: no job '{shown}'\n")
 
 
 async def test_a_plain_dispatch_prints_one_line() -> None:
@@ -156,6 +163,7 @@ async def test_a_taken_port_is_one_clear_line() -> None:
         ("http://127.0.0.1:1", "no registry answers at http://127.0.0.1:1"),
         ("ftp://127.0.0.1", "is not the URL of a registry"),
         ("foo", "is not the URL of a registry"),
+        ("127.0.0.1:1", "it must start with http:// or https://"),
     ],
 )
 async def test_a_registry_that_is_away_is_one_clear_line(url: str, message: str) -> None:
@@ -170,6 +178,8 @@ async def test_a_registry_that_is_away_is_one_clear_line(url: str, message: str)
     [
         (b"junk\r\n\r\n", "does not speak HTTP"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", "is not a registry"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", "it knows no jobs"),
+        (b'HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n{"jobs":[1]}', "it knows no jobs"),
         (b"HTTP/1.1 500 X\r\nContent-Length: 2\r\n\r\n{}", "the registry answered 500"),
     ],
 )
@@ -189,7 +199,7 @@ async def test_something_else_on_the_port(answer: bytes, message: str) -> None:
     assert message in err
 
 
-@pytest.mark.parametrize("metadata", ["{", "[]"])
+@pytest.mark.parametrize("metadata", ["{", "[]", '{"a": NaN}'])
 async def test_bad_metadata_is_a_usage_error(metadata: str) -> None:
     code, _, err = await run("dispatch", "a", "--metadata", metadata)
     assert code == 2

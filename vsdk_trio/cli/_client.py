@@ -48,7 +48,8 @@ async def _call(base_url: str, method: str, path: str, body: object) -> dict[str
     except httpcore.ProtocolError:
         raise CallError(f"{base_url} does not speak HTTP") from None
     except (httpcore.UnsupportedProtocol, httpcore.LocalProtocolError, ValueError):
-        raise CallError(f"{base_url!r} is not the URL of a registry") from None
+        hint = "" if "://" in base_url else "; it must start with http:// or https://"
+        raise CallError(f"{base_url!r} is not the URL of a registry{hint}") from None
     return _checked(base_url, status, answer)
 
 

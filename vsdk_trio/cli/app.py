@@ -42,7 +42,11 @@ def _options(
         ),
     ] = False,
 ) -> None:
-    """VideoSDK agent workers on Trio: a local registry, and what talks to it."""
+    """VideoSDK agent workers on Trio: a local registry, and what talks to it.
+
+    A registry that was started with a token in VSDK_TRIO_REGISTRY_TOKEN wants it from dispatch,
+    jobs and terminate in the same variable, and from workers as their VideoSDK token.
+    """
 
 
 def main() -> None:

@@ -11,14 +11,17 @@ _COLUMNS = ("JOB", "AGENT", "ROOM", "STATUS", "WORKER", "AGE", "LASTED", "ERROR"
 
 def jobs(registry: RegistryUrl = DEFAULT_REGISTRY_URL, as_json: Json = False) -> None:
     """List the jobs that a registry knows, oldest first."""
-    from ._client import call
+    from ._client import CallError, call
     from ._output import print_json, print_table
 
     answer = call(registry, "GET", "/v2/agent/jobs")
+    known = answer.get("jobs")
+    if not isinstance(known, list) or not all(isinstance(job, dict) for job in known):
+        raise CallError(f"{registry} is not a registry: it knows no jobs")
     if as_json:
         print_json(answer)
     else:
-        print_table(_COLUMNS, [_row(job) for job in answer.get("jobs", [])])
+        print_table(_COLUMNS, [_row(job) for job in known])
 
 
 def _row(job: dict[str, Any]) -> tuple[str, ...]:

@@ -27,8 +27,6 @@ def registry(
     handler.setFormatter(_FieldsFormatter("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, handlers=[handler])
     token = os.environ.get(TOKEN_VARIABLE) or None
-    if token is None and host not in ("127.0.0.1", "::1", "localhost"):
-        print(f"vsdk-trio: open to everybody on {host}; set {TOKEN_VARIABLE}", file=sys.stderr)
     trio.run(_serve, host, port, token)
 
 
@@ -41,6 +39,9 @@ async def _serve(host: str, port: int, token: str | None) -> None:
 
     with trio.open_signal_receiver(*ending_signals()) as signals:
         async with open_registry(Registry(auth_token=token), host=host, port=port) as running:
+            if token is None and host not in ("127.0.0.1", "::1", "localhost"):
+                text = f"vsdk-trio: open to everybody on {host}; set {TOKEN_VARIABLE}"
+                print(text, file=sys.stderr)
             print(f"registry ready at {running.url}", flush=True)
             async for _ in signals:
                 break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 from urllib.parse import quote
 
@@ -22,7 +23,7 @@ def terminate(
     from ._client import call
     from ._output import harmless, print_json
 
-    path = f"/v2/agent/jobs/{quote(job_id, safe='')}/terminate"
+    path = f"/v2/agent/jobs/{quote(os.fsencode(job_id), safe='')}/terminate"
     answer = call(registry, "POST", path, {"reason": reason})
     if as_json:
         print_json(answer)
