@@ -121,6 +121,20 @@ async def test_a_job_assigned_twice_runs_once(world: World, autojump_clock: Mock
     assert len(world.runner.started) == 1
 
 
+async def test_a_refused_assignment_stays_refused(autojump_clock: MockClock) -> None:
+    async with open_world(max_processes=1) as world:
+        await world.run_job(seconds=5)
+        await world.assign("late")
+        refusal = await world.end_of("late")
+        await trio.sleep(10)
+        await world.assign("late")
+        assert await world.session.expect("job_update", job_id="late") == refusal
+        assert await world.session.expect("job_update", job_id="late") == refusal
+        assert (await world.offer("late"))["error"] == "job late has already ended here"
+        assert (await world.offer("other"))["available"]
+        assert [job.job_id for _, job in world.runner.started] == ["job-1"]
+
+
 async def test_a_job_that_is_not_here_is_not_spoken_of(
     world: World, autojump_clock: MockClock
 ) -> None:

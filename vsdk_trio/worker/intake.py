@@ -119,6 +119,9 @@ class Intake:
 
     def _consider(self, request: AvailabilityRequest, nursery: trio.Nursery) -> None:
         job_id, epoch = request.job_id, self._epoch
+        if self._jobs.last_word(job_id) is not None:
+            self._refuse(job_id, epoch, f"job {job_id} has already ended here")
+            return
         answer = self._admission.offer(job_id, load=self._load.for_offers())
         if isinstance(answer, Refusal):
             self._refuse(job_id, epoch, answer.reason)
@@ -168,7 +171,10 @@ class Intake:
                 self._post(job_id, told)
         else:
             logger.warning("assignment refused: %s", refusal.reason, extra={"job_id": job_id})
-            self._post(job_id, Update(JobFact.FAILED, refusal.reason))
+            # The registry is told that it has failed: assigned again, it must not run after all.
+            end = Update(JobFact.FAILED, refusal.reason)
+            self._jobs.remember(job_id, end)
+            self._post(job_id, end)
 
     def _terminate(self, termination: JobTermination) -> None:
         job_id = termination.job_id

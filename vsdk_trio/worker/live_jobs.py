@@ -98,6 +98,12 @@ class LiveJobs:
         """How the job ended that had this id, as far as that is remembered."""
         return self._ended.get(job_id)
 
+    def remember(self, job_id: str, end: Update) -> None:
+        """This is how the job ended, and so it will be told whenever the job is assigned again."""
+        self._ended[job_id] = end
+        if len(self._ended) > REMEMBERED_JOBS:
+            del self._ended[next(iter(self._ended))]
+
     def accept(self, assignment: JobAssignment) -> None:
         """Make the job live and hand it to a supervisor; its slot has been claimed before."""
         job = LiveJob(
@@ -144,10 +150,5 @@ class LiveJobs:
         finally:
             del self._live[job.job_id]
             if (end := job.told) is not None and end.is_terminal:
-                self._remember(job.job_id, end)
+                self.remember(job.job_id, end)
             self._change.notify()
-
-    def _remember(self, job_id: str, end: Update) -> None:
-        self._ended[job_id] = end
-        if len(self._ended) > REMEMBERED_JOBS:
-            del self._ended[next(iter(self._ended))]
