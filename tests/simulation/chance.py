@@ -48,6 +48,7 @@ def _determined_by(seed: object) -> Iterator[None]:
         (runner, "time", fake_time),
         (runner, "os", fake_os),
         (runner, "LongestStep", _NoSteps),
+        (runner, "memory_mb", lambda: None),
     ]
     random.seed(f"{seed} of the libraries")
     try:

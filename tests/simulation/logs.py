@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+import trio
+
 from .trace import Trace
 
 # Which worker's task it is that logs something.
@@ -30,8 +32,12 @@ class _Watch(logging.Handler):
         if record.name != "vsdk_trio.job":
             who = "registry" if number is None else f"log of {number}"
             self._trace.note(who, f"{text[:160]} {job_id[:8]}".rstrip())
-        if number is not None and text == "job accepted":
+        if number is None:
+            return
+        if text == "job accepted":
             self._trace.workers[number].accepted.append(job_id)
+        elif "; draining: " in text:
+            self._trace.workers[number].gave_up_at = trio.current_time()
 
 
 def _texts(error: BaseException | None) -> str:

@@ -56,7 +56,8 @@ def answers(schedule: Schedule, trace: Trace) -> None:
         for time, frame in session.sent:
             if frame["type"] == "availability_request":
                 offered[frame["job_id"]] += 1
-                owed[frame["job_id"]] += time <= limit
+                is_registered = time >= (session.registered_at or float("inf"))
+                owed[frame["job_id"]] += is_registered and time <= limit
         got = Counter(f["job_id"] for _, f in session.received_of("availability_response"))
         for job_id in offered | got:
             if not owed[job_id] <= got[job_id] <= offered[job_id]:
@@ -171,8 +172,10 @@ def _is_excused(schedule: Schedule, trace: Trace, worker: WorkerRecord) -> bool:
     if not troubles and schedule.network.bytes_per_second is None:
         return False
     drain = worker.options["drain_timeout"]
-    if not worker.asked_to_end:  # it has given up, or was refused
-        return drain < 3600
+    if worker.gave_up_at is not None:
+        return worker.ended_at is None or worker.ended_at >= worker.gave_up_at + drain
+    if not worker.asked_to_end:
+        return False
     began, how = worker.asked_to_end[0]
     if began >= schedule.heals_at + settled_seconds(schedule):
         return False

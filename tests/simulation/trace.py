@@ -78,6 +78,7 @@ class WorkerRecord:
     started_at: float | None = None
     registered: bool = False
     asked_to_end: list[tuple[float, str]] = attrs.field(factory=list)
+    gave_up_at: float | None = None
     ended_at: float | None = None
     error: BaseException | None = None
     accepted: list[str] = attrs.field(factory=list)

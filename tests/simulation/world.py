@@ -236,12 +236,22 @@ class Life:
             "slots in use": (parts.admission.running, self.jobs.running),
             "live jobs": (len(parts.jobs), self.jobs.running),
             "slots promised": (parts.admission.reserved, 0),
-            "updates not proven": (parts.connection.owed, 0),
+            "updates not proven": (parts.connection.owed * self._has_had_time_to_prove(), 0),
             "sessions": (parts.connection.is_connected, True),
         }
         for what, (is_so, should_be) in found.items():
             if is_so != should_be:
                 self.world.trace.violation(f"{self.name}: {what}: {is_so}, should be {should_be}")
+
+    def _has_had_time_to_prove(self) -> bool:
+        """Whether nothing was said of jobs lately: where pings go unanswered, proofs are slow."""
+        latest = trio.current_time() - 3 * self.plan.options["heartbeat_interval"]
+        return not any(
+            time > latest
+            for session in self.world.trace.sessions
+            if session.worker == self.number
+            for time, _ in session.received_of("job_update")
+        )
 
     def _act(self, what: str, handle: WorkerHandle, scope: trio.CancelScope) -> None:
         self._ask(what)
