@@ -323,3 +323,27 @@ async def test_a_cancelled_worker_answers_while_its_jobs_stop(autojump_clock: Mo
         await world.run_job(seconds=5000, on_stop="ignore")
         nursery.start_soon(ask, world)
     assert asked
+
+
+async def test_draining_does_not_wait_long_for_a_registry_without_pongs(
+    world: World, autojump_clock: MockClock
+) -> None:
+    world.registry.answer_pings = False
+    job_id = await world.run_job(seconds=5)
+    world.worker.drain()
+    assert (await world.end_of(job_id))["status"] == "completed"
+    told_at = trio.current_time()
+    await ended(world)
+    assert trio.current_time() - told_at < 3
+
+
+async def test_a_long_drain_keeps_its_heartbeat(world: World, autojump_clock: MockClock) -> None:
+    await world.run_job(seconds=600)
+    await trio.sleep(1)
+    world.worker.drain()
+    await trio.sleep(100)
+    world.registry.is_deaf = True
+    await trio.sleep(40)
+    world.registry.is_deaf = False
+    await reconnected(world)
+    await world.session.expect("job_update", status="running")

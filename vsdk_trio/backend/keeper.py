@@ -59,6 +59,7 @@ class Keeper:
     # it: outcomes are delivered all the same.
     _untold: deque[Registered | SessionLost] = attrs.field(factory=deque)
     _leaving: trio.Event = attrs.field(factory=trio.Event)
+    _hastening: trio.Event = attrs.field(factory=trio.Event)
     _prover: Prover = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -67,7 +68,12 @@ class Keeper:
     def leave(self) -> None:
         """Let `keep` end once everything is delivered."""
         self._leaving.set()
+        self._hastening.set()
         self.outgoing.ring()
+
+    def hasten(self) -> None:
+        """Have what is sent proven as soon as it can be, from now on."""
+        self._hastening.set()
 
     async def keep(self, task_status: trio.TaskStatus[None]) -> None:
         """Open sessions, one after the other; `task_status.started()` with the first.
@@ -169,6 +175,7 @@ class Keeper:
             outbox=self.outbox,
             prover=self._prover,
             leaving=self._leaving,
+            hastening=self._hastening,
             outgoing=self.outgoing,
             heartbeat_interval=self.heartbeat_interval,
             catch_up=self._catch_up,

@@ -21,7 +21,7 @@ from .proof import Prover
 from .websocket import Link, LinkLost
 
 SETTLE_SECONDS: Final = 1.0
-"""In a flush, the life of the link after a WebSocket pong that has to do for a proof: a whole
+"""In haste, the life of the link after a WebSocket pong that has to do for a proof: a whole
 heartbeat would not fit into any patience for a shutdown."""
 
 _LEAST_PONG_SECONDS: Final = 1.0
@@ -45,13 +45,17 @@ class Wakeup:
 
 @attrs.define(kw_only=True)
 class LiveSession:
-    """A registered session. `run` ends when `leaving` is set and everything is delivered."""
+    """A registered session. `run` ends when `leaving` is set and everything is delivered.
+
+    From when `hastening` is set, what was sent is proven as soon as it can be.
+    """
 
     link: Link
     session: Session
     outbox: Outbox
     prover: Prover
     leaving: trio.Event
+    hastening: trio.Event
     outgoing: Wakeup
     heartbeat_interval: float
     catch_up: Callable[[], Awaitable[None]]
@@ -105,23 +109,28 @@ class LiveSession:
     async def _beat(self) -> None:
         """Find a dead peer; prove by WebSocket pings what JSON pings do not."""
         previous: float | None = None
-        while not self.leaving.is_set():
+        while not self.hastening.is_set():
             with trio.move_on_after(self.heartbeat_interval) as pause:
-                await self.leaving.wait()
+                await self.hastening.wait()
             if not pause.cancelled_caught:
                 break
-            self.prover.heartbeat()
-            self.outgoing.ring()
-            pinged = await self._ping()
+            pinged = await self._heartbeat()
             if previous is not None:
                 self._lived_on(previous)
             previous = pinged
         while True:
-            while not self.outbox.needs_proof:
-                await self._sent.wait()
-            pinged = await self._ping()
+            with trio.move_on_after(self.heartbeat_interval):
+                while not self.outbox.needs_proof:
+                    await self._sent.wait()
+            pinged = await (self._ping() if self.outbox.needs_proof else self._heartbeat())
             await trio.sleep(SETTLE_SECONDS)
             self._lived_on(pinged)
+
+    async def _heartbeat(self) -> float:
+        """Ask for both kinds of a sign of life; returns when the WebSocket's was asked for."""
+        self.prover.heartbeat()
+        self.outgoing.ring()
+        return await self._ping()
 
     def _lived_on(self, pinged: float) -> None:
         self.prover.lived_on(pinged)
