@@ -33,7 +33,8 @@ class Session:
     def __init__(self, websocket: WebSocketConnection, registered_ns: int) -> None:
         self._websocket = websocket
         self._answers: Mailbox[tuple[int, bool]] = Mailbox()
-        self._ends: Mailbox[str] = Mailbox()
+        self._runs: Mailbox[int] = Mailbox()
+        self._ends: Mailbox[tuple[int, str]] = Mailbox()
         self.registered_ns = registered_ns
         """When the worker's `register` frame had arrived."""
 
@@ -56,11 +57,19 @@ class Session:
         frame = {"type": "job_termination", "job_id": job_id, "reason": "measured"}
         await self._websocket.send_message(json.dumps(frame))
 
-    async def ended(self, job_id: str) -> None:
-        """Wait for the job's end. Raises `RuntimeError` where it failed: then nothing is valid."""
-        status = await self._ends.take(job_id)
+    async def runs(self, job_id: str) -> int:
+        """Wait until the job is said to run; returns when that was said."""
+        return await self._runs.take(job_id)
+
+    async def ended(self, job_id: str) -> int:
+        """Wait for the job's end; returns when it was told.
+
+        Raises `RuntimeError` where it failed: then nothing is valid.
+        """
+        told_ns, status = await self._ends.take(job_id)
         if status == "failed":
             raise RuntimeError(f"job {job_id} failed")
+        return told_ns
 
     async def serve(self) -> None:
         """Read until the worker closes."""
@@ -76,7 +85,9 @@ class Session:
             case {"type": "availability_response", "job_id": job_id, "available": taken}:
                 self._answers.put(job_id, (arrived_ns, taken))
             case {"type": "job_update", "job_id": job_id, "status": status} if status in END_WORDS:
-                self._ends.put(job_id, status)
+                self._ends.put(job_id, (arrived_ns, status))
+            case {"type": "job_update", "job_id": job_id}:
+                self._runs.put(job_id, arrived_ns)
             case {"type": "ping", "timestamp": timestamp}:
                 pong = {"type": "pong", "timestamp": timestamp}
                 await self._websocket.send_message(json.dumps(pong))

@@ -34,7 +34,12 @@ class WorkerProgram:
 
 @asynccontextmanager
 async def open_worker(
-    registry: Registry, directory: Path, *, idle: int, max_processes: int
+    registry: Registry,
+    directory: Path,
+    *,
+    idle: int,
+    max_processes: int,
+    state_dir: Path | None = None,
 ) -> AsyncGenerator[WorkerProgram]:
     """Run a worker for the length of the block; it is registered when the block begins.
 
@@ -48,6 +53,8 @@ async def open_worker(
     ):
         environment = {**os.environ, "BENCHMARK_REPORTS": str(reports.path)}
         environment |= {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+        if state_dir is not None:
+            environment["BENCHMARK_STATE_DIR"] = str(state_dir)
         started_ns = time.monotonic_ns()
         process: trio.Process = await nursery.start(
             partial(trio.run_process, command, env=environment, start_new_session=True)

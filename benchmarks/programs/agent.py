@@ -55,5 +55,6 @@ if __name__ == "__main__":
         max_processes=int(max_processes),
         initialize_process_fnc=announce_process,
         log_level="ERROR",
+        state_dir=os.environ.get("BENCHMARK_STATE_DIR"),
     )
     WorkerJob(entrypoint=entrypoint, jobctx=make_context, options=options).start()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+import subprocess
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -283,3 +285,10 @@ async def test_on_a_real_disk(tmp_path: object) -> None:
         with pytest.raises(StateDirInUseError):
             async with open_journal(str(tmp_path), "agent", ThreadedDisk()):
                 pass
+
+
+@pytest.mark.real
+def test_a_worker_without_a_state_directory_loads_no_sqlite() -> None:
+    program = "import sys, vsdk_trio.worker.worker; print('sqlite3' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert done.stdout.split() == [b"False"]

@@ -8,6 +8,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,8 @@ from vsdk_trio.errors import JournalError, StateDirInUseError
 from vsdk_trio.journal.records import Accepted, Contents, Ended, JobEntry, Proven, RunBegan
 from vsdk_trio.journal.sqlite_store import VERSION, SqliteStore, open_sqlite_store
 from vsdk_trio.protocol.vocabulary import JobFact
+
+from .conftest import FAST
 
 DONE = Ended("a", JobFact.COMPLETED)
 
@@ -148,13 +151,15 @@ def test_two_of_one_second_are_both_kept(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("agent.journal.corrupt-*"))) == 3
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=300)
 @given(data=st.data())
-def test_any_bytes_are_survived(
-    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
-) -> None:
+def test_any_bytes_are_survived(data: st.DataObject) -> None:
     """Whatever is changed in the files: the next worker starts, and can write."""
-    directory = tmp_path_factory.mktemp("state")
+    with tempfile.TemporaryDirectory(dir=FAST) as directory:
+        survive(Path(directory), data)
+
+
+def survive(directory: Path, data: st.DataObject) -> None:
     store = filled(directory)
     files = {p.name: p.read_bytes() for p in directory.iterdir() if p.name != "agent.lock"}
     store.close()

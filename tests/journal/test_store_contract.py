@@ -24,7 +24,7 @@ from vsdk_trio.journal.records import (
 )
 from vsdk_trio.protocol.vocabulary import JobFact
 
-from .conftest import Shelf, new_shelf
+from .conftest import FAST, Shelf, new_shelf
 
 REMEMBERED = 3
 ENDS = (JobFact.COMPLETED, JobFact.FAILED, JobFact.CANCELLED)
@@ -49,14 +49,14 @@ def test_a_new_one_is_empty(shelf: Shelf) -> None:
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
 @settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(steps=st.lists(st.one_of(batches, st.just(CRASH), st.just(CLOSE)), max_size=12))
 def test_it_means_what_a_picture_means(kind: str, steps: list[list[Record] | str]) -> None:
     """After any batches, crashes and closings."""
     picture = Picture(remembered=REMEMBERED)
     with (
-        tempfile.TemporaryDirectory() as directory,
+        tempfile.TemporaryDirectory(dir=FAST) as directory,
         new_shelf(kind, Path(directory), remembered=REMEMBERED) as shelf,
     ):
         store = shelf.open()

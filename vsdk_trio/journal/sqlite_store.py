@@ -100,12 +100,10 @@ class SqliteStore:
             connection.execute("BEGIN IMMEDIATE")
             for record in batch:
                 _write(connection, record, now=time.time())
-            if any(isinstance(record, Proven) for record in batch):
-                connection.execute(
-                    "DELETE FROM jobs WHERE is_proven "
-                    "AND number <= (SELECT max(number) FROM jobs) - ?",
-                    (self._remembered,),
-                )
+            connection.execute(
+                "DELETE FROM jobs WHERE is_proven AND number <= (SELECT max(number) FROM jobs) - ?",
+                (self._remembered,),
+            )
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             with suppress(sqlite3.Error):
