@@ -23,9 +23,9 @@ from trio_websocket import (
 from vsdk_trio import _guarded_stream
 from vsdk_trio.errors import PortInUseError
 from vsdk_trio.registry.core import Registry
-from vsdk_trio.registry.http_api import _WebSocketLink
 from vsdk_trio.registry.server import RunningRegistry, open_registry
 from vsdk_trio.registry.session import LinkClosed
+from vsdk_trio.registry.websocket_link import WebSocketLink
 
 pytestmark = pytest.mark.real
 
@@ -273,7 +273,7 @@ async def test_a_link_bears_being_closed_twice_and_written_to_after_that() -> No
     asgi = _Asgi()
     websocket = WebSocket({"type": "websocket"}, asgi.receive, asgi.send)
     await websocket.accept()
-    link = _WebSocketLink(websocket)
+    link = WebSocketLink(websocket)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(link.close, 1009, "message too big")
         await trio.testing.wait_all_tasks_blocked()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any, Final
 
 import attrs
@@ -18,14 +17,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
-from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+from starlette.websockets import WebSocket
 
 from ..errors import WireError
-from ..protocol.codec import MAX_MESSAGE_BYTES
 from .actions import DispatchError, DispatchFailure, UnknownJobError
 from .core import Registry
 from .ledger import Job, JobRequest
-from .session import MESSAGE_TOO_BIG, LinkClosed
+from .websocket_link import WebSocketLink
 from .workers import Worker
 
 _MAX_BODY_BYTES: Final = 256 * 1024
@@ -82,7 +80,7 @@ def make_app(registry: Registry) -> Starlette:
             await websocket.send_denial_response(_failure(400, "a worker must use HTTP/1.1"))
             return
         await websocket.accept()
-        await registry.serve_worker(_WebSocketLink(websocket))
+        await registry.serve_worker(WebSocketLink(websocket))
 
     return Starlette(
         routes=[
@@ -98,43 +96,6 @@ def make_app(registry: Registry) -> Starlette:
         ],
         exception_handlers={HTTPException: _http_failure},
     )
-
-
-class _WebSocketLink:
-    """A starlette WebSocket as the `WorkerLink` that the core serves."""
-
-    def __init__(self, websocket: WebSocket) -> None:
-        self._websocket = websocket
-
-    async def receive(self) -> str | bytes:
-        message = await self._websocket.receive()
-        if message["type"] == "websocket.disconnect":
-            raise LinkClosed
-        text: str | None = message.get("text")
-        frame = text if text is not None else bytes(message["bytes"])
-        if len(frame) > MAX_MESSAGE_BYTES:
-            await self.close(MESSAGE_TOO_BIG, "message too big")
-            raise LinkClosed
-        return frame
-
-    async def send(self, text: str) -> None:
-        # The reader closes it, too, and starlette takes a send after that for a bug.
-        if self._websocket.application_state is WebSocketState.DISCONNECTED:
-            await trio.lowlevel.checkpoint()
-            raise LinkClosed
-        try:
-            await self._websocket.send_text(text)
-        except WebSocketDisconnect:
-            raise LinkClosed from None
-
-    async def close(self, code: int, reason: str) -> None:
-        if self._websocket.application_state is WebSocketState.DISCONNECTED:
-            await trio.lowlevel.checkpoint()
-            return
-        # A close frame has room for 123 bytes of reason.
-        short = reason.encode()[:120].decode(errors="ignore")
-        with suppress(WebSocketDisconnect):
-            await self._websocket.close(code, short)
 
 
 # -- routes --------------------------------------------------------------------------------------
