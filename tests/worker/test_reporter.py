@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vsdk_trio.worker.reporter import MAX_ERROR_CHARACTERS, presentable
+from vsdk_trio.worker.reporter import MAX_TEXT_CHARACTERS, presentable
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,7 @@ from vsdk_trio.worker.reporter import MAX_ERROR_CHARACTERS, presentable
         ("half a pair: \ud800", "half a pair: \\ud800"),
         ("the token s3cr3t-s3cr3t is no good", "the token *** is no good"),
         ("x", "x"),  # too short to be a secret
-        ("é" * 3000, "é" * (MAX_ERROR_CHARACTERS - 1) + "…"),
+        ("é" * 3000, "é" * (MAX_TEXT_CHARACTERS - 1) + "…"),
     ],
 )
 def test_what_is_presentable(text: str | None, presented: str | None) -> None:

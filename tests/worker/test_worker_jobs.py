@@ -239,6 +239,19 @@ async def test_running_waits_for_the_room(world: World, autojump_clock: MockCloc
     assert trio.current_time() - joined_at == pytest.approx(9, abs=0.1)
 
 
+@pytest.mark.parametrize("name", ["x" * (2 << 20), "\ud800"], ids=["long", "no Unicode"])
+async def test_a_name_that_no_message_carries_costs_nothing(
+    name: str, world: World, autojump_clock: MockClock
+) -> None:
+    """It comes from the room that a job has joined, not from the registry."""
+    world.runner.participant_name = name
+    await world.offer("a")
+    await world.assign("a", joins=1, fields={"wait": True})
+    update = await world.session.expect("job_update", job_id="a", status="running")
+    assert 0 < len(update["participant_name"]) <= 2000
+    assert (await world.end_of("a"))["status"] == "completed"
+
+
 async def test_the_job_is_told_everything(world: World, autojump_clock: MockClock) -> None:
     await world.offer("a")
     await world.assign(

@@ -46,6 +46,7 @@ class ScriptedRunner:
 
     init_seconds: float = 0.1
     init_error: str | None = None
+    participant_name: str = "Agent"
     started: list[tuple[float, JobInfo]] = attrs.field(factory=list)
     callbacks_run: list[str] = attrs.field(factory=list)
 
@@ -128,7 +129,8 @@ class _Process:
         await self._say(Running())
         if "joins" in script:
             await trio.sleep(float(script["joins"]))
-            await self._say(Joined(participant_id="agent", participant_name="Agent"))
+            name = self._script.participant_name
+            await self._say(Joined(participant_id="agent", participant_name=name))
         on_stop = script.get("on_stop", "obey")
         waits: list[Callable[[], Awaitable[object]]] = [
             partial(trio.sleep, float(script.get("seconds", 1)))

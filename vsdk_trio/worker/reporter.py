@@ -15,9 +15,9 @@ from ..protocol.vocabulary import Vocabulary, WorkerFact
 from .load import Load
 from .shutdown import Shutdown, Stage
 
-# What a registry needs of an error is its beginning; an oversize message would break every
+# What a registry needs of a text is its beginning; an oversize message would break every
 # session that it is sent on.
-MAX_ERROR_CHARACTERS = 2000
+MAX_TEXT_CHARACTERS = 2000
 _MIN_SECRET_CHARACTERS = 6  # masking something shorter would shred a text and hide nothing
 
 
@@ -71,8 +71,8 @@ class Reporter:
             error=presentable(update.error),
         )
         if (participant := update.participant) is not None:
-            message.participant_identity = participant.identity
-            message.participant_name = participant.name
+            message.participant_identity = presentable(participant.identity)
+            message.participant_name = presentable(participant.name)
         return message
 
     def yes(self, job_id: str, token: str) -> AvailabilityResponse:
@@ -99,4 +99,4 @@ def presentable(text: str | None, secrets: Iterable[str] = ()) -> str | None:
         if len(secret) >= _MIN_SECRET_CHARACTERS:
             text = text.replace(secret, "***")
     text = text.encode("utf-8", "backslashreplace").decode()
-    return text if len(text) <= MAX_ERROR_CHARACTERS else text[: MAX_ERROR_CHARACTERS - 1] + "…"
+    return text if len(text) <= MAX_TEXT_CHARACTERS else text[: MAX_TEXT_CHARACTERS - 1] + "…"
