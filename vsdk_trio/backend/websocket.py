@@ -102,6 +102,8 @@ class Link:
         try:
             return await self._ws.get_message()
         except ConnectionClosed:
+            if self._ws.closed is None:
+                await self._guard.wait_ended()  # its reader is crashing: let it say of what
             raise self._closed() from None
 
     async def ping(self) -> None:
