@@ -142,6 +142,14 @@ def test_a_worker_needs_an_entrypoint() -> None:
     assert Worker(WorkerOptions(entrypoint_fnc=entrypoint))
 
 
+def test_a_transport_that_no_job_knows_is_found_at_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("VSDK_TRIO_TRANSPORT", "lopback")
+    with pytest.raises(OptionsError, match="VSDK_TRIO_TRANSPORT"):
+        Worker(Options(), entrypoint=entrypoint)
+
+
 class _Worker:
     def __init__(self, ending: WorkerReport | Exception) -> None:
         self._ending = ending

@@ -127,9 +127,7 @@ async def deaf(registry: FakeRegistry) -> None:
     registry.is_deaf = True
 
 
-@pytest.mark.parametrize(
-    "behave", [silent, closing, cutting, babbling, deaf]
-)
+@pytest.mark.parametrize("behave", [silent, closing, cutting, babbling, deaf])
 async def test_a_registry_that_does_not_register(
     tmp_path: Path, behave: Callable[[FakeRegistry], Awaitable[None]]
 ) -> None:

@@ -13,6 +13,7 @@ from functools import partial
 import attrs
 import trio
 
+from .._signals import ending_signals
 from ..options import Options, TokenSource
 from .callbacks import call
 from .execution import Entrypoint, run_entrypoint
@@ -32,7 +33,7 @@ def run_direct(
 ) -> None:
     """Run `entrypoint(ctx)` to its end, shutdown callbacks included; what it raises comes out.
 
-    SIGINT and SIGTERM end it in order, and this returns; a second SIGINT interrupts what the
+    SIGINT, SIGTERM and SIGHUP end it in order, and this returns; a second SIGINT interrupts what the
     cleaning up is doing, callback by callback. `options` (default `Options()`) gives the
     permissions, the callbacks' deadline and `initialize_process_fnc`, which runs first; `token` is
     what the context uses where it has none of its own, by default `options.auth_token`.
@@ -64,7 +65,7 @@ async def _run(
 
 
 async def _stop_on_signal(stop: StopRequest, *, task_status: trio.TaskStatus[None]) -> None:
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with trio.open_signal_receiver(*ending_signals()) as signals:
         task_status.started()
         async for number in signals:
             stop.request(f"received {signal.Signals(number).name}")

@@ -8,6 +8,8 @@ bottom to top for the order of the end.
 from __future__ import annotations
 
 import logging
+import os
+import socket
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
@@ -19,7 +21,7 @@ import trio
 from .._asgi import bind_listener
 from .._service import ServiceBody, open_service
 from .._wait import first_of
-from ..errors import VsdkTrioError
+from ..errors import PortInUseError, VsdkTrioError
 from ..jobs.entrypoint import EntrypointRef, describe
 from ..journal.journal import open_journal
 from ..options import Options, WorkerOptions
@@ -81,8 +83,8 @@ class Worker:
     function that job processes import; `room_options` and `metadata`, what every job starts from,
     before its assignment has its say; `edges`, another world to run in.
 
-    Raises `EntrypointError` for an entrypoint that a job process cannot import. Implements the
-    reference's `Worker`.
+    Raises `EntrypointError` for an entrypoint that a job process cannot import, `OptionsError` for
+    a `VSDK_TRIO_TRANSPORT` that is no transport. Implements the reference's `Worker`.
     """
 
     def __init__(
@@ -98,11 +100,14 @@ class Worker:
             if not isinstance(options, WorkerOptions):
                 raise TypeError("a Worker needs an entrypoint, or WorkerOptions(entrypoint_fnc=)")
             entrypoint = options.entrypoint_fnc
+        room_options = room_options if room_options is not None else RoomOptions()
+        # Jobs will inherit the variable: a word in it that none of them knows is found now.
+        room_options.effective_transport(os.environ)
         self._options = options
         self._agent = Agent(
             entrypoint=describe(entrypoint),
             initialize=_initializer(options),
-            room_options=room_options if room_options is not None else RoomOptions(),
+            room_options=room_options,
             metadata=dict(metadata or {}),
         )
         self._edges = edges if edges is not None else Edges()
@@ -122,8 +127,7 @@ class Worker:
         A signal that comes before that calls the registration off, and this returns.
         Cancelled, it ends in the same order as after SIGINT: jobs stop politely, their ends are
         reported, the registry is told. Raises `StateDirInUseError` and `PortInUseError` before it
-        has registered,
-        `RegistrationRefusedError` and `RegistryUnreachableError` where the registry is to blame;
+        has registered, `RegistrationRefusedError` and `RegistryUnreachableError` where the registry is to blame;
         an exception group is a bug.
         """
         try:
@@ -145,7 +149,7 @@ class Worker:
             )
             parts = Parts(options, self._agent, edges, journal)
             # Bound before anything is done, so that a taken port is found before a job can be.
-            listener = await bind_listener(options.host, options.port) if edges.is_real else None
+            listener = await _listen(options) if edges.is_real else None
             port = None if listener is None else int(listener.getsockname()[1])
 
             async def open_around(body: ServiceBody, grace: float) -> None:
@@ -231,6 +235,14 @@ async def _stay_connected(
         )
         task_status.started()
         await stopping.wait()
+
+
+async def _listen(options: Options) -> socket.socket:
+    try:
+        return await bind_listener(options.host, options.port)
+    except PortInUseError as error:
+        how = "it is for the worker's /health: Options(port=...) or VSDK_TRIO_PORT"
+        raise PortInUseError(f"{error} ({how})") from None
 
 
 def _initializer(options: Options) -> EntrypointRef | None:
