@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
+import traceback
 
 import pytest
 import trio
@@ -164,3 +165,19 @@ async def test_what_cannot_be_a_token_is_said_and_not_quoted(api_answering, toke
         await api.init_config(token)
     assert "s3cr" not in str(caught.value)
     assert requests == []
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"t0p-s3cret\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nAuthorization t0p-s3cret\r\n\r\n",
+        b"HTTP\xfe1.1 503 t0p-s3cret\r\n\r\n",
+    ],
+)
+async def test_an_answer_that_is_no_http_and_quotes_the_token(autojump_clock, api_answering, reply):
+    secret = "t0p-s3cret"  # by name below, since a traceback shows the lines of this program
+    api, _ = api_answering(reply)
+    with pytest.raises(ApiError) as caught:
+        await api.create_room(secret)
+    assert secret not in "".join(traceback.format_exception(caught.value))

@@ -122,9 +122,10 @@ class RegistryApi:
             httpcore.ProtocolError,
             httpcore.TimeoutException,
         ) as error:
-            cause = error.__cause__ if isinstance(error.__cause__, ConnectError) else error
-            why = peer_text(str(cause), most=_MESSAGE_SHOWN, secrets=(token,))
-            raise ApiError(f"{url}: {why or type(error).__name__}") from error
+            cause = error.__cause__ if isinstance(error.__cause__, ConnectError) else None
+            why = peer_text(str(cause or error), most=_MESSAGE_SHOWN, secrets=(token,))
+            # Not from httpcore's own: it quotes what the peer may have quoted of our request.
+            raise ApiError(f"{url}: {why or type(error).__name__}") from cause
         return _read_answer(url, response, raw, token)
 
 

@@ -17,9 +17,11 @@ import trio
 import trio.abc
 
 from ..errors import ConnectError, OptionsError
+from ..protocol.peer_text import peer_text
 from .tls import default_ssl_context, secure
 from .urls import host_and_port, is_tls
 
+_REASON_SHOWN = 200
 _PROXY_PORTS = {"http": 3128, "https": 443, "socks5": 1080, "socks5h": 1080}
 
 
@@ -109,9 +111,12 @@ class ProxyDialer:
 
         authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         headers = [("Host", authority)]
+        secrets: tuple[str, ...] = ()
         if self.username is not None:
             login = f"{self.username}:{self.password or ''}".encode()
-            headers.append(("Proxy-Authorization", f"Basic {base64.b64encode(login).decode()}"))
+            credentials = base64.b64encode(login).decode()
+            headers.append(("Proxy-Authorization", f"Basic {credentials}"))
+            secrets = (credentials, self.password or "")
         http = h11.Connection(h11.CLIENT)
         try:
             request = h11.Request(method="CONNECT", target=authority, headers=headers)
@@ -133,7 +138,10 @@ class ProxyDialer:
         if not isinstance(event, h11.Response):
             raise self._failed("it closed the connection")
         if not 200 <= event.status_code < 300:
-            reason = bytes(event.reason).decode("ascii", "replace")
+            # A refusal may quote what it refuses.
+            reason = peer_text(
+                bytes(event.reason).decode("ascii", "replace"), most=_REASON_SHOWN, secrets=secrets
+            )
             raise self._failed(f"it answered {event.status_code} {reason}".rstrip())
 
     async def _dial_socks(self, host: str, port: int) -> trio.abc.Stream:
