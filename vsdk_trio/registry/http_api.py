@@ -182,8 +182,11 @@ def _failure(status: int, message: str) -> JSONResponse:
     return JSONResponse({"success": False, "message": message}, status_code=status)
 
 
-def _http_failure(_: Request, error: Exception) -> Response:
-    """An unknown route or method, in the same form as every other failure."""
+async def _http_failure(_: Request, error: Exception) -> Response:
+    """An unknown route or method, in the same form as every other failure.
+
+    A coroutine, because starlette gives a plain function a thread, and any stranger can ask for it.
+    """
     assert isinstance(error, HTTPException)
     return _failure(error.status_code, error.detail)
 
