@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -89,3 +90,32 @@ def test_a_start_time_tells_processes_apart() -> None:
         process.kill()
         process.wait()
     assert start_time(process.pid) == ""
+
+
+async def test_it_looks_again_where_it_could_not_look(
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Out of file descriptors: that nothing can be seen does not say that nothing is there."""
+    left = _start(SLEEPER, "starved")
+    listdir, starved = os.listdir, iter([True])
+
+    def list_if_there_is_a_descriptor(path: str) -> list[str]:
+        if path == "/proc" and next(starved, False):
+            raise OSError(errno.EMFILE, "Too many open files")
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", list_if_there_is_a_descriptor)
+    try:
+        sweeper = Sweeper()
+        async with open_service(sweeper.run, grace=20):
+            sweeper.sweep("starved")
+            with trio.fail_after(20):
+                while not sweeper.killed:  # noqa: ASYNC110  # a thread counts
+                    await trio.sleep(0.05)
+        assert left.wait(20) == -signal.SIGKILL
+        said = [record.getMessage() for record in caplog.records]
+        assert sum("cannot look" in text for text in said) == 1
+    finally:
+        left.kill()
+        left.wait()

@@ -10,6 +10,7 @@ The worker's sweeper imports `kill_marked` from here: one way to find what a coo
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -23,6 +24,8 @@ _POLL_SECONDS = 0.02
 _ROUNDS = 20
 # A process that is just executing another program shows no environment for a moment.
 _CLEAN_ROUNDS = 2
+# Who gets one of these cannot look, which is not the same as seeing nothing.
+_STARVED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 def main() -> None:
@@ -108,6 +111,7 @@ def kill_marked(is_mine: Callable[[bytes], bool]) -> int:
     """SIGKILL every process whose cookie `is_mine`, until there is none; return how many.
 
     Linux only: elsewhere nobody may read another process's environment, and 0 is returned.
+    Raises `OSError` where this process has no file descriptors or memory left to look with.
     """
     killed = clean = 0
     for _ in range(_ROUNDS):
@@ -128,7 +132,9 @@ def count_marked(is_mine: Callable[[bytes], bool]) -> int:
 def _pids() -> list[int]:
     try:
         return [int(name) for name in os.listdir("/proc") if name.isdigit()]
-    except OSError:
+    except OSError as error:
+        if error.errno in _STARVED:
+            raise
         return []
 
 
@@ -138,7 +144,9 @@ def _kill_if_marked(pid: int, is_mine: Callable[[bytes], bool]) -> bool:
     # Looked at again through a handle that cannot come to mean another process.
     try:
         handle = os.pidfd_open(pid)
-    except OSError:
+    except OSError as error:
+        if error.errno in _STARVED:
+            raise
         return False
     try:
         if not is_mine(_cookie(pid)):
@@ -156,7 +164,9 @@ def _cookie(pid: int) -> bytes:
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             environ = file.read()
-    except OSError:
+    except OSError as error:
+        if error.errno in _STARVED:
+            raise
         return b""
     for entry in environ.split(b"\0"):
         if entry.startswith(_VARIABLE):

@@ -14,6 +14,7 @@ import trio
 from .guardian_main import kill_marked
 
 _GATHER_SECONDS: Final = 0.2
+_STARVED_SECONDS: Final = 1.0
 
 logger = logging.getLogger("vsdk_trio.sweeper")
 
@@ -34,6 +35,7 @@ class Sweeper:
         self._kill = kill
         self._due: set[str] = set()
         self._is_due = trio.Event()
+        self._is_starved = False
         self.killed = 0
         """How many processes it has had to kill."""
 
@@ -60,17 +62,25 @@ class Sweeper:
         while True:
             await self._is_due.wait()
             # Jobs tend to end together.
-            await trio.sleep(_GATHER_SECONDS)
+            await trio.sleep(_STARVED_SECONDS if self._is_starved else _GATHER_SECONDS)
             await self._sweep_now()
 
     async def _sweep_now(self) -> None:
         self._is_due = trio.Event()
         cookies = frozenset(self._due)
-        if cookies:
+        if not cookies:
+            return
+        try:
             killed = await trio.to_thread.run_sync(self._kill, cookies)
-            self._due -= cookies  # not before: a cancelled sweep is made up for at the end
-            self.killed += killed
-            if killed:
-                logger.warning(
-                    "killed processes that jobs had left behind", extra={"count": killed}
-                )
+        except OSError as error:
+            # Out of file descriptors or memory. That passes, and what is due stays due.
+            if not self._is_starved:
+                logger.warning("cannot look for what jobs have left behind yet: %s", error)
+            self._is_starved = True
+            self._is_due.set()
+            return
+        self._is_starved = False
+        self._due -= cookies  # not before: a cancelled sweep is made up for at the end
+        self.killed += killed
+        if killed:
+            logger.warning("killed processes that jobs had left behind", extra={"count": killed})
