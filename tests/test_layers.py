@@ -20,6 +20,7 @@ LEAVES = (
     "_guarded_stream",
     "_keywords",
     "_logging",
+    "_option_checks",
     "_recording",
     "_room_configs",
     "_service",

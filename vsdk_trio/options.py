@@ -6,7 +6,6 @@ beside each field says what it means and in which unit.
 
 from __future__ import annotations
 
-import math
 import os
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
@@ -15,6 +14,7 @@ from typing import Any, Literal, TypeAlias, get_args, get_origin, get_type_hints
 
 import attrs
 
+from . import _option_checks as _check
 from ._keywords import helpful_init, unknown_name
 from .errors import OptionsError
 
@@ -67,78 +67,6 @@ VocabularyName: TypeAlias = Literal["deployed", "documented"]
 TokenSource: TypeAlias = str | Callable[[], str | Awaitable[str]]
 
 
-def _fail(field: attrs.Attribute[Any], expected: str, value: object) -> OptionsError:
-    return OptionsError(f"option {field.name!r} must be {expected}, got {value!r}")
-
-
-def _integer(minimum: int, maximum: int | None = None) -> Callable[..., None]:
-    bounds = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
-
-    def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
-        if type(value) is not int or value < minimum or (maximum is not None and value > maximum):
-            raise _fail(field, f"an integer {bounds}", value)
-
-    return check
-
-
-def _number(
-    unit: str, *, above: float | None = None, maximum: float = math.inf
-) -> Callable[..., None]:
-    """A finite number from 0 (or above `above`) to `maximum`."""
-    bounds = f"above {above:g}" if above is not None else "of at least 0"
-    if maximum != math.inf:
-        bounds += f" and at most {maximum:g}"
-
-    def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
-        good = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not good or not math.isfinite(number := float(value)) or number > maximum:  # type: ignore[arg-type]  # `good` says it is a number
-            raise _fail(field, f"a number {bounds}{unit}", value)
-        if number < 0 or (above is not None and number <= above):
-            raise _fail(field, f"a number {bounds}{unit}", value)
-
-    return check
-
-
-def _boolean(_: object, field: attrs.Attribute[Any], value: object) -> None:
-    if type(value) is not bool:
-        raise _fail(field, "True or False", value)
-
-
-def _text(_: object, field: attrs.Attribute[Any], value: object) -> None:
-    if not isinstance(value, str) or not value.strip():
-        raise _fail(field, "a text that is not empty", value)
-
-
-def _callable(_: object, field: attrs.Attribute[Any], value: object) -> None:
-    if not callable(value):
-        raise _fail(field, "callable", value)
-
-
-def _instance(cls: type) -> Callable[..., None]:
-    def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
-        if not isinstance(value, cls):
-            raise _fail(field, f"a {cls.__name__}", value)
-
-    return check
-
-
-def _one_of(*known: str) -> Callable[..., Any]:
-    def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
-        if value not in known:
-            raise _fail(field, f"one of {', '.join(map(repr, known))}", value)
-
-    return check
-
-
-def _token(_: object, field: attrs.Attribute[Any], value: object) -> None:
-    # The value itself stays out of the message: it may be most of a secret.
-    if not callable(value) and (not isinstance(value, str) or not value.strip()):
-        kind = "an empty text" if isinstance(value, str) else type(value).__name__
-        raise OptionsError(
-            f"option {field.name!r} must be a token or a function that returns one, got {kind}"
-        )
-
-
 def _executor(value: object) -> object:
     name = getattr(value, "value", value)
     if value is None or (isinstance(name, str) and name.lower() == "process"):
@@ -177,88 +105,106 @@ class Options:
     """
 
     executor_type: Any = attrs.field(
-        default=ExecutorType.PROCESS, converter=_executor, validator=_instance(ExecutorType)
+        default=ExecutorType.PROCESS, converter=_executor, validator=_check.instance(ExecutorType)
     )
     # Warm job processes that are kept ready.
-    num_idle_processes: int = attrs.field(default=1, validator=_integer(0))
+    num_idle_processes: int = attrs.field(default=1, validator=_check.integer(0))
     # How long a job process may take to become ready.
-    initialize_timeout: float = attrs.field(default=10.0, validator=_number(_seconds, above=0))
+    initialize_timeout: float = attrs.field(
+        default=10.0, validator=_check.number(_seconds, above=0)
+    )
     # How long a job may take to stop after it was asked to; its callbacks run inside it.
-    close_timeout: float = attrs.field(default=60.0, validator=_number(_seconds))
+    close_timeout: float = attrs.field(default=60.0, validator=_check.number(_seconds))
     # Warn when a job uses more memory than this; 0 means never.
-    memory_warn_mb: float = attrs.field(default=500.0, validator=_number(" (MB)"))
+    memory_warn_mb: float = attrs.field(default=500.0, validator=_check.number(" (MB)"))
     # Fail a job that uses more memory than this; 0 means no limit.
-    memory_limit_mb: float = attrs.field(default=0.0, validator=_number(" (MB)"))
+    memory_limit_mb: float = attrs.field(default=0.0, validator=_check.number(" (MB)"))
     # The longest time between two status updates to the registry.
-    ping_interval: float = attrs.field(default=30.0, validator=_number(_seconds, above=0))
+    ping_interval: float = attrs.field(default=30.0, validator=_check.number(_seconds, above=0))
     # Jobs at the same time, those included that are promised but not yet assigned.
-    max_processes: int = attrs.field(default=1, validator=_integer(1))
-    agent_id: str = attrs.field(default="VideoSDKAgent", validator=_text)
+    max_processes: int = attrs.field(default=1, validator=_check.integer(1))
+    agent_id: str = attrs.field(default="VideoSDKAgent", validator=_check.text)
     # A token, or a function (sync or async) that returns a fresh one; None: the environment.
     auth_token: TokenSource | None = attrs.field(
-        default=None, validator=_optional(_token), repr=False
+        default=None, validator=_optional(_check.token), repr=False
     )
     permissions: WorkerPermissions = attrs.field(
-        default=None, converter=_permissions, validator=_instance(WorkerPermissions)
+        default=None, converter=_permissions, validator=_check.instance(WorkerPermissions)
     )
     # Attempts to reach the registry before the worker gives up.
-    max_retry: int = attrs.field(default=16, validator=_integer(0))
+    max_retry: int = attrs.field(default=16, validator=_check.integer(0))
     # Refuse offers while `load_fnc` says more than this; without a `load_fnc`, slots alone bound.
-    load_threshold: float = attrs.field(default=0.75, validator=_number("", above=0, maximum=1))
+    load_threshold: float = attrs.field(
+        default=0.75, validator=_check.number("", above=0, maximum=1)
+    )
     # True: serve a registry. False: run the entrypoint once, here and now.
-    register: bool = attrs.field(default=False, validator=_boolean)
+    register: bool = attrs.field(default=False, validator=_check.boolean)
     # Host of the REST API, or a whole URL such as "http://127.0.0.1:8080".
-    signaling_base_url: str = attrs.field(default="api.videosdk.live", validator=_text)
+    signaling_base_url: str = attrs.field(default="api.videosdk.live", validator=_check.text)
     # Where `/health` is served; port 0 picks a free one.
-    host: str = attrs.field(default="0.0.0.0", validator=_text)
-    port: int = attrs.field(default=8081, validator=_integer(0, 65535))
-    log_level: str = attrs.field(default="INFO", converter=_upper, validator=_one_of(*LOG_LEVELS))
+    host: str = attrs.field(default="0.0.0.0", validator=_check.text)
+    port: int = attrs.field(default=8081, validator=_check.integer(0, 65535))
+    log_level: str = attrs.field(
+        default="INFO", converter=_upper, validator=_check.one_of(*LOG_LEVELS)
+    )
     # The short grace: for EOF, for SIGTERM, and for everything after a second signal. Not 0, for
     # it is also what a process has to exit in after its job's last word, before it is killed.
-    termination_timeout: float = attrs.field(default=3.0, validator=_number(_seconds, above=0))
+    termination_timeout: float = attrs.field(
+        default=3.0, validator=_check.number(_seconds, above=0)
+    )
 
     # Decides about an offer: JobRequest -> True/None, False or a reason; sync or async.
-    request_fnc: RequestFnc | None = attrs.field(default=None, validator=_optional(_callable))
+    request_fnc: RequestFnc | None = attrs.field(
+        default=None, validator=_optional(_check.is_callable)
+    )
     # How long `request_fnc` may take before the offer is refused.
-    request_timeout: float = attrs.field(default=5.0, validator=_number(_seconds, above=0))
+    request_timeout: float = attrs.field(default=5.0, validator=_check.number(_seconds, above=0))
     # Runs in each job process before a job comes; what it stores in `process.userdata` stays.
     initialize_process_fnc: Callable[[Any], Any] | None = attrs.field(
-        default=None, validator=_optional(_callable)
+        default=None, validator=_optional(_check.is_callable)
     )
     # How long running jobs may go on after SIGTERM.
-    drain_timeout: float = attrs.field(default=3600.0, validator=_number(_seconds))
+    drain_timeout: float = attrs.field(default=3600.0, validator=_check.number(_seconds))
     # How long the registry may take to answer `register`.
-    registration_timeout: float = attrs.field(default=10.0, validator=_number(_seconds, above=0))
+    registration_timeout: float = attrs.field(
+        default=10.0, validator=_check.number(_seconds, above=0)
+    )
     # How long a slot is held for a job that was promised.
-    assignment_timeout: float = attrs.field(default=7.5, validator=_number(_seconds, above=0))
+    assignment_timeout: float = attrs.field(default=7.5, validator=_check.number(_seconds, above=0))
     # How often the connection proves that it is alive.
-    heartbeat_interval: float = attrs.field(default=15.0, validator=_number(_seconds, above=0))
+    heartbeat_interval: float = attrs.field(
+        default=15.0, validator=_check.number(_seconds, above=0)
+    )
     # How long a job may run; an assignment's own `timeout` wins. None: for ever.
     job_timeout: float | None = attrs.field(
-        default=None, validator=_optional(_number(_seconds, above=0))
+        default=None, validator=_optional(_check.number(_seconds, above=0))
     )
     # How long each shutdown callback may take.
-    shutdown_callback_timeout: float = attrs.field(default=10.0, validator=_number(_seconds))
+    shutdown_callback_timeout: float = attrs.field(default=10.0, validator=_check.number(_seconds))
     # "http://user:password@host:port" or "socks5://..."; None: HTTPS_PROXY and NO_PROXY decide.
-    http_proxy: str | None = attrs.field(default=None, validator=_optional(_text), repr=False)
+    http_proxy: str | None = attrs.field(default=None, validator=_optional(_check.text), repr=False)
     ssl_context: ssl.SSLContext | None = attrs.field(
-        default=None, validator=_optional(_instance(ssl.SSLContext)), repr=False
+        default=None, validator=_optional(_check.instance(ssl.SSLContext)), repr=False
     )
     # PEM file with the certificate authorities to trust, instead of `ssl_context`.
-    ca_file: str | None = attrs.field(default=None, validator=_optional(_text))
+    ca_file: str | None = attrs.field(default=None, validator=_optional(_check.text))
     # The registry's own URL, when it is known: skips asking the REST API for it.
-    backend_url: str | None = attrs.field(default=None, validator=_optional(_text))
+    backend_url: str | None = attrs.field(default=None, validator=_optional(_check.text))
     # The load from 0 to 1, called at each offer, so it must not block.
-    load_fnc: Callable[[], float] | None = attrs.field(default=None, validator=_optional(_callable))
+    load_fnc: Callable[[], float] | None = attrs.field(
+        default=None, validator=_optional(_check.is_callable)
+    )
     # Which words the registry is told: see `protocol.vocabulary`.
     # (pyright widens the default's type from the literal to `str`)
     status_vocabulary: VocabularyName = attrs.field(  # pyright: ignore[reportAssignmentType]
-        default="deployed", validator=_one_of("deployed", "documented")
+        default="deployed", validator=_check.one_of("deployed", "documented")
     )
     # Where to remember jobs across a crash of the worker; None: nowhere. See `journal`.
-    state_dir: str | None = attrs.field(default=None, converter=_path, validator=_optional(_text))
+    state_dir: str | None = attrs.field(
+        default=None, converter=_path, validator=_optional(_check.text)
+    )
     # How job processes come to be: "spawn" is a fresh interpreter for each.
-    start_method: str = attrs.field(default="spawn", validator=_one_of("spawn"))
+    start_method: str = attrs.field(default="spawn", validator=_check.one_of("spawn"))
 
     def __attrs_post_init__(self) -> None:
         self._check_trust()
@@ -306,9 +252,9 @@ class Options:
 class WorkerOptions(Options):
     """Options of a `Worker` used without a `WorkerJob`; the published client's other defaults."""
 
-    entrypoint_fnc: Callable[..., Any] = attrs.field(validator=_callable)
-    num_idle_processes: int = attrs.field(default=2, validator=_integer(0))
-    max_processes: int = attrs.field(default=10, validator=_integer(1))
+    entrypoint_fnc: Callable[..., Any] = attrs.field(validator=_check.is_callable)
+    num_idle_processes: int = attrs.field(default=2, validator=_check.integer(0))
+    max_processes: int = attrs.field(default=10, validator=_check.integer(1))
     worker_type: WorkerType = attrs.field(default=WorkerType.ROOM, converter=WorkerType)
 
 

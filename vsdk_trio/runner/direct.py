@@ -33,8 +33,8 @@ def run_direct(
 ) -> None:
     """Run `entrypoint(ctx)` to its end, shutdown callbacks included; what it raises comes out.
 
-    SIGINT, SIGTERM and SIGHUP end it in order, and this returns; a second SIGINT interrupts what the
-    cleaning up is doing, callback by callback. `options` (default `Options()`) gives the
+    SIGINT, SIGTERM and SIGHUP end it in order, and this returns; a second SIGINT interrupts what
+    the cleaning up is doing, callback by callback. `options` (default `Options()`) gives the
     permissions, the callbacks' deadline and `initialize_process_fnc`, which runs first; `token` is
     what the context uses where it has none of its own, by default `options.auth_token`.
     """

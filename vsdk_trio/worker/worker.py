@@ -27,8 +27,9 @@ from ..journal.journal import open_journal
 from ..options import Options, WorkerOptions
 from ..room_options import RoomOptions
 from ..status.server import serve_status
+from .briefing import Agent
 from .edges import Edges
-from .parts import Agent, Parts
+from .parts import Parts
 from .shutdown import Stage
 from .signals import watch_signals
 
@@ -127,8 +128,8 @@ class Worker:
         A signal that comes before that calls the registration off, and this returns.
         Cancelled, it ends in the same order as after SIGINT: jobs stop politely, their ends are
         reported, the registry is told. Raises `StateDirInUseError` and `PortInUseError` before it
-        has registered, `RegistrationRefusedError` and `RegistryUnreachableError` where the registry is to blame;
-        an exception group is a bug.
+        has registered, `RegistrationRefusedError` and `RegistryUnreachableError` where the registry
+        is to blame; an exception group is a bug.
         """
         try:
             return await self._run(task_status)

@@ -1,0 +1,96 @@
+"""The checks of option values: each is an attrs validator whose error names option and value.
+
+A leaf.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from .errors import OptionsError
+
+
+def fail(field: attrs.Attribute[Any], expected: str, value: object) -> OptionsError:
+    """The error for a value that is not what was `expected`."""
+    return OptionsError(f"option {field.name!r} must be {expected}, got {value!r}")
+
+
+def integer(minimum: int, maximum: int | None = None) -> Callable[..., None]:
+    """An integer from `minimum` to `maximum`, where there is one; no bool."""
+    bounds = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
+
+    def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
+        if type(value) is not int or value < minimum or (maximum is not None and value > maximum):
+            raise fail(field, f"an integer {bounds}", value)
+
+    return check
+
+
+def number(
+    unit: str, *, above: float | None = None, maximum: float = math.inf
+) -> Callable[..., None]:
+    """A finite number from 0 (or above `above`) to `maximum`."""
+    bounds = f"above {above:g}" if above is not None else "of at least 0"
+    if maximum != math.inf:
+        bounds += f" and at most {maximum:g}"
+
+    def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
+        good = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not good or not math.isfinite(number := float(value)) or number > maximum:  # type: ignore[arg-type]  # `good` says it is a number
+            raise fail(field, f"a number {bounds}{unit}", value)
+        if number < 0 or (above is not None and number <= above):
+            raise fail(field, f"a number {bounds}{unit}", value)
+
+    return check
+
+
+def boolean(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    """True or False, and nothing that only looks like it."""
+    if type(value) is not bool:
+        raise fail(field, "True or False", value)
+
+
+def text(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    """A text with something in it."""
+    if not isinstance(value, str) or not value.strip():
+        raise fail(field, "a text that is not empty", value)
+
+
+def is_callable(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    """Anything that can be called."""
+    if not callable(value):
+        raise fail(field, "callable", value)
+
+
+def instance(cls: type) -> Callable[..., None]:
+    """An instance of `cls`."""
+
+    def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
+        if not isinstance(value, cls):
+            raise fail(field, f"a {cls.__name__}", value)
+
+    return check
+
+
+def one_of(*known: str) -> Callable[..., Any]:
+    """One of these words."""
+
+    def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
+        if value not in known:
+            raise fail(field, f"one of {', '.join(map(repr, known))}", value)
+
+    return check
+
+
+def token(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    """A token, or a function that returns one."""
+    # The value itself stays out of the message: it may be most of a secret.
+    if not callable(value) and (not isinstance(value, str) or not value.strip()):
+        kind = "an empty text" if isinstance(value, str) else type(value).__name__
+        raise OptionsError(
+            f"option {field.name!r} must be a token or a function that returns one, got {kind}"
+        )

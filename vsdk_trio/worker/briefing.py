@@ -1,0 +1,119 @@
+"""What job processes are told: what they are for, and, later, what their job is.
+
+Knows the frames and the assignment; not when anything is said, or to which process.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from ..control.frames import Hello, Ready
+from ..control.job import JobInfo
+from ..jobs.entrypoint import EntrypointRef
+from ..options import Options
+from ..protocol.messages import JobAssignment
+from ..room_options import RoomOptions
+
+logger = logging.getLogger(__name__)
+
+# Names come from the registry: what is remembered of them is bounded.
+MAX_REPORTED_NAMES = 100
+
+
+@attrs.frozen(kw_only=True)
+class Agent:
+    """What a worker runs: the entrypoint, and what every job starts from."""
+
+    entrypoint: EntrypointRef
+    initialize: EntrypointRef | None
+    room_options: RoomOptions
+    metadata: Mapping[str, Any]
+
+
+class Briefing:
+    """Makes the frames that every job process of a worker gets.
+
+    Arguments: `worker_id` and `token`, asked anew for each job, because a new session may change
+    them; the token is that of the worker, for jobs that come without one.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        agent: Agent,
+        *,
+        worker_id: Callable[[], str],
+        token: Callable[[], str],
+    ) -> None:
+        self._options = options
+        self._agent = agent
+        self._worker_id = worker_id
+        self._token = token
+        self._permissions = attrs.asdict(options.permissions)
+        self._default_wire, self._left_behind = agent.room_options.to_wire()
+        self._reported_names: set[str] = set()
+        self._warned_of_fields = False
+
+    def hello(self, cookie: str) -> Hello:
+        """The first frame for a new process."""
+        options, agent = self._options, self._agent
+        return Hello(
+            entrypoint=agent.entrypoint.to_dict(),
+            initialize=None if agent.initialize is None else agent.initialize.to_dict(),
+            cookie=cookie,
+            agent_id=options.agent_id,
+            log_level=options.log_level,
+            shutdown_callback_timeout=options.shutdown_callback_timeout,
+        )
+
+    def check_what_arrives(self, ready: Ready) -> None:
+        """Say once which room options stay behind: they are live objects, and cannot be sent.
+
+        They arrive all the same where the script, loaded by the job process, builds its
+        `WorkerJob` there again: that one's context is looked at then.
+        """
+        if self._left_behind and not ready.recorded and not self._warned_of_fields:
+            self._warned_of_fields = True
+            logger.warning(
+                "RoomOptions.%s will not reach the jobs: live objects cannot be sent; set them in "
+                "the entrypoint, or build the WorkerJob at the top level of the script",
+                ", ".join(self._left_behind),
+            )
+
+    def describe_job(self, assignment: JobAssignment) -> JobInfo:
+        """What the job process is told; raises `OptionsError` for room options of a wrong type."""
+        defaults = self._agent.room_options
+        if assignment.room_options:
+            merged, unknown = defaults.merged(assignment.room_options)
+            wire, _ = merged.to_wire()
+        else:  # the usual case, and the shortest way to the job's start
+            merged, unknown, wire = defaults, (), dict(self._default_wire)
+        self._report(unknown)
+        if assignment.room_id:
+            wire["room_id"] = assignment.room_id
+        return JobInfo(
+            job_id=assignment.job_id,
+            room_id=assignment.room_id,
+            room_name=assignment.room_name,
+            job_type=assignment.job_type,
+            agent_id=self._options.agent_id,
+            namespace=assignment.namespace,
+            worker_id=self._worker_id(),
+            url=assignment.url,
+            token=assignment.token or merged.auth_token or self._token(),
+            room_options=wire,
+            metadata={**self._agent.metadata, **(assignment.metadata or {})},
+            permissions=self._permissions,
+            wait=assignment.wait,
+        )
+
+    def _report(self, names: tuple[str, ...]) -> None:
+        """Say once of each room option that it is not known here."""
+        for name in sorted({*names} - self._reported_names):
+            if len(self._reported_names) < MAX_REPORTED_NAMES:
+                self._reported_names.add(name)
+                logger.warning("the registry sends an unknown room option: %r", name[:100])
