@@ -264,3 +264,10 @@ def test_an_assignment_overlays_the_workers_defaults() -> None:
 def test_an_assignment_with_wrong_types_is_an_error(overlay: dict[str, object], text: str) -> None:
     with pytest.raises(OptionsError, match=text):
         RoomOptions().merged(overlay)
+
+
+@pytest.mark.parametrize("name", ["transport_mode", "dashboard_log_level"])
+def test_an_error_does_not_quote_a_book(name):
+    with pytest.raises(OptionsError, match="must be one of") as caught:
+        RoomOptions().merged({name: "x" * 100_000})
+    assert len(str(caught.value)) < 300

@@ -6,6 +6,7 @@ know `RoomOptions` itself, nor any room.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Mapping
 from enum import Enum, unique
 from typing import Any, TypeAlias, TypeVar
@@ -39,7 +40,9 @@ def transport_mode_from(value: TransportMode | str | None) -> TransportMode | No
     words = [mode.value for mode in TransportMode]
     if isinstance(value, str) and value.lower() in words:
         return TransportMode(value.lower())
-    raise OptionsError(f"transport_mode must be one of {', '.join(words)}, got {value!r}")
+    raise OptionsError(
+        f"transport_mode must be one of {', '.join(words)}, got {reprlib.repr(value)}"
+    )
 
 
 def has_type(*types: type, none: bool = False) -> _Validator:
@@ -80,7 +83,9 @@ def log_level(value: object) -> str:
     """A converter: a level's name in capitals; raises `OptionsError` for any other value."""
     if isinstance(value, str) and value.upper() in LOG_LEVELS:
         return value.upper()
-    raise OptionsError(f"a log level must be one of {', '.join(LOG_LEVELS)}, got {value!r}")
+    raise OptionsError(
+        f"a log level must be one of {', '.join(LOG_LEVELS)}, got {reprlib.repr(value)}"
+    )
 
 
 def _check_headers(owner: object, field: attrs.Attribute[Any], value: object) -> None:
