@@ -114,14 +114,12 @@ class Program:
 
 
 @attrs.define
-class System:
-    """A registry, the programs around it, and the look from outside."""
+class Programs:
+    """Programs that carry one mark, and the look at them from outside."""
 
     directory: Path
-    registry: RecordingRegistry
-    url: str
-    mark: str = attrs.field(factory=lambda: secrets.token_hex(8))
-    programs: list[Program] = attrs.field(factory=list)
+    mark: str = attrs.field(factory=lambda: secrets.token_hex(8), kw_only=True)
+    programs: list[Program] = attrs.field(factory=list, kw_only=True)
 
     async def start(
         self, *argv: str, cwd: Path | None = None, env: dict[str, str] | None = None
@@ -145,6 +143,66 @@ class System:
         program = Program(process, log)
         self.programs.append(program)
         return program
+
+    def notes(self, job_id: str = "") -> list[str]:
+        """What a job has noted, or all jobs have."""
+        with suppress(FileNotFoundError):
+            text = (self.directory / "notes.txt").read_text(encoding="utf-8")
+            return [line.partition(" ")[2] for line in text.splitlines() if line.startswith(job_id)]
+        return []
+
+    def processes(self) -> list[psutil.Process]:
+        """Every living process of this system, wherever it has gone."""
+        return list(self._marked())
+
+    def _marked(self) -> Iterator[psutil.Process]:
+        for process in psutil.process_iter():
+            with suppress(psutil.Error, OSError):
+                if (
+                    process.environ().get(MARK) == self.mark
+                    and process.status() != psutil.STATUS_ZOMBIE
+                ):
+                    yield process
+
+    def find(self, word: str) -> list[psutil.Process]:
+        """Its processes that have `word` in their command line."""
+        found = []
+        for process in self.processes():
+            with suppress(psutil.Error):
+                if any(word in argument for argument in process.cmdline()):
+                    found.append(process)
+        return found
+
+    def job_processes(self) -> list[psutil.Process]:
+        return self.find("vsdk_trio.runner")
+
+    def guardians(self) -> list[psutil.Process]:
+        return self.find("guardian_main.py")
+
+    async def nothing_left(self, *, seconds: float = PATIENCE_SECONDS) -> None:
+        """Wait until no process of it is left."""
+        try:
+            await eventually(lambda: not self.processes(), "", seconds=seconds)
+        except AssertionError:
+            left = [(p.pid, p.cmdline()) for p in self.processes()]
+            raise AssertionError(f"left in the process table: {left}") from None
+
+    async def end(self) -> None:
+        """Kill what is left, and reap the programs."""
+        for process in self.processes():
+            with suppress(psutil.Error):
+                process.kill()
+        for program in self.programs:
+            with trio.CancelScope(shield=True):
+                await program.process.wait()
+
+
+@attrs.define
+class System(Programs):
+    """A registry, the programs around it, and the look from outside."""
+
+    registry: RecordingRegistry
+    url: str
 
     async def start_agent(
         self, *, script: str = "agent.py", arguments: tuple[str, ...] = (), **options: Any
@@ -206,49 +264,6 @@ class System:
         """Run a job to its end."""
         return await self.end_of(await self.dispatch(kind, **metadata))
 
-    def notes(self, job_id: str = "") -> list[str]:
-        """What a job has noted, or all jobs have."""
-        with suppress(FileNotFoundError):
-            text = (self.directory / "notes.txt").read_text(encoding="utf-8")
-            return [line.partition(" ")[2] for line in text.splitlines() if line.startswith(job_id)]
-        return []
-
-    def processes(self) -> list[psutil.Process]:
-        """Every living process of this system, wherever it has gone."""
-        return list(self._marked())
-
-    def _marked(self) -> Iterator[psutil.Process]:
-        for process in psutil.process_iter():
-            with suppress(psutil.Error, OSError):
-                if (
-                    process.environ().get(MARK) == self.mark
-                    and process.status() != psutil.STATUS_ZOMBIE
-                ):
-                    yield process
-
-    def find(self, word: str) -> list[psutil.Process]:
-        """Its processes that have `word` in their command line."""
-        found = []
-        for process in self.processes():
-            with suppress(psutil.Error):
-                if any(word in argument for argument in process.cmdline()):
-                    found.append(process)
-        return found
-
-    def job_processes(self) -> list[psutil.Process]:
-        return self.find("vsdk_trio.runner")
-
-    def guardians(self) -> list[psutil.Process]:
-        return self.find("guardian_main.py")
-
-    async def nothing_left(self, *, seconds: float = PATIENCE_SECONDS) -> None:
-        """Wait until no process of it is left."""
-        try:
-            await eventually(lambda: not self.processes(), "", seconds=seconds)
-        except AssertionError:
-            left = [(p.pid, p.cmdline()) for p in self.processes()]
-            raise AssertionError(f"left in the process table: {left}") from None
-
 
 @asynccontextmanager
 async def open_system(directory: Path, **registry_arguments: Any) -> AsyncGenerator[System]:
@@ -263,9 +278,4 @@ async def open_system(directory: Path, **registry_arguments: Any) -> AsyncGenera
                 print(f"--- {program.process.args}\n{program.output[-20_000:]}")
             raise
         finally:
-            for process in system.processes():
-                with suppress(psutil.Error):
-                    process.kill()
-            for program in system.programs:
-                with trio.CancelScope(shield=True):
-                    await program.process.wait()
+            await system.end()
