@@ -26,6 +26,8 @@ _ROUNDS = 20
 _CLEAN_ROUNDS = 2
 # Who gets one of these cannot look, which is not the same as seeing nothing.
 _STARVED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+# How often, once a second, the guardian tries to look. What starves a whole machine passes.
+_STARVED_ROUNDS = 600
 
 
 def main() -> None:
@@ -39,7 +41,13 @@ def main() -> None:
     _wait_for(groups, time.monotonic() + grace)
     for group in groups:
         _kill_group(group)
-    kill_marked(lambda cookie: cookie.startswith(prefix))
+    for _ in range(_STARVED_ROUNDS):
+        try:
+            kill_marked(lambda cookie: cookie.startswith(prefix))
+        except OSError:
+            time.sleep(1)
+        else:
+            break
 
 
 def _follow() -> set[int]:
