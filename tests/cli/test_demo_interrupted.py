@@ -15,7 +15,7 @@ import attrs
 import pytest
 import trio
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("unmeasured")]
 
 DEMO = [sys.executable, "-m", "vsdk_trio", "demo"]
 

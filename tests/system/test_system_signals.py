@@ -120,6 +120,7 @@ async def test_a_signal_while_the_registry_is_away(tmp_path: Path) -> None:
         assert system.processes() == []
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 async def test_a_signal_at_any_moment_leaves_nothing(
     tmp_path: Path, signum: signal.Signals
