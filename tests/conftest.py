@@ -27,3 +27,15 @@ def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     for name in [name for name in os.environ if name.startswith("COVERAGE_PROCESS")]:
         monkeypatch.delenv(name)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """In CI, a test with real processes, sockets and time gets a second try; it is shown as such.
+
+    CI's machine is shared, and now and then stands still for longer than any patience. Nothing
+    simulated is tried twice: it has no excuse.
+    """
+    if os.environ.get("CI"):
+        for item in items:
+            if item.get_closest_marker("real") is not None:
+                item.add_marker(pytest.mark.flaky(reruns=1))
