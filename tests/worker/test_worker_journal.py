@@ -163,8 +163,8 @@ async def test_a_job_is_written_down_before_it_is_told_of(autojump_clock: MockCl
         assert await place.end_of("a") == ("completed", None)
         (entry,) = place.file.contents.jobs
         assert entry.end is not None
-        # In parallel with the 2 s before `running`: it began as soon as the runner had it.
-        assert trio.current_time() - began == pytest.approx(12, abs=0.5)
+        # 2 s before it began, and 2 s before its end was told.
+        assert trio.current_time() - began == pytest.approx(14, abs=0.5)
         await trio.sleep(5)
         (entry,) = place.file.contents.jobs
         assert entry.is_proven
@@ -214,6 +214,30 @@ async def test_what_has_ended_does_not_run_again(autojump_clock: MockClock) -> N
         assert place.ends("done") == [("completed", None)] * 2
         assert place.ends("cut") == [RESTARTED] * 2
         assert second.runner.started == []
+
+
+async def test_what_is_not_written_down_has_not_begun(autojump_clock: MockClock) -> None:
+    async with open_place(MemoryDisk(delay=lambda: 1.0)) as place:
+        first = await place.start()
+        await trio.sleep(5)
+        await place.assign(first, "a", seconds=10)
+        await trio.sleep(0.9)
+        await place.crash(first)
+        assert place.file.contents.jobs == ()
+        assert first.runner.started == []
+        second = await place.start()
+        await place.run_job(second, "a", seconds=10)
+        assert await place.end_of("a") == ("completed", None)
+
+
+async def test_a_job_stopped_before_it_is_written_down(autojump_clock: MockClock) -> None:
+    async with open_place(MemoryDisk(delay=lambda: 1.0)) as place:
+        life = await place.start()
+        await trio.sleep(5)
+        await place.assign(life, "a", seconds=10)
+        await life.session.send({"type": "job_termination", "job_id": "a", "reason": "enough"})
+        assert await place.end_of("a") == ("completed", "terminated: enough")
+        assert life.runner.started == []
 
 
 async def test_a_crash_before_the_end_is_written_is_told_by_the_next_one_only(

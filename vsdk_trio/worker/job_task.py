@@ -88,7 +88,7 @@ async def _acquire(
     job: LiveJob, stack: AsyncExitStack, pool: Pool
 ) -> JobProcess | JobProcessError | None:
     """A process, the reason why there is none, or None when the job was stopped meanwhile."""
-    if pool.idle and not job.stop_requested.is_set():
+    if pool.idle and job.accepted.is_settled and not job.stop_requested.is_set():
         # Nothing is waited for, so nothing can come in between: the shortest way to a warm start.
         return await stack.enter_async_context(pool.acquire())
     found: JobProcess | JobProcessError | None = None
@@ -96,6 +96,8 @@ async def _acquire(
         nursery.start_soon(_cancel_when_stopped, job, nursery.cancel_scope)
         try:
             found = await stack.enter_async_context(pool.acquire())
+            # Not before it is written down: a next worker that knew nothing would run it again.
+            await job.accepted.wait()
         except JobProcessError as error:
             found = error
         nursery.cancel_scope.cancel()
@@ -130,7 +132,7 @@ async def _run_on(process: JobProcess, job: LiveJob, start: Start, tools: JobToo
 async def _send_start(process: JobProcess, job: LiveJob, start: Start) -> None:
     try:
         await process.send(start)
-    except trio.BrokenResourceError:
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
         pass  # the process is gone; how it went is told by its exit
     except FrameError as error:
         job.stop(StopCause(f"the assignment cannot be sent to the job: {error}", is_fault=True))

@@ -25,7 +25,7 @@ class LiveJob:
     assignment: JobAssignment
     lifecycle: JobLifecycle
     accepted: Ticket
-    """Settled once it is written down that the worker has the job: `running` waits for it."""
+    """Settled once it is written down that the worker has the job: the job waits for it."""
     stop_requested: trio.Event = attrs.field(factory=trio.Event)
     answered_pings: int = 0
     """The number of the newest ping that the job's process has answered."""
