@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,8 @@ class Faults:
         if self._world.is_healed:
             return
         life = self._world.lives[fault.worker]
-        self._world.trace.fault(fault.kind, f"for worker {fault.worker}")
+        if fault.kind != "kill_worker":  # which counts only where there is one to kill
+            self._world.trace.fault(fault.kind, f"for worker {fault.worker}")
         getattr(self, f"_{fault.kind}")(fault, life)
 
     def _connection(self, life: Life) -> list[Connection]:
@@ -121,6 +123,23 @@ class Faults:
 
     def _kill_process(self, fault: Fault, life: Life) -> None:
         life.jobs.kill_any(fault.choice)
+
+    def _kill_worker(self, fault: Fault, life: Life) -> None:
+        """SIGKILL, now or just after the next news of a job, and another start some time later."""
+        kill = partial(life.kill, fault.seconds)
+        if fault.choice % 2:
+            kill()
+        else:
+            self._world.registries.at_next_update[life.number] = partial(self._soon, fault, kill)
+
+    def _soon(self, fault: Fault, kill: Callable[[], object]) -> None:
+        if not self._world.is_healed and trio.current_time() < fault.at + 5:
+            delay = 0.5 * (fault.choice % 64) / 64
+            self._world.agenda.at(trio.current_time() + delay, kill)
+
+    def _disk_fails(self, fault: Fault, life: Life) -> None:
+        life.disk.failure = "the simulated disk is full"
+        self._later(fault, partial(setattr, life.disk, "failure", None))
 
     def _junk_frame(self, fault: Fault, life: Life) -> None:
         for link in self._link(life):

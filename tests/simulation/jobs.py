@@ -9,6 +9,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+import attrs
 import trio
 
 from vsdk_trio._wait import first_of
@@ -21,6 +22,7 @@ from vsdk_trio.runner.runner import run_runner
 from vsdk_trio.testing.pipes import Agenda
 from vsdk_trio.testing.processes import InsideProcess, MemoryProcess, ProcessExit
 
+from .logs import speaker
 from .schedule import CallbackPlan, JobPlan, WorkerPlan
 from .trace import ProcessRecord, Trace
 
@@ -37,6 +39,16 @@ JUNK_LINES = (
     b"\xff\xfe\n",
     b'{"type":"new"}\n',
 )
+
+
+@attrs.frozen(eq=False)
+class _JobSpeaker:
+    number: int
+    inside: InsideProcess
+
+    @property
+    def is_dead(self) -> bool:
+        return self.inside.is_dead
 
 
 class PlannedJobs:
@@ -128,11 +140,20 @@ class PlannedJobs:
         if alive:
             self._crash(alive[choice % len(alive)], -int(signal.SIGKILL))
 
+    def orphan_all(self) -> list[ProcessRecord]:
+        """Their worker is dead; returns those that live on."""
+        alive = [r for r in self._records.values() if r.process.returncode is None]
+        for record in alive:
+            record.orphaned = True
+            record.process.orphan()
+        return alive
+
     # Inside
 
     async def __call__(self, inside: InsideProcess) -> None:
         """Be one job process."""
         record = self._records[inside]
+        speaker.set(_JobSpeaker(self._worker, inside))
         hello, rest = await _read_hello(inside)
         if hello is None:
             return

@@ -6,13 +6,27 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Protocol
 
 import trio
 
-from .trace import Trace
+from .trace import Trace, WorkerRecord
 
-# Which worker's task it is that logs something.
-logging_worker: ContextVar[int | None] = ContextVar("logging_worker", default=None)
+
+class Speaker(Protocol):
+    """A worker or a job process, as far as its log is concerned."""
+
+    @property
+    def number(self) -> int:
+        """The worker's."""
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether it only unwinds, and says nothing any more."""
+
+
+# Whose task it is that logs something.
+speaker: ContextVar[Speaker | None] = ContextVar("speaker", default=None)
 
 TOKEN = "eyJ-the-secret-of-the-simulation"
 
@@ -24,20 +38,27 @@ class _Watch(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Note a record; a token in it breaks a promise."""
+        who = speaker.get()
+        if who is not None and who.is_dead:
+            return
         text = record.getMessage()
         error = record.exc_info[1] if record.exc_info else None
         if TOKEN in text or TOKEN in f"{_texts(error)} {record.__dict__}":
             self._trace.violation(f"a token is in the log: {text}")
-        number, job_id = logging_worker.get(), str(getattr(record, "job_id", ""))
+        job_id = str(getattr(record, "job_id", ""))
         if record.name != "vsdk_trio.job":
-            who = "registry" if number is None else f"log of {number}"
-            self._trace.note(who, f"{text[:160]} {job_id[:8]}".rstrip())
-        if number is None:
-            return
+            name = "registry" if who is None else f"log of {who.number}"
+            self._trace.note(name, f"{text[:160]} {job_id[:8]}".rstrip())
+        if who is not None:
+            self._look_at(text, job_id, self._trace.workers[who.number])
+
+    def _look_at(self, text: str, job_id: str, worker: WorkerRecord) -> None:
         if text == "job accepted":
-            self._trace.workers[number].accepted.append(job_id)
+            worker.accepted.append(job_id)
         elif "; draining: " in text:
-            self._trace.workers[number].gave_up_at = trio.current_time()
+            worker.gave_up_at = trio.current_time()
+        elif text.startswith("going on without a journal"):
+            worker.has_lost_journal = True
 
 
 def _texts(error: BaseException | None) -> str:

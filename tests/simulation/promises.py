@@ -93,12 +93,16 @@ def outcomes(schedule: Schedule, trace: Trace) -> None:
             if len(words) > 1:
                 trace.violation(f"{name} has ended in several ways: {list(words)}")
             elif not words:
-                if not _is_excused(schedule, trace, worker):
+                if not _is_excused(schedule, trace, worker, job_id):
                     trace.violation(f"{name} was taken, and its end was never told")
             else:
                 [(fact, error)] = words
                 run = runs[worker.number, job_id][0] if runs[worker.number, job_id] else None
-                if not _is_true(run, fact, error):
+                was_cut_off = run is not None and run.orphaned
+                if worker.killed_at and error == "worker was restarted":
+                    # Of a process that was gone before, the dead worker may not have known.
+                    continue
+                if was_cut_off or not _is_true(run, fact, error):
                     trace.violation(f"{name} is said to be {fact.name} ({error}), which is untrue")
     for process in trace.processes:
         if (said := _wrong_word(process)) is not None:
@@ -166,14 +170,25 @@ def _order(trace: Trace) -> None:
                 trace.violation(f"{job_id[:8]} runs after its end in session {session.number}")
 
 
-def _is_excused(schedule: Schedule, trace: Trace, worker: WorkerRecord) -> bool:
-    """Whether the worker had to end while it could not reach the registry."""
+def _is_excused(schedule: Schedule, trace: Trace, worker: WorkerRecord, job_id: str) -> bool:
+    """Whether the worker had to end while it could not reach the registry.
+
+    Where it has a journal, the next one would tell; where that is lost, no one could.
+    """
+    if "state_dir" in worker.options and not worker.has_lost_journal:
+        is_kept = job_id in worker.owed_by_journal
+        return is_kept and (worker.error is not None or _had_to_end(schedule, trace, worker))
+    return bool(worker.killed_at) or _had_to_end(schedule, trace, worker)
+
+
+def _had_to_end(schedule: Schedule, trace: Trace, worker: WorkerRecord) -> bool:
     troubles = set(trace.faults) - _PROCESS_FAULTS
     if not troubles and schedule.network.bytes_per_second is None:
         return False
     drain = worker.options["drain_timeout"]
     if worker.gave_up_at is not None:
-        return worker.ended_at is None or worker.ended_at >= worker.gave_up_at + drain
+        was_cut = any(how != "drain" for _, how in worker.asked_to_end)
+        return was_cut or worker.ended_at is None or worker.ended_at >= worker.gave_up_at + drain
     if not worker.asked_to_end:
         return False
     began, how = worker.asked_to_end[0]
@@ -203,7 +218,7 @@ def nothing_left(schedule: Schedule, trace: Trace) -> None:
             trace.violation(f"worker {worker.number} left {worker.alive_at_end} processes")
     for process in trace.processes:
         began, ended = process.process.stopping_since, process.ended_at
-        if began is None or ended is None:
+        if began is None or ended is None or process.orphaned:
             continue
         options = schedule.workers[process.worker].options
         limit = options["close_timeout"] + 3 * options["termination_timeout"]
@@ -229,7 +244,7 @@ def callbacks(schedule: Schedule, trace: Trace) -> None:
 
 def _was_killed_too_early(schedule: Schedule, process: ProcessRecord) -> bool:
     plan = process.plan
-    if plan is None or process.crashed or process.process.returncode != -9:
+    if plan is None or process.crashed or process.orphaned or process.process.returncode != -9:
         return False
     options = schedule.workers[process.worker].options
     longest = options["shutdown_callback_timeout"]
@@ -255,8 +270,9 @@ def ends(schedule: Schedule, trace: Trace) -> None:
 def _in_time(worker: WorkerRecord, trace: Trace) -> None:
     options = worker.options
     ladder = options["close_timeout"] + 3 * options["termination_timeout"] + 2.0
+    journal = 12.0 if "state_dir" in options else 0.0
     for began, how in worker.asked_to_end:
-        limit = began + 2 * ladder + 1 + _FLUSH + _GOODBYE
+        limit = began + 2 * ladder + 1 + _FLUSH + _GOODBYE + journal
         if how == "drain":
             limit += options["drain_timeout"]
         if worker.ended_at is None or worker.ended_at > limit:
@@ -271,7 +287,8 @@ def _last_words(session: SessionRecord, trace: Trace, said: list[object]) -> Non
         trace.violation(f"offline is not the last word in session {session.number}")
     time = session.received[-1][0]
     for process in trace.processes:
-        if process.worker == session.worker and (process.ended_at or float("inf")) > time:
+        is_mine = process.worker == session.worker and process.started_at <= time
+        if is_mine and (process.ended_at or float("inf")) > time:
             trace.violation(f"process {process.pid} outlived the goodbye of its worker")
 
 

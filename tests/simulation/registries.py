@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -63,7 +64,8 @@ class Registries:
     """One registry after the other, at one address.
 
     `history` is every frame that a worker was ever sent, to be repeated at a bad moment.
-    `is_deaf` makes accepted connections stay without an answer; `rejects` answers upgrades.
+    `rejects` answers upgrades with a status; `at_next_update` is called once, by worker, when the
+    next news of a job has come.
     """
 
     def __init__(self, trace: Trace, network: Network, rng: random.Random) -> None:
@@ -75,6 +77,7 @@ class Registries:
         self._number = 0
         self._is_healed = False
         self.rejects: int | None = None
+        self.at_next_update: dict[int, Callable[[], object]] = {}
         self.history: list[tuple[int, str]] = []
         self.registry = self._new()
 
@@ -205,6 +208,8 @@ class Link:
             raise LinkClosed from None
         frame = json.loads(text)
         self.record.received.append((trio.current_time(), frame))
+        if frame["type"] == "job_update":
+            self._registries.at_next_update.pop(self.record.worker, lambda: None)()
         if frame["type"] != "ping":
             self._trace.note(self.name, f"worker {self.record.worker} says {frame_text(frame)}")
         return text

@@ -57,6 +57,8 @@ class WorkerPlan:
     init_seconds: float = 0.1
     spawn_failures: int = 0
     init_failures: int = 0
+    has_journal: bool = False
+    disk_delay: float = 0.0
 
 
 @attrs.frozen(kw_only=True)
@@ -119,7 +121,7 @@ FAULTS = (
     "reset", "finish", "black_hole", "deaf_registry", "deaf_worker", "down", "silent",
     "restart", "crash_registry", "amnesia", "repeat_frame", "foreign_frame", "stray_assignment",
     "stray_termination", "junk_frame", "junk_bytes", "kill_process", "reject", "refuse",
-    "assign_again", "assign_again", "assign_again",
+    "assign_again", "assign_again", "assign_again", "kill_worker", "kill_worker", "disk_fails",
 )  # fmt: skip
 
 
@@ -142,8 +144,8 @@ def generate(seed: int) -> Schedule:
             key=lambda fault: fault.at,
         )
     )
-    heals_at = max([span, *(fault.at + fault.seconds for fault in faults)])
     workers = tuple(_worker(rng, span, chaos) for _ in range(count))
+    heals_at = max([span, *(_over(fault, workers) for fault in faults)])
     beat = max(worker.options["heartbeat_interval"] for worker in workers)
     patience = rng.random()
     settle = 3 * beat + 45 if patience < 0.7 else rng.uniform(0, 10)
@@ -156,6 +158,12 @@ def generate(seed: int) -> Schedule:
         heals_at=heals_at,
         ends_at=heals_at + settle,
     )
+
+
+def _over(fault: Fault, workers: tuple[WorkerPlan, ...]) -> float:
+    """When the world can be as it was before the fault."""
+    recovery = workers[fault.worker].options["close_timeout"] + 20
+    return fault.at + fault.seconds + recovery * (fault.kind == "kill_worker")
 
 
 def _time(rng: random.Random, limit: float) -> float:
@@ -246,12 +254,19 @@ def _worker(rng: random.Random, span: float, chaos: float) -> WorkerPlan:
         plan["spawn_failures"] = rng.randint(1, 4)
     if chaos and _maybe(rng, 0.2):
         plan["init_failures"] = rng.randint(1, 4)
+    if _maybe(rng, 0.4):
+        plan["has_journal"] = True
+        options["state_dir"] = "state"
+        plan["disk_delay"] = rng.choice((0.0, 0.01, 0.4))
     return WorkerPlan(**plan)
 
 
 def _fault(rng: random.Random, span: float, workers: int) -> Fault:
     kind = rng.choice(FAULTS)
-    lasting = kind in ("down", "silent", "restart", "crash_registry", "amnesia", "reject", "refuse")
+    lasting = kind in (
+        "down", "silent", "restart", "crash_registry", "amnesia", "reject", "refuse",
+        "kill_worker", "disk_fails",
+    )  # fmt: skip
     return Fault(
         at=_time(rng, span),
         kind=kind,

@@ -62,6 +62,7 @@ class ProcessRecord:
     callbacks_added: int = 0
     finished: Finished | None = None
     crashed: bool = False
+    orphaned: bool = False
     ended_at: float | None = None
 
     @property
@@ -71,13 +72,15 @@ class ProcessRecord:
 
 @attrs.define(eq=False)
 class WorkerRecord:
-    """One life of a worker."""
+    """One worker, in all its lives."""
 
     number: int
     options: dict[str, Any]
     started_at: float | None = None
-    registered: bool = False
     asked_to_end: list[tuple[float, str]] = attrs.field(factory=list)
+    killed_at: list[float] = attrs.field(factory=list)
+    owed_by_journal: set[str] = attrs.field(factory=set)
+    has_lost_journal: bool = False
     gave_up_at: float | None = None
     ended_at: float | None = None
     error: BaseException | None = None

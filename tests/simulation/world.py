@@ -18,9 +18,11 @@ from vsdk_trio.options import Options
 from vsdk_trio.registry.actions import DispatchError
 from vsdk_trio.registry.ledger import JobRequest
 from vsdk_trio.room_options import RoomOptions
+from vsdk_trio.testing.disk import MemoryDisk
 from vsdk_trio.testing.network import Connection, SimulatedDialer, Weather
 from vsdk_trio.testing.pipes import Agenda
-from vsdk_trio.testing.processes import MemorySpawner
+from vsdk_trio.testing.process_table import MemoryProcessTable
+from vsdk_trio.testing.processes import MemorySpawner, kill_tasks
 from vsdk_trio.worker.edges import Edges
 from vsdk_trio.worker.parts import Parts
 from vsdk_trio.worker.worker import Worker, WorkerHandle
@@ -28,11 +30,11 @@ from vsdk_trio.worker.worker import Worker, WorkerHandle
 from .chance import run_determined
 from .faults import Faults
 from .jobs import PlannedJobs
-from .logs import TOKEN, logging_worker, watched_logs
+from .logs import TOKEN, speaker, watched_logs
 from .promises import hold_to_promises, settled_seconds
 from .registries import Registries, stray
 from .schedule import JobPlan, Schedule, WorkerPlan
-from .trace import Trace, WorkerRecord
+from .trace import ProcessRecord, Trace, WorkerRecord
 
 AGENT = "agent"
 CALM = Weather(delay_seconds=0.001)
@@ -135,31 +137,128 @@ class World:
 
 
 class Life:
-    """One worker from its start to its end."""
+    """One worker from its start to its end; killed, it is started again."""
 
     def __init__(self, world: World, number: int, plan: WorkerPlan) -> None:
         self.world = world
         self.number = number
         self.plan = plan
+        self.name = f"worker {number}"
         self.record = WorkerRecord(number=number, options=plan.options)
         world.trace.workers.append(self.record)
-        self.jobs = PlannedJobs(world.trace, world.agenda, number, plan, world.job_plan)
-        self.spawner = MemorySpawner(self.jobs, first_pid=1000 * (number + 1))
-        self.spawner.on_start = self.jobs.watch
-        self.spawner.delays += plan.start_delays
-        self.spawner.failures += [OSError("no more processes") for _ in range(plan.spawn_failures)]
-        self.dialer = SimulatedDialer(
-            self._serve, world.nursery, world.agenda, world.rng, world.forecast
-        )
-        self.name = f"worker {number}"
+        delays = random.Random(world.rng.getrandbits(64))
+        self.disk = MemoryDisk(delay=lambda: plan.disk_delay * delays.random())
+        self.table = MemoryProcessTable()
+        self.failures = [OSError("no more processes") for _ in range(plan.spawn_failures)]
+        self.delays = list(plan.start_delays)
+        self.body = Body(self)
 
     async def run(self) -> None:
         """Start the worker, end it as planned, write down how that went."""
         await trio.sleep_until(self.plan.starts_at)
-        logging_worker.set(self.number)
         record = self.record
         record.started_at = trio.current_time()
-        worker = Worker(
+        while (restart_after := await self.body.live()) is not None:
+            await trio.sleep(restart_after)
+            self.world.trace.note(self.name, "starts again")
+            self.body = Body(self)
+        record.ended_at = trio.current_time()
+        record.alive_at_end = sum(spawner.alive for spawner in self.table.spawners)
+        journal = self.disk.file("state", AGENT).contents
+        record.owed_by_journal = {e.job_id for e in journal.jobs if not e.is_proven}
+        self.world.trace.note(self.name, f"ended: {record.error or 'in order'}")
+
+    @property
+    def dialer(self) -> SimulatedDialer:
+        """The present one's."""
+        return self.body.dialer
+
+    @property
+    def jobs(self) -> PlannedJobs:
+        """The present one's."""
+        return self.body.jobs
+
+    def kill(self, restart_after: float) -> None:
+        """SIGKILL for the worker; not without a journal, which is all that could outlive it."""
+        if self.plan.has_journal and self.body.is_living:
+            self.body.die(restart_after)
+
+
+class Body:
+    """One worker process, from its first line to its exit or its death."""
+
+    def __init__(self, life: Life) -> None:
+        self.life = life
+        self.world = world = life.world
+        self.plan = life.plan
+        self.number = life.number
+        self.record = life.record
+        self.name = life.name
+        self.jobs = PlannedJobs(world.trace, world.agenda, life.number, life.plan, world.job_plan)
+        first_pid = 1000 * (life.number + 1) + 100 * len(life.table.spawners)
+        self.spawner = MemorySpawner(self.jobs, first_pid=first_pid, home=world.nursery)
+        self.spawner.on_start = self.jobs.watch
+        self.spawner.delays, self.spawner.failures = life.delays, life.failures
+        life.table.spawners.append(self.spawner)
+        self.dialer = SimulatedDialer(
+            self._serve, world.nursery, world.agenda, world.rng, world.forecast
+        )
+        self.is_living = False
+        self.is_dead = False
+        self._is_registered = False
+        self._restart_after: float | None = None
+        self._death = trio.Event()
+
+    async def live(self) -> float | None:
+        """Be the worker to its end; where it was killed, how long until it is started again."""
+        self.is_living = True
+        unwinding = trio.CancelScope()
+        with trio.CancelScope() as scope:
+            self.world.nursery.start_soon(self._unwind, scope, unwinding)
+            try:
+                async with trio.open_nursery() as nursery:
+                    speaker.set(self)
+                    nursery.start_soon(self._conduct, self._worker(), nursery, scope)
+            except* VsdkTrioError as group:
+                self._raised(group)
+            except* Exception as group:
+                self._raised(group)
+                if not self.is_dead:
+                    self.world.trace.violation(f"{self.name} ended with a bug: {_leaf(group)!r}")
+        unwinding.cancel()
+        self.is_living = False
+        return self._restart_after
+
+    def _raised(self, group: BaseException) -> None:
+        if not self.is_dead:
+            self.record.error = _leaf(group)
+
+    async def _unwind(self, scope: trio.CancelScope, unwinding: trio.CancelScope) -> None:
+        with unwinding:
+            await self._death.wait()
+            await kill_tasks(scope)
+
+    def die(self, restart_after: float) -> None:
+        """From one moment to the next. What the kernel does then happens as well."""
+        world = self.world
+        world.trace.fault("kill_worker", f"{self.number}")
+        self.is_dead = True
+        self.record.killed_at.append(trio.current_time())
+        kept = {entry.job_id for entry in self.life.disk.file("state", AGENT).contents.jobs}
+        # What was accepted and not yet written down was not announced to anybody either.
+        self.record.accepted = [job_id for job_id in self.record.accepted if job_id in kept]
+        self.life.disk.crash()
+        self.dialer.is_up = False
+        for connection in self.dialer.connections:
+            world.rng.choice((connection.reset, connection.finish))()
+        orphans = self.jobs.orphan_all()
+        grace = trio.current_time() + self.plan.options["close_timeout"]
+        world.agenda.at(grace, partial(_guard, orphans))
+        self._restart_after = restart_after
+        self._death.set()
+
+    def _worker(self) -> Worker:
+        return Worker(
             Options(
                 agent_id=AGENT,
                 auth_token=TOKEN,
@@ -173,22 +272,12 @@ class Life:
             edges=Edges(
                 dialer=self.dialer,
                 spawner=self.spawner,
+                disk=self.life.disk,
+                process_table=self.life.table,
                 rng=random.Random(self.world.rng.getrandbits(64)),
                 is_real=False,
             ),
         )
-        with trio.CancelScope() as scope:
-            try:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._conduct, worker, nursery, scope)
-            except* VsdkTrioError as group:
-                record.error = _leaf(group)
-            except* Exception as group:
-                record.error = _leaf(group)
-                self.world.trace.violation(f"{self.name} ended with a bug: {record.error!r}")
-        record.ended_at = trio.current_time()
-        record.alive_at_end = self.spawner.alive
-        self.world.trace.note(self.name, f"ended: {record.error or 'in order'}")
 
     async def _conduct(
         self, worker: Worker, nursery: trio.Nursery, scope: trio.CancelScope
@@ -206,7 +295,7 @@ class Life:
         async with trio.open_nursery() as serving:
             serving.start_soon(partial(self._end_before_registered, scope))
             handle: WorkerHandle = await serving.start(serve)
-            self.record.registered = True
+            self._is_registered = True
             self._watch_slots(handle._parts.admission)
             with ending:
                 await self._end(handle, scope)
@@ -215,7 +304,7 @@ class Life:
 
     async def _end_before_registered(self, scope: trio.CancelScope) -> None:
         await trio.sleep_until(self.world.schedule.ends_at)
-        if not self.record.registered:
+        if not self._is_registered:
             self._ask("cancel")
             scope.cancel()
 
@@ -305,6 +394,12 @@ class Life:
             return "the plan says no" if kind == "no" and self.world.rng.random() < 0.5 else True
 
         return request_fnc
+
+
+def _guard(orphans: list[ProcessRecord]) -> None:
+    """What the guardian of a dead worker does once its grace is over."""
+    for record in orphans:
+        record.process.end(-9)
 
 
 def _leaf(error: BaseException) -> BaseException:

@@ -28,7 +28,7 @@ class MemoryProcessTable:
         await trio.lowlevel.checkpoint()
         marked = list(self._marked(cookie_prefixes))
         for process in marked:
-            process.signal_group(signal.SIGKILL)
+            process.end(-int(signal.SIGKILL))
         self.killed += len(marked)
         return len(marked)
 

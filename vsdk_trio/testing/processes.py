@@ -70,6 +70,7 @@ class MemoryProcess:
         self._life = trio.CancelScope(shield=True)
         self._returncode: int | None = None
         self._is_closed = False
+        self._is_orphaned = False
 
     @property
     def pid(self) -> int:
@@ -97,7 +98,7 @@ class MemoryProcess:
         return self._is_closed
 
     def signal_group(self, signum: int) -> None:
-        if self._returncode is not None:
+        if self._returncode is not None or self._is_orphaned:
             return
         self.signals.append((trio.current_time(), int(signum)))
         if signum == signal.SIGKILL:
@@ -127,6 +128,11 @@ class MemoryProcess:
         self.gone.set()
         self.on_end()
 
+    def orphan(self) -> None:
+        """Its worker is dead: its pipes lead nowhere, and nobody signals it any more."""
+        self._is_orphaned = True
+        self.close()
+
     async def live(self, program: Program) -> None:
         """Run the program to its end, which is that of the process; or the other way round."""
         unwinding = trio.CancelScope(shield=True)
@@ -151,11 +157,16 @@ class MemoryProcess:
         """Once the process is gone, cancel what is left of its tasks, shielded or not."""
         with unwinding:
             await self.gone.wait()
-            while True:
-                for scope in _scopes_below(self._life):
-                    scope.shield = False
-                self._life.cancel()
-                await trio.lowlevel.checkpoint()
+            await kill_tasks(self._life)
+
+
+async def kill_tasks(scope: trio.CancelScope) -> None:
+    """Cancel all that is in `scope`, shielded or not, again and again until this is cancelled."""
+    while True:
+        for inner in _scopes_below(scope):
+            inner.shield = False
+        scope.cancel()
+        await trio.lowlevel.checkpoint()
 
 
 def _scopes_below(scope: trio.CancelScope) -> Iterator[trio.CancelScope]:
@@ -180,11 +191,15 @@ class MemorySpawner:
 
     `processes` lists every process that ever started, in order; `failures` are raised by the next
     starts, one each; `delays` are what the next starts take, in seconds. `alive` counts those that
-    are not gone. `on_start` is called with each process before its program runs.
+    are not gone. `on_start` is called with each process before its program runs. Where `home` is
+    given, processes are tasks there, and live on after the death of who started them.
     """
 
-    def __init__(self, program: Program, *, first_pid: int = 1001) -> None:
+    def __init__(
+        self, program: Program, *, first_pid: int = 1001, home: trio.Nursery | None = None
+    ) -> None:
         self.program = program
+        self._home = home
         self.processes: list[MemoryProcess] = []
         self.failures: list[OSError] = []
         self.delays: list[float] = []
@@ -211,7 +226,7 @@ class MemorySpawner:
         self.processes.append(process)
         self.on_start(process)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(process.live, self.program)
+            (self._home or nursery).start_soon(process.live, self.program)
             task_status.started(process)
             try:
                 await process.gone.wait()
