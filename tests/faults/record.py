@@ -75,9 +75,9 @@ class Story:
 
     def _is_true(self, end: End, killed: set[int]) -> bool:
         status, error = end
-        # A process that dies before the job has entered has left no note of its own.
-        if (self.pid is None or self.pid in killed) and status == KILLED[0]:
-            return KILLED[1] in error
+        # It may also have been killed after its last word, or before the job could note anything.
+        if (self.pid is None or self.pid in killed) and status == KILLED[0] and KILLED[1] in error:
+            return True
         if self.pid is None:  # stopped before it began
             return status == "cancelled" and TRUTH["cancelled"][1] in error
         deeds = [deed for deed in self.did if deed in TRUTH]
