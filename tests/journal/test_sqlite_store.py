@@ -250,3 +250,20 @@ def test_no_memory_is_shared_beside_the_file(tmp_path: Path) -> None:
     store = filled(tmp_path)
     assert not (tmp_path / "agent.journal-shm").exists()
     store.close()
+
+
+def test_a_damaged_schema_that_is_no_text_is_set_aside(tmp_path):
+    store = open_sqlite_store(str(tmp_path), "agent")
+    store.load()
+    store.close()
+    path = tmp_path / "agent.journal"
+    # SQLite quotes the name in its error, and Python cannot make a text of that.
+    damaged = path.read_bytes().replace(b"CREATE TABLE jobs", b"CREATE TABLX jobs")
+    path.write_bytes(damaged.replace(b"jobsjobs", b"j\xed\xb8sjobs"))
+    store = open_sqlite_store(str(tmp_path), "agent")
+    try:
+        assert store.load() == Contents()
+        assert "made no sense" in store.notice
+    finally:
+        store.close()
+    assert list(tmp_path.glob("agent.journal.corrupt-*"))

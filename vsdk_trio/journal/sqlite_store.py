@@ -47,6 +47,8 @@ _SCHEMA: Final = {
 _ENDS: Final = {
     fact.name.lower(): fact for fact in (JobFact.COMPLETED, JobFact.FAILED, JobFact.CANCELLED)
 }
+# The second is what becomes of an error whose text quotes a damaged schema.
+_SQLITE_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
 # What SQLite says of a disk, not of a file that makes no sense.
 _DISK_ERRORS: Final = frozenset(
     {
@@ -83,13 +85,13 @@ class SqliteStore:
         try:
             try:
                 return self._open()
-            except (sqlite3.Error, _NotAJournalError) as error:
+            except (*_SQLITE_ERRORS, _NotAJournalError) as error:
                 if _is_the_disks_fault(error):
                     raise
                 aside = self._move_aside("corrupt")
                 self.notice = f"the journal made no sense ({error}); it is kept as {aside}"
             return self._open()
-        except (OSError, sqlite3.Error, _NotAJournalError) as error:
+        except (OSError, *_SQLITE_ERRORS, _NotAJournalError) as error:
             raise JournalError(f"cannot use {self._place.path}: {error}") from error
 
     def apply(self, batch: Sequence[Record]) -> None:
@@ -105,8 +107,8 @@ class SqliteStore:
                 (self._remembered,),
             )
             connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            with suppress(sqlite3.Error):
+        except _SQLITE_ERRORS as error:
+            with suppress(*_SQLITE_ERRORS):
                 connection.execute("ROLLBACK")
             raise JournalError(f"cannot write {self._place.path}: {error}") from error
 
