@@ -26,7 +26,7 @@ from .targets.all import TARGETS
 
 ROOT = Path(__file__).parents[2]
 _BUILT_SHARE = 0.05
-_MOST_BUILT = 2000
+_MOST_BUILT = 500
 _GUIDED_SHARE = 0.35
 
 
