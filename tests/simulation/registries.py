@@ -242,6 +242,7 @@ class Link:
         self._trace.fault("junk frame", repr(JUNK[choice])[:60])
         if JUNK[choice] in _REFUSALS and self.record.registered_at is None:
             self._trace.fault("refuse")
+            self.record.ended_by_registry = True
         await self._send(JUNK[choice], None)
 
     async def send_junk_later(self, choice: int) -> None:
