@@ -21,6 +21,7 @@ LEAVES = (
     "_keywords",
     "_logging",
     "_option_checks",
+    "_option_texts",
     "_recording",
     "_room_configs",
     "_service",

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import operator
 import ssl
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
+from vsdk_trio._option_texts import text_options
 from vsdk_trio.errors import OptionsError
+from vsdk_trio.load import CpuLoad
 from vsdk_trio.options import ExecutorType, Options, WorkerOptions, WorkerPermissions, WorkerType
 
 PUBLISHED = {
@@ -152,13 +156,27 @@ def test_from_env_reads_every_kind() -> None:
         "VSDK_TRIO_AGENT_ID": "from-env",
         "VSDK_TRIO_JOB_TIMEOUT": "60",
         "VSDK_TRIO_STATE_DIR": "/var/lib/agent",
+        "VSDK_TRIO_PERMISSIONS": '{"hidden": true}',
+        "VSDK_TRIO_LOAD_FNC": "vsdk_trio.load:CpuLoad",
+        "VSDK_TRIO_REQUEST_FNC": "operator:truth",
         "VSDK_TRIO_TRANSPORT": "loopback",
+        "VSDK_TRIO_REGISTRY_URL": "http://127.0.0.1:8080",
         "OTHER": "x",
     }
     options = Options.from_env(environ, agent_id="given")
     assert (options.max_processes, options.register, options.close_timeout) == (4, True, 2.5)
     assert (options.agent_id, options.job_timeout) == ("given", 60.0)
     assert options.state_dir == "/var/lib/agent"
+    assert options.permissions == WorkerPermissions(hidden=True)
+    assert isinstance(options.load_fnc, CpuLoad)
+    assert options.request_fnc is operator.truth
+
+
+def test_every_option_but_one_can_be_given_as_a_text() -> None:
+    names = {field.name for field in attrs.fields(Options)}
+    assert names - text_options(Options).keys() == {"ssl_context"}
+    worker_names = {field.name for field in attrs.fields(WorkerOptions)}
+    assert worker_names - text_options(WorkerOptions).keys() == {"ssl_context"}
 
 
 def test_from_env_reads_the_process_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +190,13 @@ def test_from_env_reads_the_process_environment(monkeypatch: pytest.MonkeyPatch)
         ("VSDK_TRIO_MAX_PROCESES", "4", "did you mean 'VSDK_TRIO_MAX_PROCESSES'"),
         ("VSDK_TRIO_MAX_PROCESSES", "four", "VSDK_TRIO_MAX_PROCESSES must be a number"),
         ("VSDK_TRIO_REGISTER", "perhaps", "VSDK_TRIO_REGISTER must be true or false"),
-        ("VSDK_TRIO_REQUEST_FNC", "f", "no option 'VSDK_TRIO_REQUEST_FNC'"),
+        ("VSDK_TRIO_REQUEST_FNC", "f", "must name a function as package.module:function, got 'f'"),
+        ("VSDK_TRIO_LOAD_FNC", "no_such.module:f", "No module named 'no_such'"),
+        ("VSDK_TRIO_PERMISSIONS", "{", "must be a JSON object"),
+        ("VSDK_TRIO_PERMISSIONS", "[]", "must be a JSON object, got '[]'"),
+        ("VSDK_TRIO_PERMISSIONS", '{"hiden": true}', "did you mean 'hidden'"),
+        ("VSDK_TRIO_PERMISSIONS", '{"hidden": 1}', "hidden must be true or false, got 1"),
+        ("VSDK_TRIO_SSL_CONTEXT", "x", "no option 'VSDK_TRIO_SSL_CONTEXT'"),
     ],
 )
 def test_from_env_explains_what_it_cannot_read(variable: str, text: str, said: str) -> None:

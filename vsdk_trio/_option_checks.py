@@ -30,22 +30,29 @@ def integer(minimum: int, maximum: int | None = None) -> Callable[..., None]:
     return check
 
 
-def number(
-    unit: str, *, above: float | None = None, maximum: float = math.inf
-) -> Callable[..., None]:
-    """A finite number from 0 (or above `above`) to `maximum`."""
-    bounds = f"above {above:g}" if above is not None else "of at least 0"
-    if maximum != math.inf:
-        bounds += f" and at most {maximum:g}"
+@attrs.frozen
+class Number:
+    """A finite number from 0 (or above `above`) to `maximum`; `unit` as errors show it."""
 
-    def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    unit: str
+    above: float | None
+    maximum: float
+
+    def __call__(self, _: object, field: attrs.Attribute[Any], value: object) -> None:
         good = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not good or not math.isfinite(number := float(value)) or number > maximum:  # type: ignore[arg-type]  # `good` says it is a number
-            raise fail(field, f"a number {bounds}{unit}", value)
-        if number < 0 or (above is not None and number <= above):
-            raise fail(field, f"a number {bounds}{unit}", value)
+        number = float(value) if good else math.nan  # type: ignore[arg-type]  # `good` says it is a number
+        least = self.above if self.above is not None else -math.ulp(0.0)
+        if not (math.isfinite(number) and least < number <= self.maximum):
+            raise fail(field, f"a number {self._bounds()}{self.unit}", value)
 
-    return check
+    def _bounds(self) -> str:
+        bounds = f"above {self.above:g}" if self.above is not None else "of at least 0"
+        return bounds if self.maximum == math.inf else f"{bounds} and at most {self.maximum:g}"
+
+
+def number(unit: str, *, above: float | None = None, maximum: float = math.inf) -> Number:
+    """A finite number from 0 (or above `above`) to `maximum`."""
+    return Number(unit, above, maximum)
 
 
 def boolean(_: object, field: attrs.Attribute[Any], value: object) -> None:
@@ -76,14 +83,20 @@ def instance(cls: type) -> Callable[..., None]:
     return check
 
 
-def one_of(*known: str) -> Callable[..., Any]:
+@attrs.frozen
+class OneOf:
+    """One of the words that are `known`."""
+
+    known: tuple[str, ...]
+
+    def __call__(self, _: object, field: attrs.Attribute[Any], value: object) -> None:
+        if value not in self.known:
+            raise fail(field, f"one of {', '.join(map(repr, self.known))}", value)
+
+
+def one_of(*known: str) -> OneOf:
     """One of these words."""
-
-    def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
-        if value not in known:
-            raise fail(field, f"one of {', '.join(map(repr, known))}", value)
-
-    return check
+    return OneOf(known)
 
 
 def token(_: object, field: attrs.Attribute[Any], value: object) -> None:

@@ -10,17 +10,15 @@ import os
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum
-from typing import Any, Literal, TypeAlias, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeAlias
 
 import attrs
 
 from . import _option_checks as _check
-from ._keywords import helpful_init, unknown_name
+from ._keywords import helpful_init
+from ._option_texts import environment_values
 from .errors import OptionsError
 
-ENVIRONMENT_PREFIX = "VSDK_TRIO_"
-# Variables with our prefix that are not options: each is read by the module that it is named after.
-OTHER_VARIABLES = frozenset({"TRANSPORT", "COOKIE", "REGISTRY", "REGISTRY_TOKEN"})
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
@@ -221,16 +219,7 @@ class Options:
         that win over the environment. Raises `OptionsError` for a variable with our prefix that
         names no option, and for a value that cannot be read.
         """
-        variables = os.environ if environ is None else environ
-        values: dict[str, Any] = {}
-        readable = _readable_options(cls)
-        for variable, text in variables.items():
-            name = variable.removeprefix(ENVIRONMENT_PREFIX)
-            if name == variable or name in OTHER_VARIABLES:
-                continue
-            if (option := name.lower()) not in readable:
-                raise unknown_name("the environment", variable, map(_variable, readable))
-            values[option] = _read(variable, text, readable[option])
+        values = environment_values(cls, os.environ if environ is None else environ)
         return cls(**(values | overrides))
 
     def tls_context(self) -> ssl.SSLContext | None:
@@ -256,34 +245,3 @@ class WorkerOptions(Options):
     num_idle_processes: int = attrs.field(default=2, validator=_check.integer(0))
     max_processes: int = attrs.field(default=10, validator=_check.integer(1))
     worker_type: WorkerType = attrs.field(default=WorkerType.ROOM, converter=WorkerType)
-
-
-def _variable(option: str) -> str:
-    return ENVIRONMENT_PREFIX + option.upper()
-
-
-def _readable_options(cls: type) -> dict[str, type]:
-    """The options that a text can express, with their types."""
-    hints = get_type_hints(cls, include_extras=False)
-    readable: dict[str, type] = {"auth_token": str, "executor_type": str}
-    for field in attrs.fields(cls):
-        hint = hints.get(field.name)
-        if get_origin(hint) is Literal:
-            hint = type(get_args(hint)[0])
-        for kind in (bool, int, float, str):
-            if hint in (kind, kind | None):
-                readable[field.name] = kind
-    return readable
-
-
-def _read(variable: str, text: str, kind: type) -> Any:
-    if kind is bool:
-        words = {"1": True, "true": True, "yes": True, "on": True}
-        words |= {"0": False, "false": False, "no": False, "off": False}
-        if (value := words.get(text.strip().lower())) is None:
-            raise OptionsError(f"{variable} must be true or false, got {text!r}")
-        return value
-    try:
-        return kind(text)
-    except ValueError:
-        raise OptionsError(f"{variable} must be a number ({kind.__name__}), got {text!r}") from None

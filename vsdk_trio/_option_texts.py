@@ -1,0 +1,158 @@
+"""Options as texts: what the environment and the command line say, read as an option's value.
+
+A leaf. Knows the fields of an options class and how a text becomes a value of each; not which
+class it is, what an option means, or which value wins. What no text can be has no place here:
+an `ssl_context` (`ca_file` is its text).
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable as Function
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from types import UnionType
+from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
+
+import attrs
+
+from ._keywords import unknown_name
+from .errors import OptionsError
+
+ENVIRONMENT_PREFIX: Final = "VSDK_TRIO_"
+# Variables with our prefix that are not options: each is read by the module that it is named after.
+OTHER_VARIABLES: Final = frozenset({"TRANSPORT", "COOKIE", "REGISTRY_TOKEN", "REGISTRY_URL"})
+
+_WORDS: Final = {"1": True, "true": True, "yes": True, "on": True} | {
+    "0": False,
+    "false": False,
+    "no": False,
+    "off": False,
+}
+
+
+@attrs.frozen(kw_only=True)
+class TextOption:
+    """One option that a text can give: its field, and the kind of value the text stands for."""
+
+    field: attrs.Attribute[Any]
+    kind: Any
+    """`bool`, `int`, `float`, `str`, `dict` for a class that JSON can fill, or `Function`."""
+    cls: type | None = None
+    """The class that `dict` fills."""
+
+    @property
+    def name(self) -> str:
+        """What the option is called in Python."""
+        return self.field.name
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that gives it."""
+        return ENVIRONMENT_PREFIX + self.name.upper()
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether it is kept out of everything that others can read, a command line included."""
+        return not self.field.repr
+
+    def read(self, origin: str, text: str) -> Any:
+        """The value that `text` stands for; `origin` is what errors call it.
+
+        Raises `OptionsError` for a text that stands for none. Whether the value makes sense is
+        the business of the options class.
+        """
+        if self.kind is bool:
+            if (value := _WORDS.get(text.strip().lower())) is None:
+                raise OptionsError(f"{origin} must be true or false, got {text!r}")
+            return value
+        if self.kind is dict:
+            return self._filled(origin, text)
+        if self.kind is Function:
+            return _imported(origin, text)
+        try:
+            return self.kind(text)
+        except ValueError:
+            raise OptionsError(
+                f"{origin} must be a number ({self.kind.__name__}), got {text!r}"
+            ) from None
+
+    def _filled(self, origin: str, text: str) -> Any:
+        assert self.cls is not None
+        known = attrs.fields_dict(self.cls)
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise OptionsError(f"{origin} must be a JSON object: {error}") from None
+        if not isinstance(values, dict):
+            raise OptionsError(f"{origin} must be a JSON object, got {text!r}")
+        for name, value in values.items():
+            if name not in known:
+                raise unknown_name(origin, name, known)
+            if not isinstance(value, bool):
+                raise OptionsError(f"{origin}: {name} must be true or false, got {value!r}")
+        return self.cls(**values)
+
+
+def text_options(cls: type) -> dict[str, TextOption]:
+    """The options of `cls` that a text can give, by name, in their order."""
+    return {option.name: option for option in _text_options(cls)}
+
+
+def environment_values(cls: type, environ: Mapping[str, str]) -> dict[str, Any]:
+    """The options of `cls` that the environment gives.
+
+    Raises `OptionsError` for a variable with our prefix that names no option, and for a value
+    that cannot be read.
+    """
+    known = {option.variable: option for option in _text_options(cls)}
+    values: dict[str, Any] = {}
+    for variable, text in environ.items():
+        name = variable.removeprefix(ENVIRONMENT_PREFIX)
+        if name == variable or name in OTHER_VARIABLES:
+            continue
+        if (option := known.get(variable)) is None:
+            raise unknown_name("the environment", variable, known)
+        values[option.name] = option.read(variable, text)
+    return values
+
+
+def _text_options(cls: type) -> Iterator[TextOption]:
+    hints = get_type_hints(cls, include_extras=False)
+    for field in attrs.fields(cls):
+        if (found := _kind_of(hints.get(field.name), field)) is not None:
+            kind, filled = found
+            yield TextOption(field=field, kind=kind, cls=filled)
+
+
+def _kind_of(hint: Any, field: attrs.Attribute[Any]) -> tuple[Any, type | None] | None:
+    if get_origin(hint) is Literal:
+        hint = type(get_args(hint)[0])
+    if isinstance(field.default, StrEnum):
+        return str, None
+    if isinstance(hint, type) and attrs.has(hint):
+        return dict, hint
+    # The members of a union such as `float | None`; the hint itself where it is none.
+    members = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    for kind in (bool, int, float, str):
+        if kind in members:
+            return kind, None
+    if any(get_origin(member) is Function for member in members):
+        return Function, None
+    return None
+
+
+def _imported(origin: str, text: str) -> Any:
+    """The function `package.module:function`; of a class, an instance made without arguments."""
+    module, _, name = text.partition(":")
+    try:
+        found: Any = importlib.import_module(module) if name else None
+        for part in name.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        why = f": {error}" if name else ""
+        raise OptionsError(
+            f"{origin} must name a function as package.module:function, got {text!r}{why}"
+        ) from None
+    return found() if isinstance(found, type) else found
