@@ -85,6 +85,10 @@ class JobProcessError(VsdkTrioError, RuntimeError):
     """A job process could not be started or made ready; carries its last words."""
 
 
+class AioThreadError(VsdkTrioError, RuntimeError):
+    """An asyncio thread has ended, or something inside it cancelled what Trio waits for."""
+
+
 class RoomError(VsdkTrioError, RuntimeError):
     """A room cannot be opened, joined or used as asked."""
 
