@@ -41,8 +41,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "rooms": LEAVES,
     "runner": (*LEAVES, "control", "rooms", "jobs.entrypoint"),
     "journal": (*LEAVES, "protocol.vocabulary"),
-    "status": LEAVES,
-    "registry": (*LEAVES, "protocol"),
+    "web": LEAVES,
+    "status": (*LEAVES, "web"),
+    "registry": (*LEAVES, "protocol", "web"),
     "worker_job": (*LEAVES, "jobs.entrypoint", "runner", "worker", "backend.token"),
     "worker": (
         *LEAVES,

@@ -47,6 +47,7 @@ OURS = {
     "state_dir": None,
     "backend_url": None,
     "http_proxy": None,
+    "debug_token": None,
 }
 
 
@@ -144,8 +145,16 @@ def test_a_state_directory_may_be_a_path() -> None:
 
 
 def test_secrets_are_not_shown() -> None:
-    shown = repr(Options(auth_token="s3cr3t", http_proxy="http://user:s3cr3t@proxy:1"))
+    proxy = "http://user:s3cr3t@proxy:1"
+    shown = repr(Options(auth_token="s3cr3t", debug_token="s3cr3t", http_proxy=proxy))
     assert "s3cr3t" not in shown
+
+
+@pytest.mark.parametrize("wrong", ["", "s3cr3t s3cr3t", "s3cr3t\n", "s3cr3té", 7])
+def test_a_debug_token_must_fit_into_a_header(wrong: object) -> None:
+    with pytest.raises(OptionsError, match="'debug_token' must be a text of letters") as info:
+        Options(debug_token=wrong)  # type: ignore[arg-type]  # that is what is tested
+    assert "s3cr3t" not in str(info.value)
 
 
 def test_from_env_reads_every_kind() -> None:

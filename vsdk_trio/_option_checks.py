@@ -107,3 +107,13 @@ def token(_: object, field: attrs.Attribute[Any], value: object) -> None:
         raise OptionsError(
             f"option {field.name!r} must be a token or a function that returns one, got {kind}"
         )
+
+
+def secret_word(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    """A secret that fits into an HTTP header: visible ASCII characters without spaces."""
+    # The value itself stays out of the message.
+    if not isinstance(value, str) or not value or not all("!" <= c <= "~" for c in value):
+        raise OptionsError(
+            f"option {field.name!r} must be a text of letters, digits and punctuation, without "
+            "spaces: it is sent in an HTTP header"
+        )

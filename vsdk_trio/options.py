@@ -139,7 +139,7 @@ class Options:
     register: bool = attrs.field(default=False, validator=_check.boolean)
     # Host of the REST API, or a whole URL such as "http://127.0.0.1:8080".
     signaling_base_url: str = attrs.field(default="api.videosdk.live", validator=_check.text)
-    # Where `/health` is served; port 0 picks a free one.
+    # Where the worker shows itself (`/health` and the rest); port 0 picks a free one.
     host: str = attrs.field(default="0.0.0.0", validator=_check.text)
     port: int = attrs.field(default=8081, validator=_check.integer(0, 65535))
     log_level: str = attrs.field(
@@ -203,6 +203,11 @@ class Options:
     )
     # How job processes come to be: "spawn" is a fresh interpreter for each.
     start_method: str = attrs.field(default="spawn", validator=_check.one_of("spawn"))
+
+    # What opens the status routes that show jobs to whoever is not on this machine; None: nothing.
+    debug_token: str | None = attrs.field(
+        default=None, validator=_optional(_check.secret_word), repr=False
+    )
 
     def __attrs_post_init__(self) -> None:
         self._check_trust()

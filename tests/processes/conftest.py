@@ -86,6 +86,9 @@ class SimulatedProcess:
     def memory_mb(self) -> float | None:
         return 1.0 if self.returncode is None else None
 
+    def cpu_seconds(self) -> float | None:
+        return 1.0 if self.returncode is None else None
+
     def close(self) -> None:
         self.closed = True
         self.stdin.close()

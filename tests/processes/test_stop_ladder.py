@@ -35,6 +35,9 @@ class Recorder:
     def memory_mb(self) -> float | None:
         return None
 
+    def cpu_seconds(self) -> float | None:
+        return None
+
     def close(self) -> None:
         raise AssertionError("the ladder does not own the pipes")
 

@@ -1,9 +1,7 @@
-"""`/health` over a real socket."""
+"""The status server on a real socket: when it answers, and when it is gone."""
 
 from __future__ import annotations
 
-import urllib.error
-import urllib.request
 from functools import partial
 
 import pytest
@@ -12,45 +10,35 @@ import trio
 from vsdk_trio._asgi import bind_listener, url_of
 from vsdk_trio._service import open_service
 from vsdk_trio.errors import PortInUseError
-from vsdk_trio.status.server import Health, serve_status
+from vsdk_trio.status.server import serve_status
+
+from .asking import a_view, get, sources
 
 pytestmark = pytest.mark.real
-
-
-def get(url: str) -> tuple[int, str]:
-    try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
 
 
 async def test_health_says_what_is_true_at_each_request() -> None:
     listener = await bind_listener("127.0.0.1", 0)
     url = url_of(listener) + "/health"
-    problems: list[str] = []
-    warnings: list[str] = []
-    body = partial(serve_status, listener, lambda: Health(tuple(problems), tuple(warnings)))
-    async with open_service(body, grace=5):
-        assert await trio.to_thread.run_sync(get, url) == (200, "OK")
-        problems += ["not registered", "disk is full"]
-        expected = (503, "not registered\ndisk is full")
-        assert await trio.to_thread.run_sync(get, url) == expected
-        warnings.append("no journal")
+    view = a_view()
+    async with open_service(partial(serve_status, listener, sources(lambda: view)), grace=5):
+        assert await get(url) == (200, "OK")
+        view = a_view(problems=("not registered", "disk is full"))
+        assert await get(url) == (503, "not registered\ndisk is full")
+        view = a_view(problems=view.problems, warnings=("no journal",))
         expected = (503, "not registered\ndisk is full\nwarning: no journal")
-        assert await trio.to_thread.run_sync(get, url) == expected
-        problems.clear()
-        assert await trio.to_thread.run_sync(get, url) == (200, "OK\nwarning: no journal")
-        warnings.clear()
-        assert await trio.to_thread.run_sync(get, url) == (200, "OK")
+        assert await get(url) == expected
+        view = a_view(warnings=("no journal",))
+        assert await get(url) == (200, "OK\nwarning: no journal")
+        view = a_view()
+        assert await get(url) == (200, "OK")
     with pytest.raises(OSError, match="refused"):
-        await trio.to_thread.run_sync(get, url)
+        await get(url)
 
 
 async def test_nobody_asks() -> None:
     listener = await bind_listener("127.0.0.1", 0)
-    async with open_service(partial(serve_status, listener, Health), grace=5):
+    async with open_service(partial(serve_status, listener, sources(a_view)), grace=5):
         await trio.lowlevel.checkpoint()
     assert listener.fileno() == -1
 

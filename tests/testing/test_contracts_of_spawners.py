@@ -117,6 +117,7 @@ async def running(
             yield lives[0]
         assert handle.returncode is not None
         assert handle.memory_mb() is None
+        assert handle.cpu_seconds() is None
         handle.signal_group(signal.SIGTERM)
         handle.close()
         handle.close()
@@ -126,6 +127,7 @@ async def test_eof_is_seen_and_the_end_too(spawner: Spawner) -> None:
     async with running(spawner) as life:
         assert life.handle.returncode is None
         assert (life.handle.memory_mb() or 0) > 0
+        assert isinstance(life.handle.cpu_seconds(), float)
         assert life.handle.pid > 1
         await life.handle.stdin.send_all(b"hello")
         await life.handle.stdin.aclose()

@@ -18,6 +18,12 @@ COOKIE_VARIABLE: Final = "VSDK_TRIO_COOKIE"
 """The environment variable that marks every process of a job, whatever session it moves to."""
 
 
+NOT_INHERITED: Final = frozenset(
+    {"VSDK_TRIO_DEBUG_TOKEN", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}
+)
+"""What would give a job power over the worker, or over what systemd thinks of it."""
+
+
 @attrs.frozen(kw_only=True)
 class Command:
     """What to start. Nothing secret: other users of the machine can read both parts."""
@@ -26,6 +32,12 @@ class Command:
     cookie: str
     """Marks the process and all its descendants; unique to the process."""
     env_extra: Mapping[str, str] = attrs.field(factory=dict)
+
+
+def environment_of(command: Command, inherited: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a job process: the worker's, but for what is the worker's alone."""
+    kept = {name: value for name, value in inherited.items() if name not in NOT_INHERITED}
+    return {**kept, **command.env_extra, COOKIE_VARIABLE: command.cookie}
 
 
 class ProcessHandle(Protocol):
@@ -56,6 +68,10 @@ class ProcessHandle(Protocol):
 
     def memory_mb(self) -> float | None:
         """What the process occupies in MiB; None once it is gone or where nobody can tell."""
+        ...
+
+    def cpu_seconds(self) -> float | None:
+        """What the process has used of the CPU so far; None as for `memory_mb`."""
         ...
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from typing import Final
 import trio
 
 from ..control.channel import ControlChannel
-from ..control.frames import Finished, Frame, Ready, SendableFrame, Start, Stop
+from ..control.frames import Finished, Frame, Pong, Ready, SendableFrame, Start, Stop
 from ..errors import JobProcessError
 from .edge import Command, OnStarted, ProcessHandle, Spawner
 from .exit import Exit
@@ -42,6 +42,13 @@ class JobProcess:
         self._exit: Exit | None = None
         self.ready: Ready | None = None
         """The runner's `Ready`, once it has come."""
+        self.started_at = trio.current_time()
+        self.heard_at = self.started_at
+        """When it last sent a frame, on Trio's clock."""
+        self.lag_seconds: float | None = None
+        """How long its event loop was blocked at worst, by its last answer to a ping."""
+        self.job_id: str | None = None
+        """The job that it was given."""
         self.cookie = cookie
         """What marks the process and its descendants."""
         self.exited = trio.Event()
@@ -73,8 +80,13 @@ class JobProcess:
         """What the process occupies in MiB, seen from outside; None where nobody can tell."""
         return self._handle.memory_mb()
 
+    def cpu_seconds(self) -> float | None:
+        """What the process has used of the CPU, seen from outside; None where nobody can tell."""
+        return self._handle.cpu_seconds()
+
     def bind_job(self, job_id: str) -> None:
         """What the process writes to stderr from now on is logged with `job_id`."""
+        self.job_id = job_id
         self._log.bind(job_id)
 
     async def send(self, frame: SendableFrame) -> None:
@@ -112,10 +124,13 @@ class JobProcess:
 
     async def _read_frames(self) -> None:
         async for frame in self._channel:
+            self.heard_at = trio.current_time()
             if isinstance(frame, Ready):
                 self.ready = frame
             elif isinstance(frame, Finished):
                 self._job_over.set()
+            elif isinstance(frame, Pong):
+                self.lag_seconds = frame.lag_ms / 1000
             await self._frames.put(frame)
 
     def _note_rung(self, rung: Rung) -> None:

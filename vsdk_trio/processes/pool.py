@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
+from enum import StrEnum
 from typing import Final
 
 import attrs
@@ -41,6 +42,15 @@ class PoolSettings:
     initialize_timeout: float
     """Seconds from the start of a process to its `Ready`."""
     env_extra: dict[str, str] = attrs.field(factory=dict)
+
+
+class ProcessState(StrEnum):
+    """What a process of a pool is there for."""
+
+    STARTING = "starting"
+    IDLE = "idle"
+    BUSY = "busy"  # given to a job
+    STOPPING = "stopping"
 
 
 def _note_nothing(ready: Ready) -> None:
@@ -99,6 +109,18 @@ class Pool:
     def running(self) -> int:
         """Processes that were given to a job and are not gone yet."""
         return len(self._given)
+
+    def processes(self) -> Iterator[tuple[JobProcess, ProcessState]]:
+        """Every process that lives, and what it is there for at the moment."""
+        for number, process in self._alive.items():
+            if number in self._starting:
+                yield process, ProcessState.STARTING
+            elif process in self._idle:
+                yield process, ProcessState.IDLE
+            elif process in self._given:
+                yield process, ProcessState.BUSY
+            else:
+                yield process, ProcessState.STOPPING
 
     @asynccontextmanager
     async def acquire(self) -> AsyncGenerator[JobProcess]:

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 import trio
 
-from .edge import COOKIE_VARIABLE, Command, DeliverCancel, OnStarted, ProcessHandle
+from .edge import Command, DeliverCancel, OnStarted, ProcessHandle, environment_of
 
 
 class SubprocessHandle:
@@ -73,6 +73,17 @@ class SubprocessHandle:
         except psutil.Error:
             return None
 
+    def cpu_seconds(self) -> float | None:
+        if self._process.returncode is not None:
+            return None
+        import psutil  # as above
+
+        try:
+            used = psutil.Process(self._process.pid).cpu_times()
+        except psutil.Error:
+            return None
+        return float(used.user + used.system)
+
     def close(self) -> None:
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             # trio types them by what every platform has; each has a `close` that is synchronous.
@@ -113,7 +124,7 @@ class SubprocessSpawner:
                 stderr=subprocess.PIPE,
                 check=False,
                 start_new_session=True,
-                env={**os.environ, **command.env_extra, COOKIE_VARIABLE: command.cookie},
+                env=environment_of(command, os.environ),
                 deliver_cancel=deliver,
                 task_status=OnStarted(announce),
             )

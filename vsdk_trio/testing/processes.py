@@ -42,6 +42,7 @@ class InsideProcess:
         self.stderr: PipeSender = stderr.sender
         self._signal, self.signals = trio.open_memory_channel[int](100)
         self.memory_mb: float = 20.0
+        self.cpu_seconds: float = 0.1
         self.is_dead = False
         self.is_frozen = False
 
@@ -108,6 +109,9 @@ class MemoryProcess:
 
     def memory_mb(self) -> float | None:
         return None if self._returncode is not None else self.inside.memory_mb
+
+    def cpu_seconds(self) -> float | None:
+        return None if self._returncode is not None else self.inside.cpu_seconds
 
     def close(self) -> None:
         self._is_closed = True

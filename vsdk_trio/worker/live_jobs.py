@@ -26,6 +26,8 @@ class LiveJob:
     lifecycle: JobLifecycle
     accepted: Ticket
     """Settled once it is written down that the worker has the job: the job waits for it."""
+    accepted_at: float = attrs.field(factory=trio.current_time)
+    """When the job was assigned, on Trio's clock."""
     stop_requested: trio.Event = attrs.field(factory=trio.Event)
     answered_pings: int = 0
     """The number of the newest ping that the job's process has answered."""

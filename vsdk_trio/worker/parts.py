@@ -21,7 +21,7 @@ from ..processes.stop_ladder import Graces
 from ..processes.sweeper import Sweeper
 from ..protocol.messages import Message
 from ..protocol.vocabulary import vocabulary
-from ..status.server import Health
+from ..status.view import Health
 from .briefing import Agent, Briefing
 from .edges import Edges
 from .health_watch import MemoryLimits
@@ -63,20 +63,20 @@ class Parts:
         self.admission = Admission(
             max_processes=options.max_processes, load_threshold=options.load_threshold
         )
-        self._load = Load(self.admission, options.load_fnc)
-        self._load.check()
+        self.load = Load(self.admission, options.load_fnc)
+        self.load.check()
         self.connection = self._make_connection()
-        self._reporter = Reporter(
+        self.reporter = Reporter(
             agent_id=options.agent_id,
             worker_id=self._worker_id,
             vocabulary=vocabulary(options.status_vocabulary),
             admission=self.admission,
-            load=self._load,
+            load=self.load,
             shutdown=self.shutdown,
         )
         self.teller = Teller(
             journal=journal,
-            reporter=self._reporter,
+            reporter=self.reporter,
             post=self.connection.post,
             token=self._token,
         )
@@ -159,9 +159,9 @@ class Parts:
         return Intake(
             link=self.connection,
             admission=self.admission,
-            load=self._load,
+            load=self.load,
             jobs=self.jobs,
-            reporter=self._reporter,
+            reporter=self.reporter,
             terms=Terms(
                 request_fnc=options.request_fnc,
                 request_timeout=options.request_timeout,
@@ -188,7 +188,7 @@ class Parts:
     async def report_status(self) -> None:
         """Keep the registry's picture fresh, until cancelled."""
         await report_status(
-            lambda: self.connection.post(self._reporter.status()),
+            lambda: self.connection.post(self.reporter.status()),
             change=self.change,
             ping_interval=self._options.ping_interval,
         )
@@ -212,7 +212,7 @@ class Parts:
 
     def _announcement(self) -> list[Message]:
         running = ((job.job_id, job.announcement) for job in self.jobs)
-        return [*self._reporter.announcement(running)]
+        return [*self.reporter.announcement(running)]
 
     def _give_up(self, error: Exception) -> bool:
         """Whether to end at once because the registry cannot be reached; else drain first."""

@@ -28,6 +28,7 @@ class Shutdown:
         self._events = {stage: trio.Event() for stage in Stage}
         self._stage = Stage.SERVING
         self._reason = ""
+        self._since: dict[Stage, float] = {}
 
     def __repr__(self) -> str:
         return f"<Shutdown {self._stage.name.lower()}>"
@@ -41,6 +42,11 @@ class Shutdown:
         """Why the worker ends, as first asked for; empty while it serves."""
         return self._reason
 
+    @property
+    def since(self) -> float:
+        """When the present stage was reached, on Trio's clock. Raises `KeyError` while serving."""
+        return self._since[self._stage]
+
     def reached(self, stage: Stage) -> trio.Event:
         """The event that is set once `stage`, or a later one, has been reached."""
         return self._events[stage]
@@ -50,6 +56,7 @@ class Shutdown:
         self._reason = self._reason or reason
         for passed in Stage:
             if self._stage < passed <= stage:
+                self._since[passed] = trio.current_time()
                 self._events[passed].set()
         self._stage = max(self._stage, stage)
 

@@ -27,8 +27,11 @@ from ..journal.journal import open_journal
 from ..options import Options, WorkerOptions
 from ..room_options import RoomOptions
 from ..status.server import serve_status
+from ..status.sources import Sources
+from ..status.view import WorkerView
 from .briefing import Agent
 from .edges import Edges
+from .look import Address, Look
 from .parts import Parts
 from .shutdown import Stage
 from .signals import watch_signals
@@ -49,10 +52,18 @@ class WorkerReport:
 class WorkerHandle:
     """A running worker, for the program around it."""
 
-    def __init__(self, parts: Parts, port: int | None) -> None:
+    def __init__(self, parts: Parts, look: Look) -> None:
         self._parts = parts
-        self.port = port
-        """Where `/health` is served; None in a simulated world."""
+        self._look = look
+
+    @property
+    def port(self) -> int | None:
+        """Where the worker's status is served; None in a simulated world."""
+        return self._look.address.port or None
+
+    def look(self) -> WorkerView:
+        """The worker, its jobs and its processes, as they stand."""
+        return self._look()
 
     @property
     def worker_id(self) -> str:
@@ -151,19 +162,19 @@ class Worker:
             parts = Parts(options, self._agent, edges, journal)
             # Bound before anything is done, so that a taken port is found before a job can be.
             listener = await _listen(options) if edges.is_real else None
-            port = None if listener is None else int(listener.getsockname()[1])
+            look = Look(parts=parts, options=options, address=Address.of(listener))
 
             async def open_around(body: ServiceBody, grace: float) -> None:
                 await stack.enter_async_context(open_service(body, grace=grace))
 
             if listener is not None:
                 await open_around(partial(watch_signals, parts.shutdown), SHORT_GRACE_SECONDS)
-                status = partial(serve_status, listener, parts.health)
+                status = partial(serve_status, listener, _sources(parts, options, look))
                 await open_around(status, SHORT_GRACE_SECONDS)
             if journal.is_on:
                 await self._recover(parts)
             await open_around(partial(_stay_connected, parts), parts.connection.grace_seconds)
-            task_status.started(WorkerHandle(parts, port))
+            task_status.started(WorkerHandle(parts, look))
             if parts.shutdown.stage is not Stage.SERVING:
                 logger.info("%s before a job could come", parts.shutdown.reason)
                 return WorkerReport()
@@ -242,8 +253,17 @@ async def _listen(options: Options) -> socket.socket:
     try:
         return await bind_listener(options.host, options.port)
     except PortInUseError as error:
-        how = "it is for the worker's /health: Options(port=...) or VSDK_TRIO_PORT"
+        how = "the worker shows itself there: Options(port=...) or VSDK_TRIO_PORT"
         raise PortInUseError(f"{error} ({how})") from None
+
+
+def _sources(parts: Parts, options: Options, look: Look) -> Sources:
+    """What the status server is to ask."""
+    return Sources(
+        look=look,
+        drain=partial(parts.shutdown.advance, Stage.DRAINING),
+        debug_token=options.debug_token,
+    )
 
 
 def _initializer(options: Options) -> EntrypointRef | None:

@@ -1,0 +1,161 @@
+"""The worker's routes, as one table.
+
+Imports starlette, so it is itself imported only when there is somebody to answer. Each answer is
+made from what `Sources` say at that moment; nothing is kept here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Final
+
+import trio
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.types import ASGIApp
+
+from ..web.access import Asker, Denial, deny_stranger
+from ..web.answers import Entry, JSONAnswer, TextAnswer, failure, make_application
+from . import published, task_tree
+from .sources import Sources
+
+HOW_TO_SET_TOKEN: Final = "Options(debug_token=...) or VSDK_TRIO_DEBUG_TOKEN"
+
+_Answer = Callable[[Sources, Request], Awaitable[ASGIApp]]
+
+
+def make_app(sources: Sources) -> Starlette:
+    """The ASGI application that shows a worker."""
+
+    def guard(asker: Asker) -> Denial | None:
+        return deny_stranger(asker, sources.debug_token, how_to_set=HOW_TO_SET_TOKEN)
+
+    def entry(path: str, answer: _Answer, *, method: str = "GET", is_open: bool = False) -> Entry:
+        return Entry(
+            path=path,
+            method=method,
+            handler=partial(answer, sources),
+            guard=None if is_open else guard,
+        )
+
+    return make_application(
+        [
+            # Open to everybody: probes, and what is no more than counts.
+            entry("/health", _health, is_open=True),
+            entry("/livez", _livez, is_open=True),
+            entry("/readyz", _readyz, is_open=True),
+            entry("/worker", _worker, is_open=True),
+            # What shows jobs or processes, or changes anything.
+            entry("/", _index),
+            entry("/stats", _stats),
+            entry("/debug", _debug),
+            entry("/api/status", _api_status),
+            entry("/debug/worker/", _debug_worker),
+            entry("/debug/runners/", _debug_runners),
+            entry("/debug/runner/", _debug_runner),
+            entry("/debug/tasks", _debug_tasks),
+            entry("/drain", _drain, method="POST"),
+        ]
+    )
+
+
+# Probes
+
+
+async def _health(sources: Sources, _: Request) -> ASGIApp:
+    view = sources.look()
+    lines = [*(view.problems or ("OK",)), *(f"warning: {text}" for text in view.warnings)]
+    return TextAnswer(lines, 503 if view.problems else 200)
+
+
+async def _livez(_: Sources, __: Request) -> ASGIApp:
+    # That it is answered at all is the answer: the event loop turns. A worker without a registry
+    # must not be restarted for it: its jobs would die.
+    return TextAnswer(["OK"])
+
+
+async def _readyz(sources: Sources, _: Request) -> ASGIApp:
+    view = sources.look()
+    reasons = view.reasons_not_ready
+    drain = view.drain
+    leaving = (
+        None
+        if drain is None
+        else {
+            "stage": drain.stage,
+            "reason": drain.reason,
+            "since": drain.since,
+            "jobs_may_run_seconds": round(drain.jobs_may_run_seconds, 1),
+            "at_most_seconds": round(drain.at_most_seconds, 1),
+            "waiting_for": list(drain.waiting_for),
+        }
+    )
+    answer = {"ready": not reasons, "reasons": list(reasons), "draining": leaving}
+    return JSONAnswer(answer, 503 if reasons else 200)
+
+
+# The published client's routes
+
+
+async def _index(sources: Sources, _: Request) -> ASGIApp:
+    return JSONAnswer(published.api_status_json(sources.look()))
+
+
+async def _worker(sources: Sources, _: Request) -> ASGIApp:
+    return JSONAnswer(published.worker_json(sources.look()))
+
+
+async def _stats(sources: Sources, _: Request) -> ASGIApp:
+    return JSONAnswer(published.stats_json(sources.look()))
+
+
+async def _debug(sources: Sources, _: Request) -> ASGIApp:
+    return JSONAnswer(published.debug_json(sources.look()))
+
+
+async def _api_status(sources: Sources, _: Request) -> ASGIApp:
+    return JSONAnswer(published.api_status_json(sources.look()))
+
+
+async def _debug_worker(sources: Sources, _: Request) -> ASGIApp:
+    return JSONAnswer(published.worker_debug_json(sources.look(), events=(), load=()))
+
+
+async def _debug_runners(sources: Sources, _: Request) -> ASGIApp:
+    return JSONAnswer(published.runners_json(sources.look()))
+
+
+async def _debug_runner(sources: Sources, request: Request) -> ASGIApp:
+    if not (job_id := request.query_params.get("id")):
+        return JSONAnswer({"error": "Missing runner ID"}, 400)
+    view = sources.look()
+    return JSONAnswer(published.runner_json(view, view.job(job_id), events=()))
+
+
+# Ours
+
+
+async def _debug_tasks(_: Sources, request: Request) -> ASGIApp:
+    form = request.query_params.get("format")
+    if form not in (None, "text", "json"):
+        return failure(400, f"format must be text or json, not {form[:20]!r}")
+    wants_json = form == "json" or (
+        form is None and "application/json" in request.headers.get("accept", "")
+    )
+    tree = task_tree.look_at_tasks()
+    # In a thread: lines of code are read from files.
+    if wants_json:
+        value: dict[str, Any] = await trio.to_thread.run_sync(task_tree.as_json, tree)
+        return JSONAnswer({"tasks": tree.count(), "root": value})
+    lines = await trio.to_thread.run_sync(lambda: [*task_tree.as_text(tree), ""])
+    return TextAnswer(lines)
+
+
+async def _drain(sources: Sources, request: Request) -> ASGIApp:
+    peer = request.client.host if request.client is not None else "somebody"
+    sources.drain(f"asked to drain by {peer} over HTTP")
+    view = sources.look()
+    assert view.drain is not None, "asked to drain, it does"
+    answer = {"success": True, "stage": view.drain.stage, "reason": view.drain.reason}
+    return JSONAnswer({**answer, "waiting_for": list(view.drain.waiting_for)}, 202)

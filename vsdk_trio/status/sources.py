@@ -1,0 +1,20 @@
+"""What the status server asks of a worker. Knows no worker, and loads nothing of the HTTP stack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+
+from .view import WorkerView
+
+
+@attrs.frozen(kw_only=True)
+class Sources:
+    """Functions that are asked at each request, and never block."""
+
+    look: Callable[[], WorkerView]
+    drain: Callable[[str], None]
+    """Take nothing new and end once what runs has ended; the argument says who asked."""
+    debug_token: str | None = attrs.field(default=None, repr=False)
+    """What opens the routes that show jobs to whoever is elsewhere; None: nothing does."""

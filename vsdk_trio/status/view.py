@@ -1,0 +1,118 @@
+"""What a worker looks like at one moment, as values: what every page and route is made from.
+
+Pure. Made anew for each request, by whoever has the worker; nothing here is kept up to date.
+Moments are Unix time in seconds, lengths are seconds, memory is MiB. Nothing secret is in it.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+
+@attrs.frozen
+class Health:
+    """Whether a worker does its work; `problems` says why not, in words for a person.
+
+    `warnings` are what a person should see to although it does.
+    """
+
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class JobView:
+    """One live job: accepted, and its process not gone yet."""
+
+    job_id: str
+    room_id: str
+    state: str
+    """The name of its `JobState`, in lower case."""
+    accepted_at: float
+    url: str = ""
+    stopping_because: str | None = None
+    pid: int | None = None
+    """Its process, once it has one."""
+
+
+@attrs.frozen(kw_only=True)
+class ProcessView:
+    """One job process: `starting`, `idle`, `busy` with a job, or `stopping`."""
+
+    pid: int
+    state: str
+    started_at: float
+    heard_at: float
+    """When it last said something on its control channel; at first, when it was started."""
+    job_id: str | None = None
+    memory_mb: float | None = None
+    """What it occupies, seen from outside; None where nobody can tell."""
+    cpu_seconds: float | None = None
+    """What it has used of the CPU since its start; None where nobody can tell."""
+    lag_seconds: float | None = None
+    """How long its event loop was blocked at worst, by its last answer; None before one."""
+
+    def cpu_percent(self, now: float) -> float:
+        """Its share of one CPU since it was started."""
+        return 100 * (self.cpu_seconds or 0.0) / max(now - self.started_at, 0.001)
+
+
+@attrs.frozen(kw_only=True)
+class DrainView:
+    """A worker on its way out: since when, why, how much longer at most, and for what."""
+
+    stage: str
+    """`draining`, `stopping` or `hurrying`."""
+    reason: str
+    since: float
+    jobs_may_run_seconds: float
+    """How much longer running jobs are left alone; 0 once they are being stopped."""
+    at_most_seconds: float
+    """How much longer the worker may take, all graces included."""
+    waiting_for: tuple[str, ...]
+    """What it waits for, in words, without ids."""
+
+
+@attrs.frozen(kw_only=True)
+class WorkerView:
+    """One worker at one moment."""
+
+    now: float
+    started_at: float
+    agent_id: str
+    worker_id: str
+    host: str
+    port: int
+    executor_type: str
+    log_level: str
+    register: bool
+    max_processes: int
+    num_idle_processes: int
+    load_threshold: float
+    is_connected: bool
+    sessions: int
+    """How many times it has been registered."""
+    owed: int
+    """Job updates that the registry is not known to have."""
+    state: str
+    """`idle`, `busy`, `full` or `draining`."""
+    load: float
+    promised: int
+    """Slots held for jobs that were promised and not assigned yet."""
+    jobs: tuple[JobView, ...] = ()
+    processes: tuple[ProcessView, ...] = ()
+    problems: tuple[str, ...] = ()
+    """Why it does not do its work, in words for a person; empty while it does."""
+    warnings: tuple[str, ...] = ()
+    """What a person should see to although it does its work."""
+    drain: DrainView | None = None
+
+    @property
+    def reasons_not_ready(self) -> tuple[str, ...]:
+        """Why no new job should be sent here. At capacity is none: a slot may soon be free."""
+        leaving = () if self.drain is None else (f"{self.drain.stage}: {self.drain.reason}",)
+        return (*self.problems, *leaving)
+
+    def job(self, job_id: str) -> JobView | None:
+        """The live job of that id, if there is one."""
+        return next((job for job in self.jobs if job.job_id == job_id), None)

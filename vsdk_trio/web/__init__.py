@@ -1,0 +1,1 @@
+"""What the worker's and the registry's HTTP servers share: who may ask, answers, events, pages."""

@@ -1,0 +1,150 @@
+"""How a worker looks from outside, made from its parts at the moment it is asked for.
+
+Reads and never changes anything; knows nothing of HTTP. What takes a system call (memory, CPU) is
+asked of the system here and at no other time.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from ..options import Options
+from ..status.view import DrainView, JobView, ProcessView, WorkerView
+from .shutdown import Stage
+
+if TYPE_CHECKING:
+    from .parts import Parts
+
+# What the end takes at most once the jobs are gone: flush, goodbyes, and the services around.
+LEAVING_SECONDS = 20.0
+
+
+def _seconds_to_unix() -> float:
+    return time.time() - trio.current_time()
+
+
+@attrs.frozen(kw_only=True)
+class Address:
+    """Where the worker is asked; nowhere in a simulated world."""
+
+    host: str = ""
+    port: int = 0
+
+    @classmethod
+    def of(cls, listener: socket.socket | None) -> Address:
+        """The address that a socket is bound to."""
+        if listener is None:
+            return cls()
+        host, port = listener.getsockname()[:2]
+        return cls(host=host, port=port)
+
+
+@attrs.frozen(kw_only=True)
+class Look:
+    """Looks at the parts of one worker; made as its life begins."""
+
+    parts: Parts
+    options: Options
+    address: Address
+    # Fixed, so that a moment has one name, whatever is done to the wall clock meanwhile.
+    to_unix: float = attrs.field(factory=_seconds_to_unix)
+    began: float = attrs.field(factory=trio.current_time)
+
+    def __call__(self) -> WorkerView:
+        """The worker as it stands."""
+        parts, options = self.parts, self.options
+        health = parts.health()
+        processes = tuple(self._processes())
+        return WorkerView(
+            now=self.to_unix + trio.current_time(),
+            started_at=self.to_unix + self.began,
+            agent_id=options.agent_id,
+            worker_id=parts.connection.worker_id,
+            host=self.address.host,
+            port=self.address.port,
+            executor_type=options.executor_type.value,
+            log_level=options.log_level,
+            register=options.register,
+            max_processes=options.max_processes,
+            num_idle_processes=options.num_idle_processes,
+            load_threshold=options.load_threshold,
+            is_connected=parts.connection.is_connected,
+            sessions=parts.connection.epoch,
+            owed=parts.connection.owed,
+            state=parts.reporter.fact().name.lower(),
+            load=parts.load.to_report(),
+            promised=parts.admission.reserved,
+            jobs=tuple(self._jobs(processes)),
+            processes=processes,
+            problems=health.problems,
+            warnings=health.warnings,
+            drain=self._drain(),
+        )
+
+    def _jobs(self, processes: tuple[ProcessView, ...]) -> Iterator[JobView]:
+        pids = {process.job_id: process.pid for process in processes}
+        for job in self.parts.jobs:
+            cause = job.lifecycle.stop_cause
+            yield JobView(
+                job_id=job.job_id,
+                room_id=job.assignment.room_id,
+                state=job.lifecycle.state.name.lower(),
+                accepted_at=self.to_unix + job.accepted_at,
+                url=job.assignment.url,
+                stopping_because=None if cause is None else cause.reason,
+                pid=pids.get(job.job_id),
+            )
+
+    def _processes(self) -> Iterator[ProcessView]:
+        for process, state in self.parts.pool.processes():
+            yield ProcessView(
+                pid=process.pid,
+                state=state.value,
+                started_at=self.to_unix + process.started_at,
+                heard_at=self.to_unix + process.heard_at,
+                job_id=process.job_id,
+                memory_mb=process.memory_mb(),
+                cpu_seconds=process.cpu_seconds(),
+                lag_seconds=process.lag_seconds,
+            )
+
+    def _drain(self) -> DrainView | None:
+        shutdown = self.parts.shutdown
+        if shutdown.stage is Stage.SERVING:
+            return None
+        waited = trio.current_time() - shutdown.since
+        is_draining = shutdown.stage is Stage.DRAINING
+        jobs_may_run = max(0.0, self.options.drain_timeout - waited) if is_draining else 0.0
+        graces = self.parts.graces.total_seconds + LEAVING_SECONDS
+        stopping = graces if is_draining else max(0.0, graces - waited)
+        return DrainView(
+            stage=shutdown.stage.name.lower(),
+            reason=shutdown.reason,
+            since=self.to_unix + shutdown.since,
+            jobs_may_run_seconds=jobs_may_run,
+            at_most_seconds=jobs_may_run + stopping,
+            waiting_for=tuple(self._waiting_for()),
+        )
+
+    def _waiting_for(self) -> Iterator[str]:
+        parts = self.parts
+        if count := len(parts.jobs):
+            yield _counted(count, "job to end", "jobs to end")
+        if count := parts.admission.reserved:
+            yield _counted(count, "promised job to come", "promised jobs to come")
+        if count := parts.connection.owed:
+            yield _counted(
+                count,
+                "job update to be known to the registry",
+                "job updates to be known to the registry",
+            )
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"
