@@ -12,10 +12,20 @@ import trio.testing
 from vsdk_trio.errors import RoomError, RoomPermissionError
 from vsdk_trio.options import WorkerPermissions
 from vsdk_trio.room_options import RoomOptions, TransportMode
-from vsdk_trio.rooms import Participant, RoomRequest, open_room
-from vsdk_trio.rooms.base import Message, Room, read_permissions
-from vsdk_trio.rooms.loopback import LoopbackRoom, open_loopback_room
+from vsdk_trio.rooms import (
+    Message,
+    Participant,
+    ParticipantJoined,
+    RoomJoined,
+    RoomRequest,
+    StreamStarted,
+    open_room,
+)
+from vsdk_trio.rooms.base import read_permissions
+from vsdk_trio.rooms.loopback import open_loopback_room
 from vsdk_trio.rooms.script import DEFAULT_SCRIPT, Step, read_script
+from vsdk_trio.rooms.tones import tone
+from vsdk_trio.testing.sounds import pitch
 
 
 def request(
@@ -39,7 +49,7 @@ async def test_without_a_script_one_guest_is_there(autojump_clock: trio.testing.
         assert await room.wait_for_participant("guest") == "guest"
         assert room.participants == {"guest": Participant(participant_id="guest", name="Guest")}
         assert (room.room_id, room.participant_id, room.name) == ("room", "agent", "Agent")
-        assert repr(room) == "<LoopbackRoom 'room' with 1 others>"
+        assert repr(room) == "<JoinedRoom 'room' by LoopbackTransport, 1 others>"
 
 
 async def test_a_script_is_played_in_time(autojump_clock: trio.testing.MockClock) -> None:
@@ -111,79 +121,82 @@ async def test_callbacks_add_up_and_a_late_one_is_told_at_once() -> None:
     async with open_loopback_room(request({"do": "join", "after": 1})) as room:
         room.setup_session_end_callback(lambda why: told.append(f"1 {why}"))
         room.setup_session_end_callback(lambda why: told.append(f"2 {why}"))
-        room.perform(Step(do="end", text="x"))
+        room.transport.perform(Step(do="end", text="x"))
         room.setup_session_end_callback(lambda why: told.append(f"3 {why}"))
     assert told == ["1 x", "2 x", "3 x"]
 
 
-async def test_what_the_agent_publishes_comes_back() -> None:
+async def test_the_other_side_can_be_looked_at() -> None:
     async with open_loopback_room(request()) as room:
-        audio, chat = room.subscribe("audio"), room.subscribe("chat")
-        await room.publish("audio", b"\x00")
-        await room.send_data("hello", "chat")
-        await room.send_data(b"raw", "chat")
-        room.perform(Step(do="say", participant="guest", text="hi", topic="chat"))
+        chat = await room.messages()
+        await room.send_message("hello", "chat")
+        room.transport.perform(Step(do="join", participant="guest", name="Ann"))
+        room.transport.perform(Step(do="say", participant="guest", text="hi", topic="chat"))
         await room.update_metadata("busy")
-        assert room.metadata == "busy"
-        sent = [
-            Message(topic="audio", data=b"\x00", sender="agent"),
-            Message(topic="chat", data=b"hello", sender="agent"),
-            Message(topic="chat", data=b"raw", sender="agent"),
+        assert room.transport.metadata == "busy"
+        assert list(room.transport.sent) == [
+            Message(topic="chat", text="hello", sender_id="agent", sender_name="Agent")
         ]
-        said = Message(topic="chat", data=b"hi", sender="guest")
-        assert room.published == sent
-    with audio, chat:
-        assert [message async for message in audio] == sent[:1]
-        assert [message async for message in chat] == [*sent[1:], said]
+    said = Message(topic="chat", text="hi", sender_id="guest", sender_name="Ann")
+    assert [message async for message in chat] == [said]
 
 
-async def test_a_slow_subscriber_loses_messages_and_a_gone_one_is_forgotten() -> None:
-    async with open_loopback_room(request()) as room:
-        slow, gone = room.subscribe(), room.subscribe()
-        gone.close()
-        for number in range(300):
-            await room.send_data(str(number))
-        assert room.dropped == 300 - 256
-    with slow:
-        assert [int(message.data) async for message in slow] == list(range(256))
+async def test_a_guest_echoes_the_agent_until_it_is_muted(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    script = ({"do": "join"}, {"do": "echo", "after": 1}, {"do": "mute", "after": 2})
+    async with open_loopback_room(request(*script)) as room:
+        await trio.sleep(1.5)
+        with room.audio("guest") as frames:
+            await room.play(tone(440, 0.5))
+            heard = [await anext(frames) for _ in range(25)]
+        assert pitch(heard) == pytest.approx(440, rel=0.01)
+        await trio.sleep(5)
+        with room.audio("guest") as frames:
+            await room.play(tone(440, 0.5))
+            with trio.move_on_after(1) as nothing:
+                await anext(frames)
+        assert nothing.cancelled_caught
 
 
-@pytest.mark.parametrize(
-    "name", ["can_publish", "can_publish_data", "can_update_metadata", "can_subscribe"]
-)
-async def test_what_is_not_permitted_raises(name: str) -> None:
-    actions = {
-        "can_publish": lambda: room.publish("audio", b""),
-        "can_publish_data": lambda: room.send_data(b""),
-        "can_update_metadata": lambda: room.update_metadata(""),
-        "can_subscribe": lambda: room.subscribe(),
-    }
-    async with open_loopback_room(request(permissions=WorkerPermissions(**{name: False}))) as room:
-        for permission, action in actions.items():
-            if permission == name:
-                with pytest.raises(RoomPermissionError, match=f"{name}=False"):
-                    await action()  # type: ignore[misc]  # subscribe raises before it is awaited
-            elif permission == "can_subscribe":
-                room.subscribe().close()
-            else:
-                await action()  # type: ignore[misc]
+async def test_a_script_can_speak(autojump_clock: trio.testing.MockClock) -> None:
+    script = ({"do": "join"}, {"do": "speak", "tone": 300, "seconds": 0.5, "after": 1})
+    async with open_loopback_room(request(*script)) as room:
+        events = room.events()
+        start = trio.current_time()
+        frames = room.audio("guest")
+        first = await anext(frames)
+        assert trio.current_time() - start == 1
+        heard = [first, *[await anext(frames) for _ in range(24)]]
+        assert pitch(heard) == pytest.approx(300, rel=0.02)
+        assert trio.current_time() - start == pytest.approx(1.48)
+        kinds = [type(await anext(events)) for _ in range(3)]
+        assert kinds == [RoomJoined, ParticipantJoined, StreamStarted]
+
+
+async def test_a_cut_room_fails_whoever_is_in_it(autojump_clock: trio.testing.MockClock) -> None:
+    step = {"do": "cut", "text": "no network", "after": 3}
+    with pytest.raises(RoomError, match="no network"):
+        async with open_loopback_room(request({"do": "join"}, step)) as room:
+            await trio.sleep_forever()
+    assert room.end_reason == "connection_lost"
+
+
+async def test_updating_the_metadata_takes_a_permission() -> None:
+    permissions = WorkerPermissions(can_update_metadata=False)
+    async with open_loopback_room(request(permissions=permissions)) as room:
+        with pytest.raises(RoomPermissionError, match="can_update_metadata=False"):
+            await room.update_metadata("")
 
 
 async def test_a_hidden_agent_is_not_on_the_roster() -> None:
     async with open_loopback_room(request(permissions=WorkerPermissions(hidden=True))) as room:
         await room.wait_for_participant()
-        assert room.roster == ("guest",)
+        assert room.transport.roster == ("guest",)
     async with open_loopback_room(request()) as room:
         await room.wait_for_participant()
-        assert room.roster == ("agent", "guest")
-    assert room.roster == ("guest",)
-
-
-async def test_a_room_that_was_left_cannot_be_used() -> None:
-    async with open_loopback_room(request()) as room:
-        pass
-    with pytest.raises(RoomError, match="has been left"):
-        await room.send_data("late")
+        assert room.transport.roster == ("agent", "guest")
+    assert room.transport.roster == ("guest",)
 
 
 async def test_errors_of_the_room_reach_on_room_error() -> None:
@@ -201,7 +214,7 @@ async def test_leaving_is_prompt_when_cancelled() -> None:
         async with open_loopback_room(request()) as room:
             scope.cancel()
             await trio.sleep_forever()
-    assert "agent" not in room.roster
+    assert "agent" not in room.transport.roster
 
 
 @pytest.mark.parametrize("mode", [mode for mode in TransportMode if mode.value != "loopback"])
@@ -210,9 +223,7 @@ def test_another_transport_says_what_to_install(mode: TransportMode) -> None:
         open_room(mode, request())
 
 
-def test_the_loopback_room_is_a_room() -> None:
-    room: Room = LoopbackRoom(request())
-    assert room.participants == {}
+def test_a_request_hides_its_token() -> None:
     assert "s3cret" not in repr(request())
 
 
@@ -222,12 +233,17 @@ def test_the_loopback_room_is_a_room() -> None:
         ({}, "must be a list, got dict"),
         (["join"], "step 0 of the loopback script must be an object with a 'do'"),
         ([{"do": "join"}, {"after": 1}], "step 1 of the loopback script must be an object with"),
-        ([{"do": "dance"}], "do must be one of join, leave, say, error, end, got 'dance'"),
+        (
+            [{"do": "dance"}],
+            "do must be one of join, leave, say, speak, echo, mute, error, cut, end, ",
+        ),
         ([{"do": "join", "after": -1}], "after must be a number of seconds, got -1"),
         ([{"do": "join", "after": True}], "after must be a number of seconds, got True"),
         ([{"do": "join", "after": math.inf}], "after must be a number of seconds, got inf"),
         ([{"do": "say", "text": 1}], "text must be a string, got 1"),
         ([{"do": ["join"]}], "do must be one of"),
+        ([{"do": "speak", "tone": 0}], "tone must be a frequency in Hz, got 0"),
+        ([{"do": "speak", "seconds": "1"}], "seconds must be a number of seconds, got '1'"),
         ([{"do": "join", "who": "x"}], "unknown key 'who'; known: do, after, participant"),
     ],
 )

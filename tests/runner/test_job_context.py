@@ -16,8 +16,8 @@ from vsdk_trio.control.job import JobInfo
 from vsdk_trio.errors import OptionsError, RoomError, TokenError
 from vsdk_trio.options import WorkerPermissions
 from vsdk_trio.room_options import RecordingOptions, RoomOptions, TransportMode
-from vsdk_trio.rooms import RoomRequest
-from vsdk_trio.rooms.loopback import LoopbackRoom, open_loopback_room
+from vsdk_trio.rooms import Room, RoomRequest
+from vsdk_trio.rooms.loopback import open_loopback_room
 from vsdk_trio.runner import job_context
 from vsdk_trio.runner.execution import run_entrypoint
 from vsdk_trio.runner.job_context import JobContext, JobProcessInfo
@@ -154,7 +154,7 @@ async def test_the_environment_can_choose_the_transport(monkeypatch: pytest.Monk
     monkeypatch.setenv("VSDK_TRIO_TRANSPORT", "loopback")
     ctx = JobContext(room_options=RoomOptions())
     assert await run(ctx, JobContext.connect) == Outcome(status="completed")
-    assert repr(ctx.room).startswith("<LoopbackRoom 'loopback-local-")
+    assert repr(ctx.room).startswith("<JoinedRoom 'loopback-local-")
 
 
 async def test_not_joining_leaves_no_room() -> None:
@@ -166,9 +166,7 @@ async def test_not_joining_leaves_no_room() -> None:
     assert (await run(context(options={"join_meeting": False}), entrypoint)).status == "completed"
 
 
-def own_factory(
-    mode: TransportMode, request: RoomRequest
-) -> AbstractAsyncContextManager[LoopbackRoom]:
+def own_factory(mode: TransportMode, request: RoomRequest) -> AbstractAsyncContextManager[Room]:
     """What a program passes that brings a transport of its own."""
     return open_loopback_room(request)
 

@@ -16,7 +16,7 @@ import trio
 import trio.abc
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
-from vsdk_trio.backend.reader_guard import ReaderGuard
+from vsdk_trio._reader_guard import ReaderGuard
 from vsdk_trio.registry.core import Registry, open_registry_core
 from vsdk_trio.registry.placement import Policy
 from vsdk_trio.registry.session import LinkClosed

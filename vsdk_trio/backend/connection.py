@@ -18,6 +18,7 @@ from typing import Final
 import trio
 
 from .._service import open_service
+from .._single_errors import single_errors
 from ..errors import NotConnectedError, OptionsError
 from ..protocol.codec import encode
 from ..protocol.messages import JobAssignment, Message
@@ -26,7 +27,6 @@ from .event_source import EventSource
 from .keeper import OFFLINE_SECONDS, Keeper
 from .opening import Opener, Registration
 from .retries import Retries
-from .single_errors import single_errors
 from .token import TokenProvider
 from .websocket import GOODBYE_SECONDS
 

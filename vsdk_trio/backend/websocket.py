@@ -21,13 +21,13 @@ from trio_websocket import (
     wrap_client_stream,
 )
 
+from .._cut_watch import CutWatch
+from .._reader_guard import ReaderGuard
+from .._single_errors import without_own_group
 from ..errors import ConnectError
 from ..protocol.bounds import MAX_MESSAGE_BYTES
 from ..protocol.peer_text import peer_text
-from .cut_watch import CutWatch
 from .dialer import Dialer
-from .reader_guard import ReaderGuard
-from .single_errors import without_own_group
 from .tls import default_ssl_context, secure
 from .urls import Target, split_target
 

@@ -1,6 +1,7 @@
 """Rooms: what an agent talks through. `open_room` is the one way to one.
 
-Knows which kinds of room there are. Must not know jobs or the runner.
+Knows which kinds of room there are, and loads the one that is used. Must not know jobs or the
+runner.
 """
 
 from __future__ import annotations
@@ -9,13 +10,46 @@ from contextlib import AbstractAsyncContextManager
 
 from ..errors import RoomError
 from ..room_options import TransportMode
-from .base import Participant, Room, RoomFactory, RoomRequest
+from .audio import AudioFormat, AudioFrame
+from .base import Room, RoomCounts, RoomFactory, RoomRequest
+from .events import (
+    Message,
+    MessageReceived,
+    Participant,
+    ParticipantJoined,
+    ParticipantLeft,
+    RoomEvent,
+    RoomFailure,
+    RoomJoined,
+    RoomLeft,
+    SessionEnded,
+    StreamKind,
+    StreamStarted,
+    StreamStopped,
+)
+from .feed import Feed
 
 __all__ = [
+    "AudioFormat",
+    "AudioFrame",
+    "Feed",
+    "Message",
+    "MessageReceived",
     "Participant",
+    "ParticipantJoined",
+    "ParticipantLeft",
     "Room",
+    "RoomCounts",
+    "RoomEvent",
     "RoomFactory",
+    "RoomFailure",
+    "RoomJoined",
+    "RoomLeft",
     "RoomRequest",
+    "SessionEnded",
+    "StreamKind",
+    "StreamStarted",
+    "StreamStopped",
     "open_room",
     "require_transport",
 ]
@@ -37,6 +71,7 @@ def open_room(mode: TransportMode, request: RoomRequest) -> AbstractAsyncContext
     Raises `RoomError` at once for a transport that is not installed.
     """
     require_transport(mode)
-    from .loopback import open_loopback_room
+    from .joined import open_joined_room
+    from .loopback import open_loopback
 
-    return open_loopback_room(request)
+    return open_joined_room(open_loopback, request)

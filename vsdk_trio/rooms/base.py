@@ -5,33 +5,18 @@ Knows the options and permissions of a job's participant. Must not know any one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeAlias
 
 import attrs
-import trio
 
 from ..errors import RoomError
 from ..options import WorkerPermissions
 from ..room_options import RoomOptions, TransportMode
-
-
-@attrs.frozen(kw_only=True)
-class Participant:
-    """Somebody in a room other than the agent itself."""
-
-    participant_id: str
-    name: str = ""
-
-
-@attrs.frozen(kw_only=True)
-class Message:
-    """What somebody published: `data` on a `topic`; media tracks are topics, too."""
-
-    topic: str
-    data: bytes
-    sender: str
+from .audio import AudioFrame
+from .events import Message, Participant, RoomEvent
+from .feed import Feed
 
 
 @attrs.frozen(kw_only=True)
@@ -48,8 +33,30 @@ class RoomRequest:
     """The job's metadata; the loopback room finds its script there."""
 
 
+@attrs.define(kw_only=True)
+class RoomCounts:
+    """What went through a room, and what did not; `room.counts` is the live one."""
+
+    frames_heard: int = 0
+    """Frames of audio that came from others."""
+    frames_played: int = 0
+    """Frames that were handed to the transport."""
+    frames_dropped: int = 0
+    """Frames that a slow reader of `audio` lost, or that the transport had no room for."""
+    messages_dropped: int = 0
+    """Messages that a slow reader of `messages` lost."""
+    events_dropped: int = 0
+    """Events that a slow reader of `events` lost."""
+    junk_dropped: int = 0
+    """What came from a peer and made no sense."""
+
+
 class Room(Protocol):
-    """A joined room. What the permissions forbid raises `RoomPermissionError`."""
+    """A room that is joined. What the permissions forbid raises `RoomPermissionError`.
+
+    After it has been left every method that does something raises `RoomError`. After the session
+    has ended (nobody is there to hear it) what is played or sent is nobody's, and no error.
+    """
 
     @property
     def room_id(self) -> str: ...
@@ -66,7 +73,17 @@ class Room(Protocol):
 
     @property
     def participants(self) -> Mapping[str, Participant]:
-        """Who else is there, by participant id."""
+        """Who else is there, by participant id; a copy."""
+        ...
+
+    @property
+    def end_reason(self) -> str | None:
+        """Why the session ended; None while it runs."""
+        ...
+
+    @property
+    def counts(self) -> RoomCounts:
+        """What went through, and what was dropped."""
         ...
 
     def setup_session_end_callback(self, callback: Callable[[str], object]) -> None:
@@ -76,6 +93,10 @@ class Room(Protocol):
         """
         ...
 
+    async def wait_ended(self) -> str:
+        """Wait for the end of the session; returns the reason."""
+        ...
+
     async def wait_for_participant(self, participant_id: str | None = None) -> str | None:
         """The id of a participant (this one, or any), as soon as it is there.
 
@@ -83,24 +104,50 @@ class Room(Protocol):
         """
         ...
 
-    async def publish(self, track: str, data: bytes) -> None:
-        """Publish one frame of media; needs `can_publish`."""
+    def events(self) -> Feed[RoomEvent]:
+        """What happens, for `async for`: `RoomJoined` and who is there, then all that follows.
+
+        Ends after `RoomLeft`. Any number of readers; one that is slow loses the oldest.
+        """
         ...
 
-    async def send_data(self, data: bytes | str, topic: str = "") -> None:
-        """Send a message to the others; needs `can_publish_data`."""
+    def audio(self, participant_id: str) -> Feed[AudioFrame]:
+        """What a participant says from now on, for `async for`; it may not be there yet.
+
+        Ends when it leaves, or the session ends. A slow reader loses the oldest frames. Needs
+        `can_subscribe`.
+        """
+        ...
+
+    async def play(self, frames: AsyncIterable[AudioFrame] | Iterable[AudioFrame]) -> None:
+        """Say `frames`; returns when the last has been heard.
+
+        Takes the frames as they are needed: no more than a moment is queued, so a source is read
+        at the speed of speech. Cancelled, it is silent at once: what was queued is not heard. A
+        second call waits for the first to end. Needs `can_publish`.
+        """
+        ...
+
+    async def send_message(self, text: str, topic: str = "chat") -> None:
+        """Publish `text` on `topic`, to everybody else; needs `can_publish_data`.
+
+        Raises `RoomError` where the transport refuses it, for example because it is too long.
+        """
+        ...
+
+    async def messages(self, topic: str = "chat") -> Feed[Message]:
+        """What others publish on `topic` from now on, for `async for`; needs `can_subscribe`.
+
+        Ends with the session. A slow reader loses the oldest. The agent's own do not come back.
+        """
         ...
 
     async def update_metadata(self, metadata: str) -> None:
         """Set the metadata of the agent's participant; needs `can_update_metadata`."""
         ...
 
-    def subscribe(self, topic: str = "") -> trio.MemoryReceiveChannel[Message]:
-        """What is published on `topic` from now on; needs `can_subscribe`.
-
-        The channel is bounded: what a slow reader leaves no room for is dropped and counted. It
-        ends when the room is left.
-        """
+    async def leave(self) -> None:
+        """Leave now, ahead of whoever opened the room; returns when it is left. Again: nothing."""
         ...
 
 

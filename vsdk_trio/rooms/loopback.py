@@ -1,215 +1,204 @@
-"""A room without a network: scripted participants, and what the agent publishes comes back.
+"""A transport without a network: scripted participants, and ears that note what the agent says.
 
-An agent runs in it unchanged: it keeps the permissions of its job and the timeouts of its room
-options, so that a session ends for the reasons it would end for elsewhere. Must not know jobs.
+An agent runs in it unchanged, with the permissions of its job and the timeouts of its room
+options; on a mock clock, if there is one. Must not know jobs.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections import deque
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+import attrs
 import trio
 
-from ..errors import RoomError, RoomPermissionError
-from .base import Message, Participant, RoomRequest
+from .._single_errors import without_own_group
+from ..errors import RoomError
+from .audio import CHUNK_SECONDS, AudioFormat, AudioFrame, split
+from .base import RoomRequest
+from .events import MEETING_ENDED, Message, Participant
+from .hub import RoomHub
+from .joined import JoinedRoom, open_joined_room
 from .script import Step, read_script
+from .tones import tone
 
-_SUBSCRIPTION_MESSAGES = 256
+NOTED_FRAMES = 3000
+"""How much of what the agent said is kept: a minute."""
 
 
 @asynccontextmanager
-async def open_loopback_room(request: RoomRequest) -> AsyncGenerator[LoopbackRoom, None]:
+async def open_loopback(
+    request: RoomRequest, hub: RoomHub
+) -> AsyncGenerator[LoopbackTransport, None]:
     """Join a loopback room, which plays the script in the job's metadata until it is left.
 
     Raises `RoomError` for a script that cannot be played.
     """
     script = read_script(request.metadata)
-    room = LoopbackRoom(request)
-    try:
+    transport = LoopbackTransport(hub)
+    with without_own_group():
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_play, script, room)
-            nursery.start_soon(room._end_when_empty)
-            yield room
+            nursery.start_soon(_play, script, transport)
+            nursery.start_soon(transport._talk)
+            nursery.start_soon(transport._listen)
+            nursery.start_soon(transport._wait_for_cut)
+            yield transport
             nursery.cancel_scope.cancel()
-    finally:
-        room._close()
 
 
-async def _play(script: tuple[Step, ...], room: LoopbackRoom) -> None:
+def open_loopback_room(
+    request: RoomRequest,
+) -> AbstractAsyncContextManager[JoinedRoom[LoopbackTransport]]:
+    """A loopback room, for those who want to see its other side: `room.transport`."""
+    return open_joined_room(open_loopback, request)
+
+
+async def _play(script: tuple[Step, ...], transport: LoopbackTransport) -> None:
     for step in script:
         await trio.sleep(step.after)
-        room.perform(step)
+        transport.perform(step)
 
 
-class LoopbackRoom:
-    """A `Room` inside this process. Open one with `open_loopback_room`.
+class LoopbackTransport:
+    """See `Transport`; and the other side of it, for scripts and tests.
 
-    `published` records what the agent did, in order; `metadata` is what it last set; `dropped`
-    counts the messages that slow subscribers lost.
+    `sent` are the agent's messages, `heard` its last minute of sound as far as it was heard, both
+    in order; `metadata` is what it last set, `interruptions` how often it was interrupted.
     """
 
-    def __init__(self, request: RoomRequest) -> None:
-        self._request = request
-        self._participants: dict[str, Participant] = {}
-        self._changed = trio.Event()
-        self._end_reason: str | None = None
-        self._callbacks: list[Callable[[str], object]] = []
-        self._subscriptions: list[tuple[str, trio.MemorySendChannel[Message]]] = []
-        self._is_left = False
-        self.published: list[Message] = []
+    playback = AudioFormat(24000)
+
+    def __init__(self, hub: RoomHub) -> None:
+        self._hub = hub
+        self._speech: dict[str, Iterator[AudioFrame]] = {}
+        self._echoing: set[str] = set()
+        self._positions: dict[str, int] = {}
+        self._queued: deque[AudioFrame] = deque()
+        self._cut: str | None = None
+        self._woken = trio.Event()
+        self.sent: deque[Message] = deque(maxlen=NOTED_FRAMES)
+        self.heard: deque[AudioFrame] = deque(maxlen=NOTED_FRAMES)
+        self.interruptions = 0
         self.metadata = ""
-        self.dropped = 0
-
-    def __repr__(self) -> str:
-        return f"<LoopbackRoom {self.room_id!r} with {len(self._participants)} others>"
-
-    @property
-    def room_id(self) -> str:
-        """The room's id."""
-        return self._request.room_id
-
-    @property
-    def participant_id(self) -> str:
-        """The agent's participant id."""
-        return self._request.participant_id
-
-    @property
-    def name(self) -> str:
-        """The agent's name."""
-        return self._request.name
-
-    @property
-    def participants(self) -> Mapping[str, Participant]:
-        """The scripted participants that are present, by id."""
-        return dict(self._participants)
 
     @property
     def roster(self) -> tuple[str, ...]:
         """The ids that the other participants see: the agent's is missing if it is hidden."""
-        own = () if self._request.permissions.hidden or self._is_left else (self.participant_id,)
-        return (*own, *self._participants)
+        request = self._hub.request
+        is_seen = not (request.permissions.hidden or self._hub.is_left)
+        return (*((request.participant_id,) if is_seen else ()), *self._hub.participants)
 
-    @property
-    def end_reason(self) -> str | None:
-        """Why the session ended; None while it runs."""
-        return self._end_reason
-
-    def setup_session_end_callback(self, callback: Callable[[str], object]) -> None:
-        """See `Room`."""
-        if self._end_reason is None:
-            self._callbacks.append(callback)
-        else:
-            callback(self._end_reason)
-
-    async def wait_for_participant(self, participant_id: str | None = None) -> str | None:
-        """See `Room`."""
+    async def send_audio(self, frame: AudioFrame) -> None:
+        """See `Transport`."""
         await trio.lowlevel.checkpoint()
-        while self._end_reason is None:
-            if participant_id is None and self._participants:
-                return next(iter(self._participants))
-            if participant_id is not None and participant_id in self._participants:
-                return participant_id
-            await self._changed.wait()
-        return None
+        self._queued.append(frame)
+        self._wake()
 
-    async def publish(self, track: str, data: bytes) -> None:
-        """See `Room`; the frame comes back to the subscribers of `track`."""
-        self._require("can_publish")
-        await trio.lowlevel.checkpoint()
-        self._publish(Message(topic=track, data=data, sender=self.participant_id))
+    def interrupt(self) -> None:
+        """See `Transport`."""
+        self._queued.clear()
+        self.interruptions += 1
 
-    async def send_data(self, data: bytes | str, topic: str = "") -> None:
-        """See `Room`; the message comes back to the subscribers of `topic`."""
-        self._require("can_publish_data")
+    async def send_message(self, text: str, topic: str) -> None:
+        """See `Transport`; what was sent is in `sent`."""
         await trio.lowlevel.checkpoint()
-        raw = data.encode() if isinstance(data, str) else data
-        self._publish(Message(topic=topic, data=raw, sender=self.participant_id))
+        request = self._hub.request
+        self.sent.append(
+            Message(
+                topic=topic, text=text, sender_id=request.participant_id, sender_name=request.name
+            )
+        )
+
+    async def subscribe(self, topic: str) -> None:
+        """See `Transport`; everything comes here anyway."""
+        await trio.lowlevel.checkpoint()
 
     async def update_metadata(self, metadata: str) -> None:
-        """See `Room`."""
-        self._require("can_update_metadata")
+        """See `Transport`."""
         await trio.lowlevel.checkpoint()
         self.metadata = metadata
 
-    def subscribe(self, topic: str = "") -> trio.MemoryReceiveChannel[Message]:
-        """See `Room`."""
-        self._require("can_subscribe")
-        send, receive = trio.open_memory_channel[Message](_SUBSCRIPTION_MESSAGES)
-        self._subscriptions.append((topic, send))
-        return receive
-
     def perform(self, step: Step) -> None:
         """Let something happen in the room now, as a step of its script does."""
-        if step.do == "join":
-            person = Participant(participant_id=step.participant, name=step.name)
-            self._participants[step.participant] = person
-        elif step.do == "leave":
-            self._participants.pop(step.participant, None)
-        elif step.do == "say":
-            message = Message(topic=step.topic, data=step.text.encode(), sender=step.participant)
-            self._deliver(message)
-        elif step.do == "error":
-            if self._request.options.on_room_error is not None:
-                self._request.options.on_room_error(RoomError(step.text))
-        else:
-            self._end(step.text or "session_ended")
-        self._notify()
+        who, hub = step.participant, self._hub
+        match step.do:
+            case "join":
+                hub.participant_joined(Participant(participant_id=who, name=step.name))
+            case "leave":
+                self._fall_silent(who)
+                hub.participant_left(who)
+            case "say":
+                name = hub.participants[who].name if who in hub.participants else step.name
+                hub.message(
+                    Message(topic=step.topic, text=step.text, sender_id=who, sender_name=name)
+                )
+            case "speak":
+                self.speak(who, tone(step.tone, step.seconds))
+            case "echo":
+                self._echoing.add(who)
+                hub.stream_started(who)
+            case "mute":
+                self._fall_silent(who)
+                hub.stream_stopped(who)
+            case "error":
+                hub.failed(RoomError(step.text))
+            case "cut":
+                self._cut = step.text or "the loopback room was cut"
+                self._wake()
+            case _:
+                hub.ended(step.text or MEETING_ENDED)
 
-    async def _end_when_empty(self) -> None:
-        """End the session where nobody comes, or everybody has left, for the options' time."""
-        options = self._request.options
-        patience, reason = options.no_participant_timeout_seconds, "no_participant_joined"
-        while self._end_reason is None:
-            if self._participants:
-                # From now on it is about people who left, which need not end a session at all.
-                patience = options.session_timeout_seconds if options.auto_end_session else None
-                reason = "all_participants_left"
-                await self._changed.wait()
-                continue
-            with trio.move_on_after(math.inf if patience is None else patience) as waiting:
-                while not self._participants and self._end_reason is None:
-                    await self._changed.wait()
-            if waiting.cancelled_caught:
-                self._end(reason)
-                self._notify()
+    def speak(self, participant_id: str, frames: Iterable[AudioFrame]) -> None:
+        """Have a participant say `frames` (of 20 ms, or more) in place of what it is saying."""
+        self._speech[participant_id] = (piece for frame in frames for piece in split(frame))
+        self._hub.stream_started(participant_id)
+        self._wake()
 
-    def _require(self, permission: str) -> None:
-        if self._is_left:
-            raise RoomError(f"the room {self.room_id!r} has been left")
-        if not getattr(self._request.permissions, permission):
-            raise RoomPermissionError(f"the job's permissions say {permission}=False")
+    def _fall_silent(self, participant_id: str) -> None:
+        self._speech.pop(participant_id, None)
+        self._echoing.discard(participant_id)
 
-    def _publish(self, message: Message) -> None:
-        self.published.append(message)
-        self._deliver(message)
+    async def _talk(self) -> None:
+        """Everybody's mouths: the next frame of each, every 20 ms, while somebody speaks."""
+        while True:
+            while not self._speech:
+                await self._woken.wait()
+            due = trio.current_time()
+            while self._speech:
+                for who, frames in list(self._speech.items()):
+                    frame = next(frames, None)
+                    if frame is None:
+                        del self._speech[who]
+                    else:
+                        self._utter(who, frame)
+                due += CHUNK_SECONDS
+                await trio.sleep_until(due)
 
-    def _deliver(self, message: Message) -> None:
-        open_ones = []
-        for topic, channel in self._subscriptions:
-            try:
-                if topic == message.topic:
-                    channel.send_nowait(message)
-            except trio.WouldBlock:
-                self.dropped += 1
-            except trio.BrokenResourceError:
-                continue  # its reader has closed it
-            open_ones.append((topic, channel))
-        self._subscriptions = open_ones
+    async def _listen(self) -> None:
+        """Everybody's ears: what the agent says, when its time has come."""
+        while True:
+            while not self._queued:
+                await self._woken.wait()
+            due = trio.current_time()
+            while self._queued:
+                frame = self._queued.popleft()
+                due += frame.seconds
+                await trio.sleep_until(due)
+                self.heard.append(frame)
+                for who in self._echoing:
+                    self._utter(who, frame)
 
-    def _end(self, reason: str) -> None:
-        if self._end_reason is None:
-            self._end_reason = reason
-            callbacks, self._callbacks = self._callbacks, []
-            for callback in callbacks:
-                callback(reason)
+    def _utter(self, who: str, frame: AudioFrame) -> None:
+        position = self._positions.get(who, 0)
+        self._positions[who] = position + frame.samples
+        self._hub.audio(attrs.evolve(frame, participant_id=who, timestamp=position))
 
-    def _notify(self) -> None:
-        self._changed.set()
-        self._changed = trio.Event()
+    async def _wait_for_cut(self) -> None:
+        while self._cut is None:
+            await self._woken.wait()
+        raise RoomError(self._cut)
 
-    def _close(self) -> None:
-        self._is_left = True
-        for _, channel in self._subscriptions:
-            channel.close()
+    def _wake(self) -> None:
+        self._woken.set()
+        self._woken = trio.Event()

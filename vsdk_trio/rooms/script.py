@@ -16,7 +16,8 @@ from ..errors import RoomError
 SCRIPT_KEY = "loopback"
 """The key of a job's metadata under which the loopback room looks for its script."""
 
-_ACTIONS = ("join", "leave", "say", "error", "end")
+_ACTIONS = ("join", "leave", "say", "speak", "echo", "mute", "error", "cut", "end")
+_HIGHEST_HZ = 20_000
 
 
 @attrs.frozen(kw_only=True)
@@ -24,24 +25,32 @@ class Step:
     """One event: `after` seconds of waiting, then what a participant does or the room suffers.
 
     `do` is `join` or `leave` (of `participant`), `say` (`text` on `topic`, by `participant`),
-    `error` (`text` to `on_room_error`), or `end` (of the session, with `text` as the reason).
+    `speak` (`participant` sounds a tone of `tone` Hz for `seconds`, while the script goes on),
+    `echo` (from now on `participant` says what the agent says), `mute` (it stops doing both),
+    `error` (`text` to `on_room_error`), `cut` (the room is lost, with `text` as the cause), or
+    `end` (of the session, with `text` as the reason).
     """
 
     do: str
     after: float = 0.0
     participant: str = "guest"
     name: str = "Guest"
-    topic: str = ""
+    topic: str = "chat"
     text: str = ""
+    tone: float = 440.0
+    seconds: float = 1.0
 
 
 DEFAULT_SCRIPT = (Step(do="join"),)
 """One guest, who joins at once and stays."""
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def _is_seconds(value: Any) -> bool:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and math.isfinite(value) and value >= 0
+    return _is_number(value) and bool(value >= 0)
 
 
 def _is_text(value: Any) -> bool:
@@ -55,6 +64,8 @@ _CHECKS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "name": ("a string", _is_text),
     "topic": ("a string", _is_text),
     "text": ("a string", _is_text),
+    "tone": ("a frequency in Hz", lambda value: _is_number(value) and 0 < value <= _HIGHEST_HZ),
+    "seconds": ("a number of seconds", _is_seconds),
 }
 
 

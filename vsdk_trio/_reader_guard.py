@@ -2,7 +2,7 @@
 
 trio-websocket starts its reader in a nursery it is given, and lets everything that goes wrong in
 it out there: a peer could crash us with one frame. `ReaderGuard` stands in for that nursery. It
-knows trio-websocket's shape, and must not know the protocol spoken over it.
+is a leaf: knows trio-websocket's shape, and must not know the protocol spoken over it.
 """
 
 from __future__ import annotations

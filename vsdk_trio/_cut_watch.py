@@ -1,4 +1,4 @@
-"""Sees when a send was cut off half-way. Must not know what is sent."""
+"""Sees when a send was cut off half-way. A leaf: must not know what is sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exception groups split once, at the edge of this package."""
+"""Exception groups split once, at the edge that knows what they mean. A leaf."""
 
 from __future__ import annotations
 
