@@ -58,7 +58,16 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "protocol",
         "status",
     ),
-    "testing": (*LEAVES, "backend", "control", "journal", "processes", "protocol", "registry"),
+    "testing": (
+        *LEAVES,
+        "backend",
+        "control",
+        "journal",
+        "processes",
+        "protocol",
+        "registry",
+        "rooms",
+    ),
     "cli": (*LEAVES, "registry", "worker", "worker_job", "runner", "backend"),
 }
 
