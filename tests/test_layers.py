@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "vsdk_trio"
 
 LEAVES = (
     "errors",
+    "observations",
     "options",
     "room_options",
     "load",
@@ -36,6 +37,7 @@ LEAVES = (
 
 # What the modules below a name may import of the project, besides themselves.
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
+    "observations": (),
     "protocol": ("errors",),
     "jobs": ("errors", "protocol.vocabulary"),
     "control": ("errors",),

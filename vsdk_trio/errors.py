@@ -7,6 +7,8 @@ that code written for the reference keeps catching what it caught.
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 
 class VsdkTrioError(Exception):
     """Base of all errors raised by vsdk_trio; its text is meant for a person."""
@@ -81,8 +83,25 @@ class JournalError(VsdkTrioError, OSError):
     """A journal cannot be read or written; a worker goes on without."""
 
 
+class StartFailure(StrEnum):
+    """Why there is no job process; the words of counters and logs."""
+
+    NOT_STARTED = "not started"
+    INIT_FAILED = "failed to initialize"
+    DIED = "died"
+    TOO_LATE = "too late"
+    CLOSED = "closed"
+
+
 class JobProcessError(VsdkTrioError, RuntimeError):
-    """A job process could not be started or made ready; carries its last words."""
+    """A job process could not be started or made ready; carries its last words.
+
+    `cause` is the class of what went wrong.
+    """
+
+    def __init__(self, message: str, cause: StartFailure = StartFailure.NOT_STARTED) -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
 class AioThreadError(VsdkTrioError, RuntimeError):

@@ -74,9 +74,9 @@ def mutated(name: str | None) -> Iterator[None]:
 def _answers_twice(original: Any) -> Any:
     """A yes is said twice."""
 
-    def promise(self: Any, job_id: str, epoch: int) -> None:
-        original(self, job_id, epoch)
-        self._link.post(self._reporter.yes(job_id, self._token()), epoch=epoch)
+    def promise(self: Any, offer: Any) -> None:
+        original(self, offer)
+        self._link.post(self._reporter.yes(offer.job_id, self._token()), epoch=offer.epoch)
 
     return promise
 
@@ -84,7 +84,7 @@ def _answers_twice(original: Any) -> Any:
 @_bug(1, Intake, "_refuse")
 def _silent_no(original: Any) -> Any:
     """A refusal is not said."""
-    return lambda self, job_id, epoch, reason: None
+    return lambda self, offer, refusal: None
 
 
 @_bug(1, Admission, "is_full")
@@ -281,8 +281,9 @@ def _junk_ends_the_job(original: Any) -> Any:
 def _token_in_the_log(original: Any) -> Any:
     """What is said to the registry is logged as it is."""
 
-    def promise(self: Any, job_id: str, epoch: int) -> None:
-        intake_module.logger.info("told: %s", self._reporter.yes(job_id, self._token()).dict())
-        original(self, job_id, epoch)
+    def promise(self: Any, offer: Any) -> None:
+        told = self._reporter.yes(offer.job_id, self._token()).dict()
+        intake_module.logger.info("told: %s", told)
+        original(self, offer)
 
     return promise

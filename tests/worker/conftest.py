@@ -6,19 +6,22 @@ import itertools
 import random
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import pytest
 import trio
 from trio.testing import MockClock
 
+from vsdk_trio.observations import Observation
 from vsdk_trio.options import Options
 from vsdk_trio.testing.fake_registry import FakeRegistry, FakeSession, open_fake_registry
 from vsdk_trio.testing.processes import MemorySpawner
 from vsdk_trio.testing.scripted_runner import ScriptedRunner
 from vsdk_trio.worker.edges import Edges
 from vsdk_trio.worker.worker import Worker, WorkerHandle, WorkerReport
+
+_T = TypeVar("_T")
 
 
 async def entrypoint(ctx: object) -> None:
@@ -36,7 +39,13 @@ class World:
     spawner: MemorySpawner
     reports: list[WorkerReport]
     ended: trio.Event
+    observed: list[Observation] = attrs.field(factory=list)
+    """What was observed since the worker has registered."""
     _numbers: Any = attrs.field(factory=lambda: itertools.count(1))
+
+    def seen(self, kind: type[_T]) -> list[_T]:
+        """The observations of one kind, in their order."""
+        return [each for each in self.observed if isinstance(each, kind)]
 
     async def offer(self, job_id: str) -> dict[str, Any]:
         """Offer a job and return the worker's answer."""
@@ -116,8 +125,11 @@ async def open_world(**options: Any) -> AsyncGenerator[World]:
         async with trio.open_nursery() as nursery:
             handle: WorkerHandle = await nursery.start(run)
             session = await registry.next_session()
-            yield World(registry, session, handle, runner, spawner, reports, ended)
+            world = World(registry, session, handle, runner, spawner, reports, ended)
+            handle.observers.add(world.observed.append)
+            yield world
             nursery.cancel_scope.cancel()
+    assert not handle.observers.dropped
     assert spawner.alive == 0
 
 

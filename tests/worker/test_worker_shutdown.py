@@ -9,6 +9,7 @@ import trio
 from trio.testing import MockClock
 
 from vsdk_trio.errors import RegistrationRefusedError, RegistryUnreachableError
+from vsdk_trio.observations import Observe
 from vsdk_trio.processes.job_process import JobProcess
 from vsdk_trio.testing.fake_registry import FakeRegistry
 from vsdk_trio.worker import job_task
@@ -277,11 +278,13 @@ async def test_a_bug_around_one_job_lets_the_others_end_in_order(
 ) -> None:
     real = job_task.watch_health
 
-    async def breaks(process: JobProcess, job: LiveJob, limits: MemoryLimits) -> None:
+    async def breaks(
+        process: JobProcess, job: LiveJob, limits: MemoryLimits, observe: Observe
+    ) -> None:
         if job.job_id == "job-1":
             await trio.sleep(10)
             raise ZeroDivisionError("injected")
-        await real(process, job, limits)
+        await real(process, job, limits, observe)
 
     monkeypatch.setattr(job_task, "watch_health", breaks)
     worlds: list[World] = []

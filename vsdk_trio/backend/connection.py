@@ -17,6 +17,7 @@ from typing import Final
 
 import trio
 
+from .. import observations as seen
 from .._service import open_service
 from .._single_errors import single_errors
 from ..errors import NotConnectedError, OptionsError
@@ -57,7 +58,7 @@ class BackendConnection(EventSource):
 
     Called synchronously: `announce`, for what to say first in each session; `give_up`, with the
     error to end with, whether to end; `on_proven`, with each durable message that the registry is
-    known to have.
+    known to have; `observe`, with what an operator counts.
 
     Run it with `async with`, or `await nursery.start(connection.connect)`, or as a service:
     `open_service(connection.run, grace=connection.grace_seconds)`. All return once registered,
@@ -89,6 +90,7 @@ class BackendConnection(EventSource):
         announce: Callable[[], Sequence[Message]] = tuple,
         give_up: Callable[[Exception], bool] = _always,
         on_proven: Callable[[Message], None] = _not_interested,
+        observe: seen.Observe = seen.unobserved,
     ) -> None:
         if not heartbeat_interval > 0:
             raise OptionsError(f"heartbeat_interval must be above 0, not {heartbeat_interval:g}")
@@ -123,6 +125,7 @@ class BackendConnection(EventSource):
             retries=Retries(max_retry, rng or random.Random(), give_up),
             announce=announce,
             on_proven=on_proven,
+            observe=observe,
             agent_id=agent_id,
             heartbeat_interval=heartbeat_interval,
             worker_id=worker_id,
@@ -186,9 +189,7 @@ class BackendConnection(EventSource):
         `epoch`, only in that session. Raises `WireError` for what cannot be sent.
         """
         encode(message)  # what cannot be encoded must not get in: it would break every session
-        is_queued = self._keeper.outbox.put(message, epoch=epoch)
-        self._keeper.outgoing.ring()
-        return is_queued
+        return self._keeper.queue(message, epoch)
 
     def hasten(self) -> None:
         """From now on, find out as soon as possible whether the registry has what it was sent.

@@ -14,6 +14,7 @@ from typing import Final
 import attrs
 import trio
 
+from .. import observations as seen
 from ..errors import ConnectError, RegistrationRefusedError, TokenError
 from ..protocol.codec import encode
 from ..protocol.messages import JobAssignment, Message, WorkerMessage
@@ -44,6 +45,7 @@ class Keeper:
     retries: Retries
     announce: Callable[[], Sequence[Message]]
     on_proven: Callable[[Message], None]
+    observe: seen.Observe
     agent_id: str
     heartbeat_interval: float
     worker_id: str
@@ -63,7 +65,18 @@ class Keeper:
     _prover: Prover = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._prover = Prover(self.outbox, self.on_proven)
+        self._prover = Prover(self.outbox, self._proven)
+
+    def queue(self, message: Message, epoch: int | None) -> bool:
+        """Put a message into the outbox; returns whether it will be sent."""
+        is_queued = self.outbox.put(message, epoch=epoch)
+        self.outgoing.ring()
+        self.observe(seen.MessageQueued(kind=_kind_of(message), is_dropped=not is_queued))
+        return is_queued
+
+    def _proven(self, message: Message) -> None:
+        self.observe(seen.MessageProven(kind=_kind_of(message)))
+        self.on_proven(message)
 
     def leave(self) -> None:
         """Let `keep` end once everything is delivered."""
@@ -94,6 +107,8 @@ class Keeper:
                 is_leaving=self._leaving.is_set(),
             )
             logger.warning("no session with the registry (%s); next try in %.1f s", error, delay)
+            cause = _cause_of(error, was_registered=self.epoch != before)
+            self.observe(seen.AttemptFailed(cause=cause, error=str(error), delay=delay))
             await self._pause(delay)
 
     async def _attempt(self, task_status: trio.TaskStatus[None]) -> Exception | None:
@@ -144,6 +159,8 @@ class Keeper:
         async with opening as (link, session, registered):
             self.token = token
             self._opened(registered)
+            opened_at = trio.current_time()
+            lost: LinkLost | None = None
             try:
                 if self.epoch == 1:
                     task_status.started()
@@ -152,6 +169,13 @@ class Keeper:
                 self.is_connected = False
                 session.closed()
                 self.outbox.session_lost()
+                self.observe(
+                    seen.SessionEnded(
+                        epoch=self.epoch,
+                        seconds=trio.current_time() - opened_at,
+                        lost_because=None if lost is None else lost.reason,
+                    )
+                )
                 await self._say_offline(link)
         if lost is not None:
             self._tell(SessionLost(lost.reason))
@@ -165,6 +189,7 @@ class Keeper:
         self.outbox.session_opened(self.epoch, announce=self.announce())
         self._prover.session_opened()
         self.is_connected = True
+        self.observe(seen.SessionOpened(epoch=self.epoch, worker_id=self.worker_id))
         self._tell(registered)
         logger.info("registered with the registry as %s", self.worker_id)
 
@@ -181,6 +206,7 @@ class Keeper:
             catch_up=self._catch_up,
             deliver=self._deliver,
             ignore=self.ignore,
+            observe=self.observe,
         )
 
     async def _say_offline(self, link: Link) -> None:
@@ -213,6 +239,8 @@ class Keeper:
             self._untold.popleft()
 
     async def _deliver(self, event: Inbound | Registered | SessionLost) -> None:
+        if not isinstance(event, Registered | SessionLost):
+            self.observe(seen.FrameReceived(kind=event.type))
         if isinstance(event, JobAssignment):
             self.assignments.arrived(event)
         if not await self.inbox.deliver(event, may_drop=self._leaving.is_set()):
@@ -228,4 +256,21 @@ class Keeper:
         if kind not in self.ignored and len(self.ignored) >= _MAX_IGNORED_KINDS:
             kind = "other"
         self.ignored[kind] += 1
+        # Without the name that the registry has chosen.
+        self.observe(seen.FrameIgnored(kind=kind.partition(":")[0]))
         return self.ignored[kind] == 1
+
+
+def _kind_of(message: Message) -> str:
+    return getattr(message, "type", "")
+
+
+def _cause_of(error: Exception, *, was_registered: bool) -> str:
+    """The class of what went wrong, for counters."""
+    match error:
+        case RegistrationRefusedError():
+            return "refused"
+        case TokenError():
+            return "token"
+        case _:
+            return "lost" if was_registered else "unreachable"

@@ -13,6 +13,7 @@ from typing import Final
 import attrs
 import trio
 
+from .. import observations as seen
 from ..protocol.codec import encode
 from ..protocol.messages import WorkerPong
 from ..protocol.outbox import Outbox
@@ -61,6 +62,7 @@ class LiveSession:
     catch_up: Callable[[], Awaitable[None]]
     deliver: Callable[[Inbound], Awaitable[None]]
     ignore: Callable[[Ignored], None]
+    observe: seen.Observe
     _sent: Wakeup = attrs.field(factory=Wakeup, init=False)
 
     async def run(self) -> LinkLost | None:
@@ -144,6 +146,7 @@ class LiveSession:
             await self.link.ping()
         if scope.cancelled_caught:
             raise self.link.condemn(f"no pong within {limit:g} s")
+        self.observe(seen.LinkAnswered(seconds=trio.current_time() - pinged))
         return pinged
 
 

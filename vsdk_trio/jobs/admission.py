@@ -29,6 +29,11 @@ class RefusalCause(StrEnum):
     OVERLOADED = "overloaded"
     CLOSED = "closed"
     RUNNING = "already running"
+    # Not for a lack of room; decided outside of here.
+    ENDED = "already ended"
+    DECLINED = "request_fnc declined"
+    UNDECIDED = "request_fnc timed out"
+    BROKEN = "request_fnc failed"
 
 
 @attrs.frozen

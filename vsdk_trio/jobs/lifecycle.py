@@ -7,7 +7,7 @@ called on the wire, or that there is a wire. An event that has no place in the p
 
 from __future__ import annotations
 
-from enum import Enum, auto
+from enum import Enum, StrEnum, auto
 
 import attrs
 
@@ -39,12 +39,33 @@ _STATE_OF = {
 }
 
 
+class EndCause(StrEnum):
+    """What made a job end; the words of counters and logs."""
+
+    RETURNED = "returned"
+    RAISED = "raised"
+    TERMINATED = "terminated"
+    WORKER_STOPS = "worker stops"
+    TIME_LIMIT = "time limit"
+    MEMORY_LIMIT = "memory limit"
+    STOPPED = "stopped"  # by something that has no word of its own here
+    NO_PROCESS = "no process"
+    BAD_ASSIGNMENT = "bad assignment"
+    PROCESS_DIED = "process died"
+    PROCESS_KILLED = "process killed"  # by us: it did not stop when asked
+    WORKER_FAILED = "worker failed"
+
+
 @attrs.frozen
 class StopCause:
-    """Why a job is made to stop; `is_fault` when the job itself is to blame (time, memory)."""
+    """Why a job is made to stop; `is_fault` when the job itself is to blame (time, memory).
+
+    `cause` is the reason's class, to count by.
+    """
 
     reason: str
     is_fault: bool = False
+    cause: EndCause = EndCause.STOPPED
 
 
 @attrs.frozen
@@ -68,6 +89,13 @@ class Update:
         return self.fact is not JobFact.RUNNING
 
 
+_CAUSE_OF = {
+    JobFact.COMPLETED: EndCause.RETURNED,
+    JobFact.FAILED: EndCause.RAISED,
+    JobFact.CANCELLED: EndCause.STOPPED,  # its process was signalled, and not by the worker
+}
+
+
 class JobLifecycle:
     """One job's state; `wait` holds `running` back until the room is joined."""
 
@@ -75,6 +103,7 @@ class JobLifecycle:
         self._wait = wait
         self._state = JobState.ASSIGNED
         self._stop_cause: StopCause | None = None
+        self._end_cause: EndCause | None = None
 
     def __repr__(self) -> str:
         return f"<JobLifecycle {self._state.name.lower()}>"
@@ -87,6 +116,13 @@ class JobLifecycle:
     def stop_cause(self) -> StopCause | None:
         """Why the job was asked to stop; None where nobody asked."""
         return self._stop_cause
+
+    @property
+    def end_cause(self) -> EndCause | None:
+        """What made the job stop or end; None before."""
+        if self._end_cause is None and self._stop_cause is not None:
+            return self._stop_cause.cause
+        return self._end_cause
 
     def start(self) -> None:
         """A process was found; it is being given the job."""
@@ -124,8 +160,8 @@ class JobLifecycle:
         if fact not in _STATE_OF:
             raise IllegalTransitionError(f"a job cannot finish as {fact.name.lower()}")
         if fact is JobFact.CANCELLED and (cause := self._stop_cause) is not None:
-            return self._end(JobFact.FAILED if cause.is_fault else fact, cause.reason)
-        return self._end(fact, error)
+            return self._end(JobFact.FAILED if cause.is_fault else fact, cause.reason, cause.cause)
+        return self._end(fact, error, _CAUSE_OF[fact])
 
     def abandon(self) -> Update:
         """The job was stopped before a process had it.
@@ -135,25 +171,28 @@ class JobLifecycle:
         self._require("abandon", JobState.STOPPING)
         cause = self._stop_cause
         assert cause is not None  # STOPPING is entered with a cause only
-        return self._end(JobFact.FAILED if cause.is_fault else JobFact.CANCELLED, cause.reason)
+        fact = JobFact.FAILED if cause.is_fault else JobFact.CANCELLED
+        return self._end(fact, cause.reason, cause.cause)
 
-    def exit(self, how: str) -> Update | None:
+    def exit(self, how: str, cause: EndCause = EndCause.PROCESS_DIED) -> Update | None:
         """The job's process is gone; ends every state. None when the end was already told.
 
-        A process that goes without a word has failed: `how` says what is known of it.
+        A process that goes without a word has failed: `how` says what is known of it, `cause`
+        what class of an end that is.
         """
         if self._state.is_end:
             return None
         if self._stop_cause is not None:
             how = f"{self._stop_cause.reason}; {how}"
-        return self._end(JobFact.FAILED, how)
+        return self._end(JobFact.FAILED, how, cause)
 
     def _run(self, participant: Participant | None) -> Update:
         self._state = JobState.RUNNING
         return Update(JobFact.RUNNING, participant=participant)
 
-    def _end(self, fact: JobFact, error: str | None) -> Update:
+    def _end(self, fact: JobFact, error: str | None, cause: EndCause) -> Update:
         self._state = _STATE_OF[fact]
+        self._end_cause = cause
         return Update(fact, error)
 
     def _require(self, event: str, *allowed: JobState) -> None:

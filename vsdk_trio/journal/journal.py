@@ -20,6 +20,7 @@ import trio
 
 from .._service import open_service
 from ..errors import JournalError
+from ..observations import JournalGivenUp, JournalWrote, Observe, unobserved
 from .records import NOTHING, Contents, Record
 from .store import Disk, Store
 
@@ -80,7 +81,9 @@ class Journal:
         contents: Contents = NOTHING,
         *,
         warnings: Iterable[str] = (),
+        observe: Observe = unobserved,
     ) -> None:
+        self._observe = observe
         self._disk = disk
         self._store = store
         self._is_on = store is not None
@@ -152,6 +155,7 @@ class Journal:
         records = [ticket.record for ticket in self._writing if ticket.record is not None]
         problem = f"the disk did not take it within {PATIENCE_SECONDS:g} s"
         is_set_aside = False
+        began = trio.current_time()
         with trio.move_on_after(PATIENCE_SECONDS):
             try:
                 await disk.run(partial(store.apply, records))
@@ -161,6 +165,8 @@ class Journal:
                 await self._set_aside(disk, store)
                 is_set_aside = True
             else:
+                seconds = trio.current_time() - began
+                self._observe(JournalWrote(records=len(records), seconds=seconds))
                 self._settle_written()
                 return
         self._give_up(problem)
@@ -179,6 +185,7 @@ class Journal:
 
     def _give_up(self, problem: str) -> None:
         self._is_on = False
+        self._observe(JournalGivenUp(problem=problem))
         self.warnings.append(_without(problem))
         logger.error("%s", _without(problem))
         self._let_go()
@@ -223,7 +230,9 @@ class _Opening:
 
 
 @asynccontextmanager
-async def open_journal(directory: str | None, agent_id: str, disk: Disk) -> AsyncGenerator[Journal]:
+async def open_journal(
+    directory: str | None, agent_id: str, disk: Disk, observe: Observe = unobserved
+) -> AsyncGenerator[Journal]:
     """Keep the journal of that agent in that directory for the length of the block.
 
     Without a directory it is off. Where there cannot be one, it is off as well, says so in the log
@@ -246,11 +255,13 @@ async def open_journal(directory: str | None, agent_id: str, disk: Disk) -> Asyn
             opening.no_longer_wanted()
     if opened is None:
         logger.error("%s", _without(problem))
+        observe(JournalGivenUp(problem=problem))
         yield Journal(warnings=[_without(problem)])
         return
     store, contents = opened
     if store.notice:
         logger.error("%s", store.notice)
-    journal = Journal(disk, store, contents, warnings=filter(None, [store.notice]))
+    warnings = filter(None, [store.notice])
+    journal = Journal(disk, store, contents, warnings=warnings, observe=observe)
     async with open_service(journal.run, grace=2 * PATIENCE_SECONDS + _CLOSE_SECONDS):
         yield journal

@@ -8,7 +8,7 @@ from __future__ import annotations
 import trio
 
 from ..control.frames import Hello, InitFailed, Ready
-from ..errors import FrameError, JobProcessError
+from ..errors import FrameError, JobProcessError, StartFailure
 from .exit import with_last_words
 from .job_process import JobProcess
 
@@ -23,7 +23,8 @@ async def bring_up(process: JobProcess, hello: Hello, timeout: float) -> Ready:
         try:
             await process.send(hello)
         except FrameError as error:
-            raise JobProcessError(f"cannot tell a job process what to do: {error}") from None
+            text = f"cannot tell a job process what to do: {error}"
+            raise JobProcessError(text, StartFailure.INIT_FAILED) from None
         except trio.BrokenResourceError:
             pass  # It is dead, and what follows says of what.
         async for frame in process.frames():
@@ -31,8 +32,9 @@ async def bring_up(process: JobProcess, hello: Hello, timeout: float) -> Ready:
                 return frame
             if isinstance(frame, InitFailed):
                 cause = f"a job process failed to initialize: {frame.error}"
-                raise JobProcessError(with_last_words(cause, process.stderr_tail))
+                text = with_last_words(cause, process.stderr_tail)
+                raise JobProcessError(text, StartFailure.INIT_FAILED)
         await process.exited.wait()
-        raise JobProcessError(process.exit.describe())
+        raise JobProcessError(process.exit.describe(), StartFailure.DIED)
     cause = f"a job process was not ready within {timeout:g} s"
-    raise JobProcessError(with_last_words(cause, process.stderr_tail))
+    raise JobProcessError(with_last_words(cause, process.stderr_tail), StartFailure.TOO_LATE)

@@ -6,6 +6,7 @@ Knows return codes, signals and the rungs of the stop ladder; not what the proce
 from __future__ import annotations
 
 import signal
+from enum import StrEnum
 from typing import Final
 
 import attrs
@@ -13,6 +14,15 @@ import attrs
 from .stop_ladder import Rung
 
 _MAX_DESCRIPTION: Final = 2000
+
+
+class ExitKind(StrEnum):
+    """How a job process ended, in the words of counters and logs."""
+
+    CLEAN = "clean"
+    ERROR = "error"  # an exit code other than 0
+    SIGNALLED = "signalled"
+    KILLED = "killed"  # by us: it did not stop when asked
 
 
 @attrs.frozen(kw_only=True)
@@ -42,6 +52,15 @@ class Exit:
     def killed(self) -> bool:
         """It did not stop when asked, and had to be killed."""
         return self.rung is Rung.SIGKILL
+
+    @property
+    def kind(self) -> ExitKind:
+        """The class of its end."""
+        if self.killed:
+            return ExitKind.KILLED
+        if self.returncode < 0:
+            return ExitKind.SIGNALLED
+        return ExitKind.ERROR if self.returncode else ExitKind.CLEAN
 
     def describe(self) -> str:
         """The cause, and the last lines of stderr: one text of bounded length for a person."""

@@ -17,8 +17,9 @@ from typing import Final
 import attrs
 import trio
 
+from .. import observations as seen
 from ..control.frames import Hello, Ready
-from ..errors import JobProcessError
+from ..errors import JobProcessError, StartFailure
 from ..jobs.prewarm import Census, Prewarm
 from .bring_up import bring_up
 from .edge import Command, OnStarted, Spawner
@@ -61,7 +62,8 @@ class Pool:
     """Hands out ready job processes; keeps some idle, as `prewarm` decides.
 
     Arguments: `make_hello(cookie)`, the first frame for a new process; `graces`, of the stop
-    ladder; `guardian` and `sweeper`, None where there are no real processes to guard or sweep.
+    ladder; `guardian` and `sweeper`, None where there are no real processes to guard or sweep;
+    `observe`, told of what becomes of each process.
     """
 
     def __init__(
@@ -76,7 +78,9 @@ class Pool:
         sweeper: Sweeper | None = None,
         on_ready: Callable[[Ready], None] = _note_nothing,
         job_log: logging.Logger = JOB_LOGGER,
+        observe: seen.Observe = seen.unobserved,
     ) -> None:
+        self._observe = observe
         self._spawner = spawner
         self._make_hello = make_hello
         self._settings = settings
@@ -173,7 +177,8 @@ class Pool:
     def _close(self) -> None:
         self._open = False
         while self._waiters:
-            self._waiters.popleft().answer(JobProcessError("the pool is closed"))
+            error = JobProcessError("the pool is closed", StartFailure.CLOSED)
+            self._waiters.popleft().answer(error)
         for process in self._alive.values():
             process.request_stop("the worker is stopping")
 
@@ -197,6 +202,7 @@ class Pool:
 
             def adopt(process: JobProcess) -> None:
                 self._alive[number] = process
+                self._observe(seen.ProcessStarted(pid=process.pid))
                 if self._guardian is not None:
                     self._guardian.watch(process.pid)
                 if not self._open:
@@ -222,6 +228,7 @@ class Pool:
     async def _attend(self, process: JobProcess, number: int) -> None:
         """Bring the process up and give it away."""
         hello = self._make_hello(process.cookie)
+        started_at = trio.current_time()
         try:
             ready = await bring_up(process, hello, self._settings.initialize_timeout)
         except JobProcessError as error:
@@ -231,6 +238,8 @@ class Pool:
             self._starting.discard(number)
             self._prewarm.became_ready()
             self._on_ready(ready)
+            took = trio.current_time() - started_at
+            self._observe(seen.ProcessReady(pid=process.pid, seconds=took))
             self._offer(process)
         finally:
             self._starting.discard(number)  # for where it was cancelled
@@ -239,6 +248,7 @@ class Pool:
         self._starting.discard(number)
         if not self._open:
             return
+        self._observe(seen.ProcessFailed(cause=error.cause))
         self._prewarm.failed(now=trio.current_time())
         # Another start may still serve the job that waits; if none is left for it, it must know.
         if len(self._waiters) > len(self._starting):
@@ -259,9 +269,12 @@ class Pool:
         if self._guardian is not None:
             self._guardian.forget(process.pid)
         self._given.discard(process)
+        was_idle = self._open and process in self._idle
+        how = process.exit.kind
+        self._observe(seen.ProcessEnded(pid=process.pid, how=how, was_idle=was_idle))
         if process in self._idle:
             self._idle.remove(process)
-            if self._open:
+            if was_idle:
                 self._prewarm.failed(now=trio.current_time())
                 logger.warning("an idle job process died: %s", process.exit.describe())
 
@@ -270,12 +283,13 @@ class Pool:
     async def _take(self) -> JobProcess:
         if not self._open:
             await trio.lowlevel.checkpoint()  # cancelled together with the pool, say so
-            raise JobProcessError("the pool is closed")
+            raise JobProcessError("the pool is closed", StartFailure.CLOSED)
         if self._idle:
             process = self._idle.popleft()
             self._given.add(process)
             self._prewarm.taken(now=trio.current_time())
             self._changed.set()
+            self._observe(seen.ProcessGiven(pid=process.pid, is_warm=True))
             # No checkpoint: the job's first frame leaves before a refill competes with it.
             return process
         waiter = Waiter()
@@ -292,6 +306,7 @@ class Pool:
             raise
         if isinstance(letter, JobProcessError):
             raise letter
+        self._observe(seen.ProcessGiven(pid=letter.pid, is_warm=False))
         return letter
 
     def _offer(self, process: JobProcess) -> None:

@@ -13,7 +13,8 @@ import attrs
 import trio
 
 from ..control.frames import Ping
-from ..jobs.lifecycle import StopCause
+from ..jobs.lifecycle import EndCause, StopCause
+from ..observations import LoopBlocked, LoopFreed, MemoryWarned, Observe
 from ..processes.job_process import JobProcess
 from .live_jobs import LiveJob
 
@@ -31,9 +32,11 @@ class MemoryLimits:
     limit_mb: float
 
 
-async def watch_health(process: JobProcess, job: LiveJob, limits: MemoryLimits) -> None:
+async def watch_health(
+    process: JobProcess, job: LiveJob, limits: MemoryLimits, observe: Observe
+) -> None:
     """Look at the job every few seconds, until cancelled or until it is over its limit."""
-    watch = _Watch(process, job, limits)
+    watch = _Watch(process, job, limits, observe)
     while True:
         await trio.sleep(LOOK_SECONDS)
         if not watch.memory_is_within_limit():
@@ -44,7 +47,10 @@ async def watch_health(process: JobProcess, job: LiveJob, limits: MemoryLimits) 
 class _Watch:
     """What has been seen of one job so far, so that each thing is said once."""
 
-    def __init__(self, process: JobProcess, job: LiveJob, limits: MemoryLimits) -> None:
+    def __init__(
+        self, process: JobProcess, job: LiveJob, limits: MemoryLimits, observe: Observe
+    ) -> None:
+        self._observe = observe
         self._process = process
         self._job = job
         self._limits = limits
@@ -60,10 +66,11 @@ class _Watch:
             return True
         if 0 < limits.limit_mb < used:
             text = f"used {used:.0f} MB of memory, more than the limit of {limits.limit_mb:.0f} MB"
-            self._job.stop(StopCause(text, is_fault=True))
+            self._job.stop(StopCause(text, is_fault=True, cause=EndCause.MEMORY_LIMIT))
             return False
         if 0 < limits.warn_mb < used and not self._warned_of_memory:
             self._warned_of_memory = True
+            self._observe(MemoryWarned(job_id=self._job.job_id, memory_mb=used))
             text = "job uses %.0f MB of memory, more than %.0f MB"
             logger.warning(text, used, limits.warn_mb, extra=self._fields)
         return True
@@ -77,12 +84,15 @@ class _Watch:
         if self._job.answered_pings < self._pings:
             if self._silent_since is None:
                 self._silent_since = now - LOOK_SECONDS
+                self._observe(LoopBlocked(job_id=self._job.job_id))
                 text = "job does not answer: something blocks its event loop"
                 logger.warning(text, extra=self._fields)
             return
         if self._silent_since is not None:
             text = "job answers again; its event loop was blocked for about %.0f s"
-            logger.warning(text, now - self._silent_since, extra=self._fields)
+            blocked = now - self._silent_since
+            logger.warning(text, blocked, extra=self._fields)
+            self._observe(LoopFreed(job_id=self._job.job_id, seconds=blocked))
             self._silent_since = None
         self._pings += 1
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):

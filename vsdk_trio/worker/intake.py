@@ -15,10 +15,11 @@ from typing import assert_never
 import attrs
 import trio
 
+from .. import observations as seen
 from .._change import Change
 from ..backend.events import BackendEvent, SessionLost
 from ..jobs.admission import Admission, Refusal, RefusalCause
-from ..jobs.lifecycle import StopCause, Update
+from ..jobs.lifecycle import EndCause, StopCause, Update
 from ..options import JobRequest, RequestFnc
 from ..protocol.messages import (
     AvailabilityRequest,
@@ -31,7 +32,7 @@ from ..protocol.vocabulary import JobFact
 from .link import RegistryLink
 from .live_jobs import LiveJobs
 from .load import Load
-from .reporter import Reporter
+from .reporter import Reporter, presentable
 
 logger = logging.getLogger(__name__)
 
@@ -45,11 +46,22 @@ class Terms:
     assignment_timeout: float
 
 
+@attrs.frozen(kw_only=True)
+class _Offer:
+    """An offer that is to be answered in the session `epoch`."""
+
+    job_id: str
+    room_id: str
+    epoch: int
+    came_at: float
+
+
 class Intake:
     """Turns the registry's events into answers, live jobs and stops.
 
     Arguments: `token`, asked for each yes: the worker's own token of the moment; `on_registered`,
-    called at the beginning of each session, before anything of it is taken.
+    called at the beginning of each session, before anything of it is taken; `observe`, told of
+    what is decided.
     """
 
     def __init__(
@@ -64,7 +76,9 @@ class Intake:
         token: Callable[[], str],
         change: Change,
         on_registered: Callable[[], None],
+        observe: seen.Observe,
     ) -> None:
+        self._observe = observe
         self._link = link
         self._admission = admission
         self._load = load
@@ -76,8 +90,8 @@ class Intake:
         self._on_registered = on_registered
         # The session whose events are being handled: the connection counts them the same way.
         self._epoch = 0
-        # The sessions in which a job was offered while `request_fnc` has not decided yet.
-        self._undecided: dict[str, list[int]] = {}
+        # The offers of a job while `request_fnc` has not decided yet: one of each session.
+        self._undecided: dict[str, list[_Offer]] = {}
 
     async def run(self) -> None:
         """Handle events until cancelled."""
@@ -91,6 +105,7 @@ class Intake:
             now = trio.current_time()
             for job_id in self._admission.expire(now):
                 logger.warning("no assignment came in time; slot freed", extra={"job_id": job_id})
+                self._observe(seen.PromiseExpired(job_id=job_id))
                 self._change.notify()
             wake = self._admission.next_expiry
             with trio.move_on_at(math.inf if wake is None else wake):
@@ -118,40 +133,59 @@ class Intake:
     # Offers
 
     def _consider(self, request: AvailabilityRequest, nursery: trio.Nursery) -> None:
-        job_id, epoch = request.job_id, self._epoch
+        job_id = request.job_id
+        offer = _Offer(
+            job_id=job_id,
+            room_id=request.room_id,
+            epoch=self._epoch,
+            came_at=trio.current_time(),
+        )
         if self._jobs.last_word(job_id) is not None:
-            self._refuse(job_id, epoch, f"job {job_id} has already ended here")
+            text = f"job {job_id} has already ended here"
+            self._refuse(offer, Refusal(RefusalCause.ENDED, text))
             return
         answer = self._admission.offer(job_id, load=self._load.for_offers())
         if isinstance(answer, Refusal):
-            self._refuse(job_id, epoch, answer.reason)
+            self._refuse(offer, answer)
         elif (request_fnc := self._terms.request_fnc) is None:
-            self._promise(job_id, epoch)
-        elif (asked_by := self._undecided.get(job_id)) is not None:
-            asked_by.append(epoch)
+            self._promise(offer)
+        elif (undecided := self._undecided.get(job_id)) is not None:
+            undecided.append(offer)
         else:
-            self._undecided[job_id] = [epoch]
+            self._undecided[job_id] = [offer]
             nursery.start_soon(self._ask, request_fnc, request)
 
     async def _ask(self, request_fnc: RequestFnc, request: AvailabilityRequest) -> None:
-        reason = await ask(request_fnc, request, timeout_seconds=self._terms.request_timeout)
-        for epoch in self._undecided.pop(request.job_id):
-            if reason is None:
-                self._promise(request.job_id, epoch)
+        refusal = await ask(request_fnc, request, timeout_seconds=self._terms.request_timeout)
+        for offer in self._undecided.pop(request.job_id):
+            if refusal is None:
+                self._promise(offer)
             else:
                 self._admission.withdraw(request.job_id)
-                self._refuse(request.job_id, epoch, reason)
+                self._refuse(offer, refusal)
 
-    def _promise(self, job_id: str, epoch: int) -> None:
+    def _promise(self, offer: _Offer) -> None:
+        job_id = offer.job_id
         deadline = trio.current_time() + self._terms.assignment_timeout
         self._admission.promise(job_id, expires_at=deadline)
-        self._link.post(self._reporter.yes(job_id, self._token()), epoch=epoch)
-        self._change.notify()
+        self._link.post(self._reporter.yes(job_id, self._token()), epoch=offer.epoch)
+        self._answered(offer, None)
 
-    def _refuse(self, job_id: str, epoch: int, reason: str) -> None:
-        logger.info("offer refused: %s", reason, extra={"job_id": job_id})
-        self._link.post(self._reporter.no(job_id, reason), epoch=epoch)
+    def _refuse(self, offer: _Offer, refusal: Refusal) -> None:
+        logger.info("offer refused: %s", refusal.reason, extra={"job_id": offer.job_id})
+        self._link.post(self._reporter.no(offer.job_id, refusal.reason), epoch=offer.epoch)
+        self._answered(offer, refusal)
+
+    def _answered(self, offer: _Offer, refusal: Refusal | None) -> None:
         self._change.notify()
+        answered = seen.OfferAnswered(job_id=offer.job_id, room_id=offer.room_id)
+        if refusal is not None:
+            reason = presentable(refusal.reason)
+            answered = attrs.evolve(answered, refusal=refusal.cause.value, reason=reason)
+        self._observe(answered)
+        seconds = trio.current_time() - offer.came_at
+        stage = seen.Stage.OFFER_TO_ANSWER
+        self._observe(seen.StageTook(job_id=offer.job_id, stage=stage, seconds=seconds))
 
     # Assignments and terminations
 
@@ -159,6 +193,7 @@ class Intake:
         job_id = assignment.job_id
         if (ended := self._jobs.last_word(job_id)) is not None:
             logger.warning("assigned again after its end; told so", extra={"job_id": job_id})
+            self._observe(seen.AssignmentRepeated(job_id=job_id))
             self._post(job_id, ended)
             return
         refusal = self._admission.claim(job_id)
@@ -167,10 +202,13 @@ class Intake:
             self._jobs.accept(assignment)
         elif refusal.cause is RefusalCause.RUNNING:
             logger.warning("assigned again while it runs; told so", extra={"job_id": job_id})
+            self._observe(seen.AssignmentRepeated(job_id=job_id))
             if (job := self._jobs.get(job_id)) and (told := job.told):
                 self._post(job_id, told)
         else:
             logger.warning("assignment refused: %s", refusal.reason, extra={"job_id": job_id})
+            cause, reason = refusal.cause.value, refusal.reason
+            self._observe(seen.AssignmentRefused(job_id=job_id, refusal=cause, reason=reason))
             # The registry is told that it has failed: assigned again, it must not run after all.
             end = Update(JobFact.FAILED, refusal.reason)
             self._jobs.remember(job_id, end)
@@ -179,8 +217,10 @@ class Intake:
     def _terminate(self, termination: JobTermination) -> None:
         job_id = termination.job_id
         reason = f"terminated: {termination.reason}" if termination.reason else "terminated"
-        if (job := self._jobs.get(job_id)) is not None:
-            if job.stop(StopCause(reason)):
+        job = self._jobs.get(job_id)
+        self._observe(seen.TerminationReceived(job_id=job_id, is_here=job is not None))
+        if job is not None:
+            if job.stop(StopCause(reason, cause=EndCause.TERMINATED)):
                 logger.info("job is being stopped: %s", reason, extra={"job_id": job_id})
             return
         # Nothing is said of a job that is not here: its end was told, or will be by its worker.
@@ -194,7 +234,7 @@ class Intake:
 
 async def ask(
     request_fnc: RequestFnc, request: AvailabilityRequest, *, timeout_seconds: float
-) -> str | None:
+) -> Refusal | None:
     """What the user's `request_fnc` decides: None to take the job, or the reason for a no.
 
     A plain function runs in a thread, so that one that blocks holds up nobody; when it takes too
@@ -216,13 +256,16 @@ async def ask(
                 answer = await trio.to_thread.run_sync(request_fnc, job, abandon_on_cancel=True)
         except Exception as error:  # foreign code; the error goes where it is read
             logger.exception("request_fnc raised", extra={"job_id": job.job_id})
-            return f"request_fnc raised {type(error).__name__}: {error}"
+            text = f"request_fnc raised {type(error).__name__}: {error}"
+            return Refusal(RefusalCause.BROKEN, text)
         match answer:
             case True | None:
                 return None
             case str() if answer:
-                return answer
+                return Refusal(RefusalCause.DECLINED, answer)
             case False:
-                return "refused by request_fnc"
-        return f"request_fnc must return a bool, None or a reason, got {type(answer).__name__}"
-    return f"request_fnc did not decide within {timeout_seconds:g} s"
+                return Refusal(RefusalCause.DECLINED, "refused by request_fnc")
+        text = f"request_fnc must return a bool, None or a reason, got {type(answer).__name__}"
+        return Refusal(RefusalCause.BROKEN, text)
+    text = f"request_fnc did not decide within {timeout_seconds:g} s"
+    return Refusal(RefusalCause.UNDECIDED, text)

@@ -16,8 +16,9 @@ import trio
 from ..control.frames import Finished, Frame, Joined, Pong, Running, Start
 from ..control.job import JobInfo
 from ..errors import FrameError, IllegalTransitionError, JobProcessError, OptionsError
-from ..jobs.lifecycle import Participant, StopCause, Update
+from ..jobs.lifecycle import EndCause, Participant, StopCause, Update
 from ..journal.journal import PATIENCE_SECONDS
+from ..observations import JobAnswered, Observe
 from ..processes.job_process import JobProcess
 from ..processes.pool import Pool
 from ..protocol.messages import JobAssignment
@@ -50,6 +51,7 @@ class JobTools:
     memory: MemoryLimits
     # Called for a job whose process had to be killed, so that the worker can end with that news.
     note_killed: Callable[[LiveJob], None]
+    observe: Observe
 
 
 async def supervise_job(job: LiveJob, *, tools: JobTools) -> None:
@@ -62,10 +64,11 @@ async def supervise_job(job: LiveJob, *, tools: JobTools) -> None:
         start = Start(job=tools.describe_job(job.assignment).to_dict())
         await _run_somewhere(job, start, tools)
     except OptionsError as error:
-        _tell(job, job.lifecycle.exit(f"the assignment cannot be used: {error}"), tools)
+        text = f"the assignment cannot be used: {error}"
+        _tell(job, job.lifecycle.exit(text, EndCause.BAD_ASSIGNMENT), tools)
     finally:
         # Reached without an end only when this task was cancelled or has a bug.
-        _tell(job, job.lifecycle.exit("the worker failed"), tools)
+        _tell(job, job.lifecycle.exit("the worker failed", EndCause.WORKER_FAILED), tools)
         if not job.end_told.is_set():
             # It is on its way to the disk, and must be known as long as it can be assigned again.
             with trio.move_on_after(TELL_SECONDS, shield=True):
@@ -79,7 +82,7 @@ async def _run_somewhere(job: LiveJob, start: Start, tools: JobTools) -> None:
             case JobProcess() as process:
                 await _run_on(process, job, start, tools)
             case JobProcessError() as failure:
-                _tell(job, job.lifecycle.exit(str(failure)), tools)
+                _tell(job, job.lifecycle.exit(str(failure), EndCause.NO_PROCESS), tools)
             case None:
                 _tell(job, job.lifecycle.abandon(), tools)
 
@@ -112,10 +115,11 @@ async def _cancel_when_stopped(job: LiveJob, scope: trio.CancelScope) -> None:
 async def _run_on(process: JobProcess, job: LiveJob, start: Start, tools: JobTools) -> None:
     process.bind_job(job.job_id)
     job.lifecycle.start()
+    job.progress.follow()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_when_asked, process, job)
         nursery.start_soon(_limit_time, job, tools.job_timeout)
-        nursery.start_soon(watch_health, process, job, tools.memory)
+        nursery.start_soon(watch_health, process, job, tools.memory, tools.observe)
         await _send_start(process, job, start)
         await _follow(process, job, tools)
         with trio.move_on_after(tools.termination_timeout):
@@ -124,9 +128,11 @@ async def _run_on(process: JobProcess, job: LiveJob, start: Start, tools: JobToo
         process.request_stop("the job has ended")
         await process.exited.wait()
         nursery.cancel_scope.cancel()
+    cause = EndCause.PROCESS_DIED
     if process.exit.killed:
         tools.note_killed(job)
-    _tell(job, job.lifecycle.exit(process.exit.describe()), tools)
+        cause = EndCause.PROCESS_KILLED
+    _tell(job, job.lifecycle.exit(process.exit.describe(), cause), tools)
 
 
 async def _send_start(process: JobProcess, job: LiveJob, start: Start) -> None:
@@ -135,14 +141,15 @@ async def _send_start(process: JobProcess, job: LiveJob, start: Start) -> None:
     except (trio.BrokenResourceError, trio.ClosedResourceError):
         pass  # the process is gone; how it went is told by its exit
     except FrameError as error:
-        job.stop(StopCause(f"the assignment cannot be sent to the job: {error}", is_fault=True))
+        text = f"the assignment cannot be sent to the job: {error}"
+        job.stop(StopCause(text, is_fault=True, cause=EndCause.BAD_ASSIGNMENT))
 
 
 async def _follow(process: JobProcess, job: LiveJob, tools: JobTools) -> None:
     """Feed the lifecycle until the job has said its last word, or its process is gone."""
     async for frame in process.frames():
         try:
-            update = _feed(job, frame)
+            update = _feed(job, frame, tools.observe)
         except IllegalTransitionError as error:
             # A job process is foreign code: what it says out of turn costs a line in the log.
             logger.warning("job process out of turn: %s", error, extra={"job_id": job.job_id})
@@ -152,16 +159,20 @@ async def _follow(process: JobProcess, job: LiveJob, tools: JobTools) -> None:
             return
 
 
-def _feed(job: LiveJob, frame: Frame) -> Update | None:
+def _feed(job: LiveJob, frame: Frame, observe: Observe) -> Update | None:
     match frame:
         case Running():
-            return job.lifecycle.enter()
+            update = job.lifecycle.enter()
+            job.progress.entrypoint_began()
+            return update
         case Joined():
             return job.lifecycle.join(Participant(frame.participant_id, frame.participant_name))
         case Finished():
             return job.lifecycle.finish(_FACT_OF[frame.status], frame.error)
         case Pong():
             job.answered_pings = frame.seq
+            lag = frame.lag_ms / 1000
+            observe(JobAnswered(job_id=job.job_id, memory_mb=frame.memory_mb, lag_seconds=lag))
             return None
         case _:
             return None
@@ -179,12 +190,14 @@ async def _limit_time(job: LiveJob, default_seconds: float | None) -> None:
     seconds = own if own is not None and own > 0 else default_seconds
     if seconds is not None:
         await trio.sleep(seconds)
-        job.stop(StopCause(f"ran longer than {seconds:g} s", is_fault=True))
+        text = f"ran longer than {seconds:g} s"
+        job.stop(StopCause(text, is_fault=True, cause=EndCause.TIME_LIMIT))
 
 
 def _tell(job: LiveJob, update: Update | None, tools: JobTools) -> None:
     if update is None:
         return
+    job.progress.follow()
     level = logging.WARNING if update.fact is JobFact.FAILED else logging.INFO
     text = update.fact.name.lower() + (f": {update.error}" if update.error else "")
     logger.log(level, "job %s", text, extra={"job_id": job.job_id})

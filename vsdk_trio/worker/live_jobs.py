@@ -12,10 +12,12 @@ import attrs
 import trio
 
 from .._change import Change
-from ..jobs.lifecycle import JobLifecycle, StopCause, Update
+from ..jobs.lifecycle import EndCause, JobLifecycle, StopCause, Update
 from ..journal.journal import Journal, Ticket
 from ..journal.records import REMEMBERED_JOBS, Accepted
+from ..observations import Observe, unobserved
 from ..protocol.messages import JobAssignment
+from .job_progress import JobProgress
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -24,6 +26,8 @@ class LiveJob:
 
     assignment: JobAssignment
     lifecycle: JobLifecycle
+    progress: JobProgress
+    """To be told when the lifecycle may have moved."""
     accepted: Ticket
     """Settled once it is written down that the worker has the job: the job waits for it."""
     accepted_at: float = attrs.field(factory=trio.current_time)
@@ -55,6 +59,7 @@ class LiveJob:
         """Ask the job to stop; its supervisor does it. False when that changes nothing."""
         if not self.lifecycle.stop(cause):
             return False
+        self.progress.follow()
         self.stop_requested.set()
         return True
 
@@ -64,7 +69,8 @@ class LiveJobs:
 
     Arguments: `capacity`, the most jobs that are ever live at once; `change`, notified whenever a
     job comes or goes; `journal`, where a job is noted as accepted; `ended`, jobs that ended before
-    this worker began, oldest first; `on_bug`, called with what a supervisor raises.
+    this worker began, oldest first; `on_bug`, called with what a supervisor raises; `observe`, told
+    of every move of a job.
     """
 
     def __init__(
@@ -76,7 +82,9 @@ class LiveJobs:
         journal: Journal,
         ended: Mapping[str, Update],
         on_bug: Callable[[Exception], None],
+        observe: Observe = unobserved,
     ) -> None:
+        self._observe = observe
         self._supervise = supervise
         self._on_bug = on_bug
         self._bugs: list[Exception] = []
@@ -108,9 +116,16 @@ class LiveJobs:
 
     def accept(self, assignment: JobAssignment) -> None:
         """Make the job live and hand it to a supervisor; its slot has been claimed before."""
+        lifecycle = JobLifecycle(wait=assignment.wait)
         job = LiveJob(
             assignment=assignment,
-            lifecycle=JobLifecycle(wait=assignment.wait),
+            lifecycle=lifecycle,
+            progress=JobProgress(
+                lifecycle,
+                job_id=assignment.job_id,
+                room_id=assignment.room_id,
+                observe=self._observe,
+            ),
             accepted=self._journal.write(Accepted(assignment.job_id)),
         )
         self._live[job.job_id] = job
@@ -141,7 +156,7 @@ class LiveJobs:
         await stopping.wait()
         self._send.close()
         for job in self:
-            job.stop(StopCause("worker is shutting down"))
+            job.stop(StopCause("worker is shutting down", cause=EndCause.WORKER_STOPS))
 
     async def _supervise_to_the_end(self, job: LiveJob) -> None:
         try:

@@ -14,6 +14,8 @@ from ..backend.token import TokenProvider
 from ..jobs.admission import Admission
 from ..jobs.prewarm import Prewarm
 from ..journal.journal import Journal
+from ..observations import JobRecovered
+from ..observations.observers import Observers
 from ..options import Options
 from ..processes.guardian import Guardian
 from ..processes.pool import Pool, PoolSettings
@@ -44,8 +46,17 @@ FLUSH_SECONDS = 5.0
 class Parts:
     """One worker's parts, and what concerns several of them."""
 
-    def __init__(self, options: Options, agent: Agent, edges: Edges, journal: Journal) -> None:
+    def __init__(
+        self,
+        options: Options,
+        agent: Agent,
+        edges: Edges,
+        journal: Journal,
+        observers: Observers,
+    ) -> None:
         self._options = options
+        self.observers = observers
+        """Told of everything that an operator counts; see `observations`."""
         self._edges = edges
         self.journal = journal
         self.recovery = Recovery(journal.contents)
@@ -53,7 +64,7 @@ class Parts:
         """The jobs that did not stop when asked, and were killed."""
         self.failures: list[Exception] = []
         """Why the worker ends, where that is an error and it still had jobs to see to."""
-        self.shutdown = Shutdown()
+        self.shutdown = Shutdown(observers)
         self.change = Change()
         self.graces = Graces(
             close_timeout=options.close_timeout,
@@ -79,6 +90,7 @@ class Parts:
             reporter=self.reporter,
             post=self.connection.post,
             token=self._token,
+            observe=observers,
         )
         # Random, so that nobody else's processes can carry it.
         self.cookie_prefix = f"vsdk-{edges.rng.getrandbits(64):016x}"
@@ -113,6 +125,7 @@ class Parts:
             announce=self._announcement,
             give_up=self._give_up,
             on_proven=self._note_proven,
+            observe=self.observers,
         )
 
     def _make_pool(self, briefing: Briefing) -> Pool:
@@ -131,6 +144,7 @@ class Parts:
             guardian=self.guardian,
             sweeper=self.sweeper,
             on_ready=briefing.check_what_arrives,
+            observe=self.observers,
         )
 
     def _make_jobs(self, briefing: Briefing) -> LiveJobs:
@@ -144,6 +158,7 @@ class Parts:
             termination_timeout=options.termination_timeout,
             memory=MemoryLimits(warn_mb=options.memory_warn_mb, limit_mb=options.memory_limit_mb),
             note_killed=self._note_killed,
+            observe=self.observers,
         )
         return LiveJobs(
             lambda job: supervise_job(job, tools=tools),
@@ -152,6 +167,7 @@ class Parts:
             journal=self.journal,
             ended=self.recovery.remembered,
             on_bug=self._end_for_a_bug,
+            observe=self.observers,
         )
 
     def _make_intake(self) -> Intake:
@@ -170,6 +186,7 @@ class Parts:
             token=self._token,
             change=self.change,
             on_registered=self._note_registered,
+            observe=self.observers,
         )
 
     def _worker_id(self) -> str:
@@ -183,7 +200,14 @@ class Parts:
         problems = [f"failed: {failure}" for failure in self.failures]
         if not self.connection.is_connected:
             problems.append("not registered with the registry")
-        return Health(tuple(problems), tuple(self.journal.warnings))
+        return Health(tuple(problems), (*self.journal.warnings, *self.observers.dropped))
+
+    def tell_of_earlier_life(self) -> None:
+        """Tell the registry, and whoever observes, how jobs ended that this worker had before."""
+        interrupted = {*self.recovery.interrupted}
+        for job_id in (owed := self.recovery.owed):
+            self.observers(JobRecovered(job_id=job_id, is_interrupted=job_id in interrupted))
+        self.teller.tell_again(owed)
 
     async def report_status(self) -> None:
         """Keep the registry's picture fresh, until cancelled."""

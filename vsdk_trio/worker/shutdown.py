@@ -11,6 +11,8 @@ from enum import IntEnum
 
 import trio
 
+from ..observations import Observe, ShutdownAdvanced, unobserved
+
 
 class Stage(IntEnum):
     """What the worker is doing about ending."""
@@ -24,7 +26,8 @@ class Stage(IntEnum):
 class Shutdown:
     """The one place where it is decided that the worker ends; made inside a Trio run."""
 
-    def __init__(self) -> None:
+    def __init__(self, observe: Observe = unobserved) -> None:
+        self._observe = observe
         self._events = {stage: trio.Event() for stage in Stage}
         self._stage = Stage.SERVING
         self._reason = ""
@@ -58,7 +61,9 @@ class Shutdown:
             if self._stage < passed <= stage:
                 self._since[passed] = trio.current_time()
                 self._events[passed].set()
-        self._stage = max(self._stage, stage)
+        if stage > self._stage:
+            self._stage = stage
+            self._observe(ShutdownAdvanced(stage=stage.name.lower(), reason=reason))
 
     def signalled(self, signum: int) -> None:
         """SIGTERM drains, SIGINT stops; a second signal of either kind stops and hurries."""

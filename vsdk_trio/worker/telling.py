@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import attrs
+import trio
 
 from ..jobs.lifecycle import Update
 from ..journal.journal import Journal
 from ..journal.records import Ended, Proven, Registered
+from ..observations import JobTold, Observe, Stage, StageTook
 from ..protocol.messages import JobUpdate, Message
 from ..protocol.vocabulary import JobFact, read_job_status
 from .live_jobs import LiveJob
@@ -22,7 +24,8 @@ from .reporter import Reporter, presentable
 class Teller:
     """Passes updates on to `post`, by way of the journal.
 
-    Arguments: `token`, the worker's own token of the moment, which has no place in an error.
+    Arguments: `token`, the worker's own token of the moment, which has no place in an error;
+    `observe`, told of what is told, and of how long it takes an end to be proven.
     """
 
     def __init__(
@@ -32,7 +35,11 @@ class Teller:
         reporter: Reporter,
         post: Callable[[Message], object],
         token: Callable[[], str],
+        observe: Observe,
     ) -> None:
+        self._observe = observe
+        # When the jobs ended whose end is not proven: as many as the outbox owes, and no more.
+        self._ended_at: dict[str, float] = {}
         self._journal = journal
         self._reporter = reporter
         self._post = post
@@ -46,9 +53,13 @@ class Teller:
 
         def post() -> None:
             job.note_told(told)
-            self._post(self._reporter.update(job.job_id, told))
+            message = self._reporter.update(job.job_id, told)
+            self._post(message)
+            status = told.fact.name.lower()
+            self._observe(JobTold(job_id=job.job_id, status=status, error=message.error))
 
         if told.is_terminal:
+            self._ended_at[job.job_id] = trio.current_time()
             self._journal.write(Ended(job.job_id, told.fact, told.error)).then(post)
         else:
             job.accepted.then(post)
@@ -70,3 +81,10 @@ class Teller:
             fact = read_job_status(message.status, message.error)
             if fact is not JobFact.RUNNING:
                 self._journal.note(Proven(message.job_id))
+                self._note_latency(message.job_id)
+
+    def _note_latency(self, job_id: str) -> None:
+        ended_at = self._ended_at.pop(job_id, None)  # None: told again, or by an earlier life
+        if ended_at is not None:
+            seconds = trio.current_time() - ended_at
+            self._observe(StageTook(job_id=job_id, stage=Stage.END_TO_PROVEN, seconds=seconds))

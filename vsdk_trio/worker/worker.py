@@ -24,6 +24,7 @@ from .._wait import first_of
 from ..errors import PortInUseError, VsdkTrioError
 from ..jobs.entrypoint import EntrypointRef, describe
 from ..journal.journal import open_journal
+from ..observations.observers import Observers
 from ..options import Options, WorkerOptions
 from ..room_options import RoomOptions
 from ..status.server import serve_status
@@ -69,6 +70,11 @@ class WorkerHandle:
     def worker_id(self) -> str:
         """The id that the registry gave the worker."""
         return self._parts.connection.worker_id
+
+    @property
+    def observers(self) -> Observers:
+        """For programs that want to know what happens: `with handle.observers.listening(f):`."""
+        return self._parts.observers
 
     @property
     def job_count(self) -> int:
@@ -155,11 +161,12 @@ class Worker:
     async def _run(self, task_status: trio.TaskStatus[WorkerHandle]) -> WorkerReport:
         options, edges = self._options, self._edges
         async with AsyncExitStack() as stack:
+            observers = Observers()
             # Around everything: the last proofs of delivery come with the connection's goodbye.
             journal = await stack.enter_async_context(
-                open_journal(options.state_dir, options.agent_id, edges.disk)
+                open_journal(options.state_dir, options.agent_id, edges.disk, observers)
             )
-            parts = Parts(options, self._agent, edges, journal)
+            parts = Parts(options, self._agent, edges, journal, observers)
             # Bound before anything is done, so that a taken port is found before a job can be.
             listener = await _listen(options) if edges.is_real else None
             look = Look(parts=parts, options=options, address=Address.of(listener))
@@ -202,7 +209,7 @@ class Worker:
                 cookie_prefix=parts.cookie_prefix,
                 grace_seconds=self._options.close_timeout,
             )
-            parts.teller.tell_again(recovery.owed)
+            parts.tell_of_earlier_life()
 
         await first_of(recover, parts.shutdown.reached(Stage.DRAINING).wait)
 

@@ -1,0 +1,70 @@
+"""The fan-out of observations: everybody is told, and one that fails harms nobody."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from vsdk_trio.observations import Observation, PromiseExpired, unobserved
+from vsdk_trio.observations.observers import Observers
+
+FIRST = PromiseExpired(job_id="a")
+SECOND = PromiseExpired(job_id="b")
+
+
+def test_everybody_is_told_in_the_order_in_which_they_came() -> None:
+    observers = Observers()
+    told: list[tuple[str, Observation]] = []
+    observers.add(lambda seen: told.append(("one", seen)))
+    observers.add(lambda seen: told.append(("two", seen)))
+    observers(FIRST)
+    assert told == [("one", FIRST), ("two", FIRST)]
+
+
+def test_nobody_listening_is_fine() -> None:
+    Observers()(FIRST)
+    unobserved(FIRST)
+
+
+def test_one_listens_for_the_length_of_a_block() -> None:
+    observers = Observers()
+    told: list[Observation] = []
+    with observers.listening(told.append):
+        observers(FIRST)
+    observers(SECOND)
+    observers.remove(told.append)  # again is fine
+    assert told == [FIRST]
+
+
+def test_one_that_fails_is_not_told_again_and_the_others_are(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    observers = Observers()
+    told: list[Observation] = []
+
+    def broken(seen: Observation) -> None:
+        raise ValueError("a bug")
+
+    observers.add(broken)
+    observers.add(told.append)
+    observers(FIRST)
+    observers(SECOND)
+    assert told == [FIRST, SECOND]
+    [text] = observers.dropped
+    assert "broken" in text
+    assert "ValueError('a bug')" in text
+    [record] = [r for r in caplog.records if r.levelno == logging.ERROR]
+    assert record.exc_info is not None
+
+
+def test_what_ends_the_program_is_not_swallowed() -> None:
+    observers = Observers()
+
+    def interrupted(seen: Observation) -> None:
+        raise KeyboardInterrupt
+
+    observers.add(interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        observers(FIRST)
+    assert not observers.dropped

@@ -1,0 +1,56 @@
+"""The fan-out: one `Observe` that tells everybody who listens.
+
+Knows nothing of what is observed, or of who listens and why.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from . import Observation, Observe
+
+logger = logging.getLogger(__name__)
+
+
+class Observers:
+    """Tells everybody who listens, in the order in which they came; itself an `Observe`.
+
+    A listener that raises has a bug, and the emitter is in the middle of a job: this is the one
+    place where it is caught. It is not called again, since it would raise again or tell half of
+    the truth; that is one error in the log, and in `dropped`, so that `/health` can say it.
+    """
+
+    def __init__(self) -> None:
+        self._listeners: tuple[Observe, ...] = ()
+        self.dropped: list[str] = []
+        """Who is not told any more, in words for a person."""
+
+    def __call__(self, observation: Observation) -> None:
+        """Tell of it. Never raises for what a listener does."""
+        for listener in self._listeners:
+            try:
+                listener(observation)
+            except Exception as bug:  # see the class
+                self.remove(listener)
+                name = getattr(listener, "__qualname__", type(listener).__qualname__)
+                self.dropped.append(f"{name} failed and is not told any more: {bug!r}")
+                logger.error("%s", self.dropped[-1], exc_info=bug)
+
+    def add(self, listener: Observe) -> None:
+        """From now on, `listener` is told. It must not block; what is slow belongs elsewhere."""
+        self._listeners = (*self._listeners, listener)
+
+    def remove(self, listener: Observe) -> None:
+        """From now on it is not. Does nothing for one that is not there."""
+        self._listeners = tuple(kept for kept in self._listeners if kept != listener)
+
+    @contextmanager
+    def listening(self, listener: Observe) -> Iterator[None]:
+        """Tell `listener` for the length of the block."""
+        self.add(listener)
+        try:
+            yield
+        finally:
+            self.remove(listener)
