@@ -31,6 +31,7 @@ from vsdk_trio.worker import intake as intake_module
 from vsdk_trio.worker.intake import Intake
 from vsdk_trio.worker.live_jobs import LiveJobs
 from vsdk_trio.worker.recovery import Recovery
+from vsdk_trio.worker.telling import Teller
 
 
 @attrs.frozen
@@ -161,6 +162,16 @@ def _told_before_it_is_written(original: Any) -> Any:
         return Ticket(None)
 
     return write
+
+
+@_bug(2, Teller, "refuse")
+def _refusals_are_not_written(original: Any) -> Any:
+    """A refused assignment is told of and not written down."""
+
+    def refuse(self: Any, job_id: str, end: Any) -> None:
+        self.repeat(job_id, end)
+
+    return refuse
 
 
 @_bug(2, Recovery, "owed")

@@ -216,6 +216,41 @@ async def test_what_has_ended_does_not_run_again(autojump_clock: MockClock) -> N
         assert second.runner.started == []
 
 
+async def test_what_was_refused_does_not_run_after_all(autojump_clock: MockClock) -> None:
+    async with open_place() as place:
+        life = await place.start(max_processes=1)
+        await place.run_job(life, "job-1")
+        await place.assign(life, "job-2")
+        refusal = ("failed", "at capacity: 1 running and 0 promised of 1")
+        assert await place.end_of("job-2") == refusal
+        await place.crash(life)
+        life = await place.start(max_processes=1)
+        await place.assign(life, "job-2")
+        await trio.sleep(30)
+        assert set(place.updates("job-2")) == {refusal}
+
+
+async def test_a_refusal_is_written_down_before_it_is_told(autojump_clock: MockClock) -> None:
+    seconds = [0.01]
+    async with open_place(MemoryDisk(delay=lambda: seconds[0])) as place:
+        life = await place.start(max_processes=1)
+        await place.run_job(life, "job-1", seconds=100)
+        seconds[0] = 2.0
+        for _ in range(2):  # the one answer is for both
+            await place.assign(life, "job-2")
+        await trio.sleep(1)
+        assert place.updates("job-2") == []
+        assert place.file.contents.jobs == (JobEntry("job-1"),)
+        refusal = await place.end_of("job-2")
+        assert refusal == ("failed", "at capacity: 1 running and 0 promised of 1")
+        assert place.file.contents.jobs[-1].end is not None
+        await trio.sleep(10)
+        assert place.updates("job-2") == [refusal]
+        await place.assign(life, "job-2")
+        await trio.sleep(1)
+        assert place.updates("job-2") == [refusal] * 2
+
+
 async def test_what_is_not_written_down_has_not_begun(autojump_clock: MockClock) -> None:
     async with open_place(MemoryDisk(delay=lambda: 1.0)) as place:
         first = await place.start()

@@ -38,14 +38,14 @@ class Ticket:
 
     def __init__(self, record: Record | None) -> None:
         self.record = record
-        self._calls: list[Callable[[], None]] | None = None if record is None else []
+        self._calls: list[Callable[[], object]] | None = None if record is None else []
 
     @property
     def is_settled(self) -> bool:
         """Whether the record is safe, or nobody will ever make it so."""
         return self._calls is None
 
-    def then(self, call: Callable[[], None]) -> None:
+    def then(self, call: Callable[[], object]) -> None:
         """Call it once settled, at once if it is; in the order of the records."""
         if self._calls is None:
             call()

@@ -33,6 +33,7 @@ from .link import RegistryLink
 from .live_jobs import LiveJobs
 from .load import Load
 from .reporter import Reporter, presentable
+from .telling import Teller
 
 logger = logging.getLogger(__name__)
 
@@ -59,9 +60,9 @@ class _Offer:
 class Intake:
     """Turns the registry's events into answers, live jobs and stops.
 
-    Arguments: `token`, asked for each yes: the worker's own token of the moment; `on_registered`,
-    called at the beginning of each session, before anything of it is taken; `observe`, told of
-    what is decided.
+    Arguments: `token`, asked for each yes: the worker's own token of the moment; `teller`, for what
+    an assignment is answered with; `on_registered`, called at the beginning of each session, before
+    anything of it is taken; `observe`, told of what is decided.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Intake:
         reporter: Reporter,
         terms: Terms,
         token: Callable[[], str],
+        teller: Teller,
         change: Change,
         on_registered: Callable[[], None],
         observe: seen.Observe,
@@ -86,6 +88,7 @@ class Intake:
         self._reporter = reporter
         self._terms = terms
         self._token = token
+        self._teller = teller
         self._change = change
         self._on_registered = on_registered
         # The session whose events are being handled: the connection counts them the same way.
@@ -194,7 +197,7 @@ class Intake:
         if (ended := self._jobs.last_word(job_id)) is not None:
             logger.warning("assigned again after its end; told so", extra={"job_id": job_id})
             self._observe(seen.AssignmentRepeated(job_id=job_id))
-            self._post(job_id, ended)
+            self._teller.repeat(job_id, ended)
             return
         refusal = self._admission.claim(job_id)
         if refusal is None:
@@ -204,7 +207,7 @@ class Intake:
             logger.warning("assigned again while it runs; told so", extra={"job_id": job_id})
             self._observe(seen.AssignmentRepeated(job_id=job_id))
             if (job := self._jobs.get(job_id)) and (told := job.told):
-                self._post(job_id, told)
+                self._teller.repeat(job_id, told)
         else:
             logger.warning("assignment refused: %s", refusal.reason, extra={"job_id": job_id})
             cause, reason = refusal.cause.value, refusal.reason
@@ -212,7 +215,7 @@ class Intake:
             # The registry is told that it has failed: assigned again, it must not run after all.
             end = Update(JobFact.FAILED, refusal.reason)
             self._jobs.remember(job_id, end)
-            self._post(job_id, end)
+            self._teller.refuse(job_id, end)
 
     def _terminate(self, termination: JobTermination) -> None:
         job_id = termination.job_id
@@ -227,9 +230,6 @@ class Intake:
         logger.info("termination of a job that is not here", extra={"job_id": job_id})
         self._admission.withdraw(job_id)
         self._change.notify()
-
-    def _post(self, job_id: str, update: Update) -> None:
-        self._link.post(self._reporter.update(job_id, update))
 
 
 async def ask(

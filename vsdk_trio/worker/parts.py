@@ -184,6 +184,7 @@ class Parts:
                 assignment_timeout=options.assignment_timeout,
             ),
             token=self._token,
+            teller=self.teller,
             change=self.change,
             on_registered=self._note_registered,
             observe=self.observers,

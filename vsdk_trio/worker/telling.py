@@ -1,7 +1,8 @@
 """When the registry may be told what is new about a job, and what is written down for it.
 
-`running` once it is written down that the worker has the job; an end once the end is: else a crash
-in between would let the next worker tell another story. Without a journal, both at once.
+`running` once it is written down that the worker has the job; an end, that of a job which was
+refused included, once the end is: else a crash in between would let the next worker tell another
+story. Without a journal, all at once.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ class Teller:
         self._post = post
         self._token = token
         self._worker_id = journal.contents.worker_id
+        # Refused jobs whose refusal is not written down yet.
+        self._refusing: set[str] = set()
 
     def tell(self, job: LiveJob, update: Update) -> None:
         """Tell of a live job, as soon as it may be told. Never blocks."""
@@ -63,6 +66,25 @@ class Teller:
             self._journal.write(Ended(job.job_id, told.fact, told.error)).then(post)
         else:
             job.accepted.then(post)
+
+    def refuse(self, job_id: str, end: Update) -> None:
+        """Tell that an assigned job will not run. Never blocks.
+
+        Written down as well: a next worker that did not know could run it, and tell another end.
+        """
+        self._refusing.add(job_id)
+
+        def post() -> None:
+            self._refusing.discard(job_id)
+            self._post(self._reporter.update(job_id, end))
+
+        self._journal.write(Ended(job_id, end.fact, end.error)).then(post)
+
+    def repeat(self, job_id: str, update: Update) -> None:
+        """Tell again what was told of a job, to a registry that has assigned it again."""
+        # A refusal that is still being written answers this one, too, when it is told.
+        if job_id not in self._refusing:
+            self._post(self._reporter.update(job_id, update))
 
     def tell_again(self, ends: Mapping[str, Update]) -> None:
         """Tell how jobs ended in an earlier life, which is written down already."""
