@@ -131,6 +131,11 @@ class Faults:
             kill()
         else:
             self._world.registries.at_next_update[life.number] = partial(self._soon, fault, kill)
+        if fault.choice % 8 > 3:
+            # What it was assigned comes again, in its next life as a rule.
+            for seconds in (1.5, 3.0, 6.0):
+                again = partial(self._assign_all_again, life)
+                self._world.agenda.at(fault.at + fault.seconds + seconds, again)
 
     def _soon(self, fault: Fault, kill: Callable[[], object]) -> None:
         if not self._world.is_healed and trio.current_time() < fault.at + 5:
@@ -153,6 +158,16 @@ class Faults:
         ]
         for link in self._link(life) if told else ():
             link.post(told[fault.choice % len(told)])
+
+    def _assign_all_again(self, life: Life) -> None:
+        told = {
+            text
+            for worker, text in self._world.registries.history
+            if worker == life.number and '"job_assignment"' in text
+        }
+        for link in () if self._world.is_healed else self._link(life):
+            for text in sorted(told):
+                link.post(text)
 
     def _repeat_frame(self, fault: Fault, life: Life) -> None:
         kinds = ("availability_request", "job_assignment", "job_termination", "pong")

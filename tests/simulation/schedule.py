@@ -6,6 +6,7 @@ Pure. Times are seconds since the world began.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from typing import Any
 
 import attrs
@@ -138,13 +139,8 @@ def generate(seed: int) -> Schedule:
         )
     )
     span = busy + rng.choice((2.0, 10.0, 30.0))
-    faults = tuple(
-        sorted(
-            (_fault(rng, span, count) for _ in range(rng.randint(0, 4) if chaos else 0)),
-            key=lambda fault: fault.at,
-        )
-    )
     workers = tuple(_worker(rng, span, chaos) for _ in range(count))
+    faults = tuple(sorted(_faults(rng, span, chaos, workers), key=lambda fault: fault.at))
     heals_at = max([span, *(_over(fault, workers) for fault in faults)])
     beat = max(worker.options["heartbeat_interval"] for worker in workers)
     patience = rng.random()
@@ -158,6 +154,22 @@ def generate(seed: int) -> Schedule:
         heals_at=heals_at,
         ends_at=heals_at + settle,
     )
+
+
+def _faults(
+    rng: random.Random, span: float, chaos: float, workers: tuple[WorkerPlan, ...]
+) -> Iterator[Fault]:
+    if not chaos:
+        return
+    for _ in range(rng.randint(0, 4)):
+        yield _fault(rng, span, len(workers))
+    for number, worker in enumerate(workers):
+        if worker.has_journal and _maybe(rng, 0.5):
+            # Drawn as any fault is, it would seldom strike one that can be killed.
+            at, pause = _time(rng, span), _time(rng, rng.choice((1.0, 5.0)))
+            yield Fault(
+                at=at, kind="kill_worker", worker=number, seconds=pause, choice=rng.getrandbits(16)
+            )
 
 
 def _over(fault: Fault, workers: tuple[WorkerPlan, ...]) -> float:
@@ -191,7 +203,7 @@ def _job(rng: random.Random, busy: float, chaos: float) -> JobPlan:
         plan["timeout"] = round(rng.uniform(0.5, 10), 3)
     if _maybe(rng, 0.1):
         plan["stderr_lines"] = rng.choice((1, 30, 3000))
-    if _maybe(rng, 0.1 * chaos):
+    if _maybe(rng, 0.25 * chaos):
         plan["unasked"] = True
     if _maybe(rng, 0.5 * chaos):
         plan |= rng.choice(
