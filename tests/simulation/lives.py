@@ -213,15 +213,26 @@ class Body:
         plan, schedule = self.plan, self.world.schedule
         await trio.sleep_until(schedule.ends_at if plan.ends_at is None else plan.ends_at)
         if trio.current_time() >= schedule.heals_at + settled_seconds(schedule):
-            self._look_for_leaks(handle._parts)
+            await self._look_for_leaks(handle._parts)
         self._act(plan.ends_by, handle, scope)
         if plan.then is not None:
             seconds, what = plan.then
             await trio.sleep(seconds)
             self._act(what, handle, scope)
 
-    def _look_for_leaks(self, parts: Parts) -> None:
-        """The world is in order again: so must the worker be."""
+    async def _look_for_leaks(self, parts: Parts) -> None:
+        """The world is in order again: so must the worker be.
+
+        A leak is what stays: a job that has just said its last word is still being written down.
+        """
+        for _ in range(10):
+            if not (leaks := self._leaks(parts)):
+                return
+            await trio.sleep(0.5)
+        for leak in leaks:
+            self.world.trace.violation(f"{self.name}: {leak}")
+
+    def _leaks(self, parts: Parts) -> list[str]:
         found = {
             "slots in use": (parts.admission.running, self.jobs.running),
             "live jobs": (len(parts.jobs), self.jobs.running),
@@ -229,9 +240,9 @@ class Body:
             "updates not proven": (parts.connection.owed * self._has_had_time_to_prove(), 0),
             "sessions": (parts.connection.is_connected, True),
         }
-        for what, (is_so, should_be) in found.items():
-            if is_so != should_be:
-                self.world.trace.violation(f"{self.name}: {what}: {is_so}, should be {should_be}")
+        return [
+            f"{what}: {n}, should be {right}" for what, (n, right) in found.items() if n != right
+        ]
 
     def _has_had_time_to_prove(self) -> bool:
         """Whether nothing was said of jobs lately: where pings go unanswered, proofs are slow."""
