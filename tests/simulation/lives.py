@@ -80,8 +80,12 @@ class Life:
         return self.body.jobs
 
     def kill(self, restart_after: float) -> None:
-        """SIGKILL for the worker; not without a journal, which is all that could outlive it."""
-        if self.plan.has_journal and self.body.is_living:
+        """SIGKILL for the worker; not without a journal, which is all that could outlive it.
+
+        Nor where it has given its journal up: then it has said that jobs will not survive a crash.
+        """
+        given_up = bool(self.disk.file("state", AGENT).aside)
+        if self.plan.has_journal and self.body.is_living and not given_up:
             self.body.die(restart_after)
 
 
