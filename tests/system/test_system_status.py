@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import socket
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -61,3 +63,34 @@ async def test_a_job_is_seen_and_a_drain_waits_for_it(tmp_path: Path) -> None:
         system.registry.terminate(job_id)
         assert await worker.exit_code() == 0, worker.output
         assert "s3cr3t" not in worker.output
+
+
+async def test_systemd_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ready once registered; leaving as soon as it drains; jobs know nothing of it."""
+    path = str(tmp_path / "notify")
+    heard: list[str] = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(path)
+        systemd.setblocking(False)
+
+        async def hears(text: str) -> None:
+            with trio.fail_after(20):
+                while not any(text in line for line in heard):
+                    await trio.lowlevel.wait_readable(systemd)
+                    heard.extend(systemd.recv(4096).decode().split("\n"))
+
+        monkeypatch.setenv("NOTIFY_SOCKET", path)
+        async with open_system(tmp_path) as system:
+            worker = await system.open_agent()
+            await hears("READY=1")
+            [worker_id] = [worker.worker_id for worker in system.registry.workers()]
+            await hears(f"STATUS=registered as {worker_id}, 0 of 1 jobs")
+            job_id = await system.dispatch("waits")
+            await hears("1 of 1 jobs")
+            for process in system.job_processes():
+                assert "NOTIFY_SOCKET" not in process.environ()
+            worker.signal(signal.SIGTERM)
+            await hears("STOPPING=1")
+            await hears("STATUS=draining (SIGTERM), waiting for 1 job to end")
+            system.registry.terminate(job_id)
+            assert await worker.exit_code() == 0, worker.output

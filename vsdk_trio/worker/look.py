@@ -15,6 +15,7 @@ import attrs
 import trio
 
 from ..options import Options
+from ..status.sd_notify import ServiceState
 from ..status.view import DrainView, JobView, ProcessView, WorkerView
 from .shutdown import Stage
 
@@ -85,6 +86,23 @@ class Look:
             problems=health.problems,
             warnings=health.warnings,
             drain=self._drain(),
+        )
+
+    def for_service_manager(self) -> ServiceState:
+        """The worker in one line, for systemd."""
+        parts = self.parts
+        connection, drain = parts.connection, self._drain()
+        if drain is not None:
+            status = f"{drain.stage} ({drain.reason})"
+            if drain.waiting_for:
+                status += f", waiting for {', '.join(drain.waiting_for)}"
+        elif not connection.is_connected:
+            status = "not registered with the registry"
+        else:
+            jobs = f"{len(parts.jobs)} of {self.options.max_processes} jobs"
+            status = f"registered as {connection.worker_id}, {jobs}"
+        return ServiceState(
+            is_ready=connection.epoch > 0, is_stopping=drain is not None, status=status
         )
 
     def _jobs(self, processes: tuple[ProcessView, ...]) -> Iterator[JobView]:

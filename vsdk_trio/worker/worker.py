@@ -27,6 +27,7 @@ from ..journal.journal import open_journal
 from ..observations.observers import Observers
 from ..options import Options, WorkerOptions
 from ..room_options import RoomOptions
+from ..status.sd_notify import ServiceManager, notify_service_manager
 from ..status.server import serve_status
 from ..status.sources import Sources
 from ..status.view import WorkerView
@@ -178,6 +179,11 @@ class Worker:
                 await open_around(partial(watch_signals, parts.shutdown), SHORT_GRACE_SECONDS)
                 status = partial(serve_status, listener, _sources(parts, options, look))
                 await open_around(status, SHORT_GRACE_SECONDS)
+                if (manager := ServiceManager.from_env(os.environ, os.getpid())) is not None:
+                    notify = partial(
+                        notify_service_manager, manager, look.for_service_manager, parts.change
+                    )
+                    await open_around(notify, SHORT_GRACE_SECONDS)
             if journal.is_on:
                 await self._recover(parts)
             await open_around(partial(_stay_connected, parts), parts.connection.grace_seconds)
