@@ -47,7 +47,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "runner": (*LEAVES, "control", "rooms", "jobs.entrypoint"),
     "journal": (*LEAVES, "protocol.vocabulary"),
     "web": LEAVES,
-    "status": (*LEAVES, "web"),
+    "metrics": (*LEAVES, "jobs.admission", "jobs.lifecycle", "status.view"),
+    "status": (*LEAVES, "metrics", "web"),
     "registry": (*LEAVES, "protocol", "web"),
     "worker_job": (*LEAVES, "jobs.entrypoint", "runner", "worker", "backend.token"),
     "worker": (
@@ -56,6 +57,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "control",
         "jobs",
         "journal",
+        "metrics",
         "processes",
         "protocol",
         "status",
@@ -75,6 +77,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 
 PURE = (
     "protocol",
+    "metrics.family",
+    "metrics.of_jobs",
+    "metrics.of_surroundings",
+    "metrics.tallies",
     "jobs.lifecycle",
     "jobs.admission",
     "jobs.prewarm",

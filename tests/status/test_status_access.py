@@ -10,7 +10,7 @@ from .asking import a_view, ask, sources
 from .test_status_routes import DRAIN
 
 TOKEN = "a-debug-token"
-OPEN = ["/health", "/livez", "/readyz", "/worker"]
+OPEN = ["/health", "/livez", "/metrics", "/readyz", "/worker"]
 PRIVATE = [
     "/",
     "/stats",

@@ -85,6 +85,8 @@ class JobMoved:
     state: str
     seconds: float
     """How long it was in `previous`."""
+    age_seconds: float
+    """How long ago it was accepted."""
     cause: str | None = None
     """Why it stops or has ended, an `EndCause`; None in other states."""
 

@@ -13,10 +13,13 @@ from typing import Any, Final
 import trio
 from starlette.applications import Starlette
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from ..metrics.exposition import render
+from ..metrics.own_process import read_own_process
 from ..web.access import Asker, Denial, deny_stranger
-from ..web.answers import Entry, JSONAnswer, TextAnswer, failure, make_application
+from ..web.answers import NO_STORE, Entry, JSONAnswer, TextAnswer, failure, make_application
 from . import published, task_tree
 from .sources import Sources
 
@@ -45,6 +48,7 @@ def make_app(sources: Sources) -> Starlette:
             entry("/health", _health, is_open=True),
             entry("/livez", _livez, is_open=True),
             entry("/readyz", _readyz, is_open=True),
+            entry("/metrics", _metrics, is_open=True),
             entry("/worker", _worker, is_open=True),
             # What shows jobs or processes, or changes anything.
             entry("/", _index),
@@ -93,6 +97,16 @@ async def _readyz(sources: Sources, _: Request) -> ASGIApp:
     )
     answer = {"ready": not reasons, "reasons": list(reasons), "draining": leaving}
     return JSONAnswer(answer, 503 if reasons else 200)
+
+
+async def _metrics(sources: Sources, request: Request) -> ASGIApp:
+    readings = sources.measure()
+    accept = request.headers.get("accept", "")
+    # In a thread: the first one loads a library, and each has many lines to write.
+    content_type, body = await trio.to_thread.run_sync(
+        lambda: render([*readings, *read_own_process()], accept)
+    )
+    return Response(body, headers={**NO_STORE, "content-type": content_type})
 
 
 # The published client's routes

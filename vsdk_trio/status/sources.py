@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import attrs
 
+from ..metrics.tallies import Reading
 from .view import WorkerView
 
 
@@ -16,5 +17,7 @@ class Sources:
     look: Callable[[], WorkerView]
     drain: Callable[[str], None]
     """Take nothing new and end once what runs has ended; the argument says who asked."""
+    measure: Callable[[], tuple[Reading, ...]] = tuple
+    """What `/metrics` shows, but for the figures of the process itself."""
     debug_token: str | None = attrs.field(default=None, repr=False)
     """What opens the routes that show jobs to whoever is elsewhere; None: nothing does."""

@@ -94,6 +94,8 @@ class WorkerView:
     """How many times it has been registered."""
     owed: int
     """Job updates that the registry is not known to have."""
+    unsent: int = 0
+    """Messages that wait to be sent."""
     state: str
     """`idle`, `busy`, `full` or `draining`."""
     load: float

@@ -22,7 +22,8 @@ class JobProgress:
         self._room_id = room_id
         self._observe = observe
         self._said: JobState | None = None
-        self._entered_state_at = self._began_stage_at = trio.current_time()
+        self._accepted_at = trio.current_time()
+        self._entered_state_at = self._began_stage_at = self._accepted_at
         self.follow()
 
     def follow(self) -> None:
@@ -39,6 +40,7 @@ class JobProgress:
                 previous=None if self._said is None else self._said.name.lower(),
                 state=state.name.lower(),
                 seconds=now - self._entered_state_at,
+                age_seconds=now - self._accepted_at,
                 cause=None if cause is None else cause.value,
             )
         )

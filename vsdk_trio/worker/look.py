@@ -78,6 +78,7 @@ class Look:
             is_connected=parts.connection.is_connected,
             sessions=parts.connection.epoch,
             owed=parts.connection.owed,
+            unsent=parts.connection.undelivered,
             state=parts.reporter.fact().name.lower(),
             load=parts.load.to_report(),
             promised=parts.admission.reserved,

@@ -24,6 +24,8 @@ from .._wait import first_of
 from ..errors import PortInUseError, VsdkTrioError
 from ..jobs.entrypoint import EntrypointRef, describe
 from ..journal.journal import open_journal
+from ..metrics.worker_gauges import read_worker
+from ..metrics.worker_tallies import WorkerTallies
 from ..observations.observers import Observers
 from ..options import Options, WorkerOptions
 from ..room_options import RoomOptions
@@ -162,7 +164,8 @@ class Worker:
     async def _run(self, task_status: trio.TaskStatus[WorkerHandle]) -> WorkerReport:
         options, edges = self._options, self._edges
         async with AsyncExitStack() as stack:
-            observers = Observers()
+            observers, tallies = Observers(), WorkerTallies()
+            observers.add(tallies)
             # Around everything: the last proofs of delivery come with the connection's goodbye.
             journal = await stack.enter_async_context(
                 open_journal(options.state_dir, options.agent_id, edges.disk, observers)
@@ -177,7 +180,7 @@ class Worker:
 
             if listener is not None:
                 await open_around(partial(watch_signals, parts.shutdown), SHORT_GRACE_SECONDS)
-                status = partial(serve_status, listener, _sources(parts, options, look))
+                status = partial(serve_status, listener, _sources(parts, options, look, tallies))
                 await open_around(status, SHORT_GRACE_SECONDS)
                 if (manager := ServiceManager.from_env(os.environ, os.getpid())) is not None:
                     notify = partial(
@@ -270,11 +273,12 @@ async def _listen(options: Options) -> socket.socket:
         raise PortInUseError(f"{error} ({how})") from None
 
 
-def _sources(parts: Parts, options: Options, look: Look) -> Sources:
+def _sources(parts: Parts, options: Options, look: Look, tallies: WorkerTallies) -> Sources:
     """What the status server is to ask."""
     return Sources(
         look=look,
         drain=partial(parts.shutdown.advance, Stage.DRAINING),
+        measure=lambda: (*read_worker(look()), *tallies.read()),
         debug_token=options.debug_token,
     )
 

@@ -1,0 +1,70 @@
+"""What the process that is scraped uses of its machine, under the names that Prometheus gives it.
+
+By psutil, which is loaded when this is first asked. Knows nothing of workers.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .family import Family
+from .tallies import Reading
+
+CPU: Final = Family(
+    name="process_cpu_seconds_total",
+    kind="counter",
+    help="CPU time used by the process, user and system, in seconds.",
+    when="An idle worker uses next to nothing; a worker that computes delays every answer.",
+)
+RESIDENT: Final = Family(
+    name="process_resident_memory_bytes",
+    kind="gauge",
+    help="Resident memory of the process.",
+    when="Grows for days while jobs come and go: please report.",
+)
+VIRTUAL: Final = Family(
+    name="process_virtual_memory_bytes",
+    kind="gauge",
+    help="Virtual memory of the process.",
+    when="Only with limits on it.",
+)
+OPEN_FDS: Final = Family(
+    name="process_open_fds",
+    kind="gauge",
+    help="Open file descriptors of the process; each job process takes three.",
+    when="Near process_max_fds: no more job processes; raise the limit of open files.",
+)
+MAX_FDS: Final = Family(
+    name="process_max_fds",
+    kind="gauge",
+    help="How many file descriptors the process may have.",
+    when="To be drawn beside the open ones.",
+)
+STARTED: Final = Family(
+    name="process_start_time_seconds",
+    kind="gauge",
+    help="When the process was started, as Unix time.",
+    when="Changes: it was restarted.",
+)
+
+
+def read_own_process() -> tuple[Reading, ...]:
+    """The figures of this process. Makes system calls: better called in a thread."""
+    import resource
+
+    import psutil
+
+    process = psutil.Process()
+    with process.oneshot():
+        cpu, memory = process.cpu_times(), process.memory_info()
+        figures = {
+            CPU: cpu.user + cpu.system,
+            RESIDENT: memory.rss,
+            VIRTUAL: memory.vms,
+            OPEN_FDS: process.num_fds(),
+            STARTED: process.create_time(),
+        }
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit != resource.RLIM_INFINITY:
+        figures[MAX_FDS] = limit
+    return tuple(Reading(family, {(): float(value)}) for family, value in figures.items())
