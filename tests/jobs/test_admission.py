@@ -56,7 +56,10 @@ def test_a_withdrawn_or_unknown_promise_changes_nothing() -> None:
     slots.offer("a")
     slots.withdraw("a")
     slots.withdraw("a")
-    slots.promise("a", expires_at=1)
+    no = Refusal(RefusalCause.CLOSED, "the slot was given up")
+    assert slots.promise("a", expires_at=1) == no
+    slots.close("leaving")
+    assert slots.promise("a", expires_at=1) == Refusal(RefusalCause.CLOSED, "leaving")
     assert (slots.reserved, slots.next_expiry) == (0, None)
 
 
@@ -116,7 +119,8 @@ class AdmissionMachine(RuleBasedStateMachine):
 
     @rule(job_id=JOB_IDS, seconds=st.integers(0, 9))
     def promise(self, job_id: str, seconds: int) -> None:
-        self.slots.promise(job_id, expires_at=self.now + seconds)
+        refusal = self.slots.promise(job_id, expires_at=self.now + seconds)
+        assert (refusal is None) == (job_id in self.reserved or job_id in self.running)
         if job_id in self.reserved:
             self.reserved[job_id] = self.now + seconds
 

@@ -59,7 +59,7 @@ def _leaves(session: SessionRecord, trace: Trace) -> float:
     """Until when the worker of a session surely answers: until it says goodbye."""
     for time, frame in session.received_of("status_update"):
         if frame.get("status") == "offline":
-            return time - _FLUSH
+            return time
     record = trace.workers[session.worker]
     return record.ended_at if record.ended_at is not None else float("inf")
 

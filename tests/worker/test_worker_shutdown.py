@@ -10,6 +10,7 @@ from trio.testing import MockClock
 
 from vsdk_trio.errors import RegistrationRefusedError, RegistryUnreachableError
 from vsdk_trio.observations import Observe
+from vsdk_trio.options import JobRequest
 from vsdk_trio.processes.job_process import JobProcess
 from vsdk_trio.testing.fake_registry import FakeRegistry
 from vsdk_trio.worker import job_task
@@ -350,3 +351,38 @@ async def test_a_long_drain_keeps_its_heartbeat(world: World, autojump_clock: Mo
     world.registry.is_deaf = False
     await reconnected(world)
     await world.session.expect("job_update", status="running")
+
+
+async def test_what_comes_in_the_last_flush_is_answered(
+    world: World, autojump_clock: MockClock
+) -> None:
+    job_id = await world.run_job(seconds=100)
+    world.registry.answer_pings = False  # so that the proof of the job's end takes its time
+    world.worker.stop("deploy")
+    await world.end_of(job_id)
+    await trio.sleep(0.2)
+    assert world.spawner.alive == 0
+    no = "worker is shutting down: deploy"
+    assert (await world.offer("late"))["error"] == no
+    await world.assign("later")
+    assert (await world.end_of("later"))["error"] == no
+    assert not world.ended.is_set()
+    await ended(world)
+    assert world.session.of_type("status_update")[-1]["status"] == "offline"
+
+
+async def test_what_is_undecided_at_the_end_is_answered(autojump_clock: MockClock) -> None:
+    async def decide(request: JobRequest) -> bool:
+        await trio.sleep(3)
+        return True
+
+    async with open_world(request_fnc=decide) as world:
+        await world.session.send({"type": "availability_request", "job_id": "a", "room_id": "r"})
+        await trio.sleep(1)
+        world.worker.stop("deploy")
+        answer = await world.session.expect("availability_response", job_id="a")
+        assert answer["error"] == "worker is shutting down: deploy"
+        assert not answer["available"]
+        assert trio.current_time() == pytest.approx(1, abs=0.5)
+        await ended(world)
+        assert len(world.session.of_type("availability_response")) == 1

@@ -114,10 +114,16 @@ class Admission:
         self._reserved[job_id] = reservation
         return reservation
 
-    def promise(self, job_id: str, *, expires_at: float) -> None:
-        """The yes was said: hold the slot until `expires_at`, unless it was claimed already."""
+    def promise(self, job_id: str, *, expires_at: float) -> Refusal | None:
+        """A yes is to be said: hold the slot until `expires_at`, unless it was claimed already.
+
+        None where it may be said; the refusal where the slot is held no longer.
+        """
         if job_id in self._reserved:
             self._reserved[job_id] = Reservation(job_id, expires_at)
+        elif job_id not in self._running:
+            return Refusal(RefusalCause.CLOSED, self._closed_because or "the slot was given up")
+        return None
 
     def withdraw(self, job_id: str) -> None:
         """The answer became a no: free the slot. Does nothing for a job that has none held."""

@@ -91,13 +91,19 @@ class Intake:
         self._teller = teller
         self._change = change
         self._on_registered = on_registered
+        self._is_open = trio.Event()
         # The session whose events are being handled: the connection counts them the same way.
         self._epoch = 0
         # The offers of a job while `request_fnc` has not decided yet: one of each session.
         self._undecided: dict[str, list[_Offer]] = {}
 
+    def open(self) -> None:
+        """From now on events are handled: what is taken will be run, or nothing is taken."""
+        self._is_open.set()
+
     async def run(self) -> None:
-        """Handle events until cancelled."""
+        """Handle events, once opened, until the connection has ended, or cancelled."""
+        await self._is_open.wait()
         async with trio.open_nursery() as nursery:
             async for event in self._link:
                 self._handle(event, nursery)
@@ -160,17 +166,27 @@ class Intake:
 
     async def _ask(self, request_fnc: RequestFnc, request: AvailabilityRequest) -> None:
         refusal = await ask(request_fnc, request, timeout_seconds=self._terms.request_timeout)
-        for offer in self._undecided.pop(request.job_id):
+        for offer in self._undecided.pop(request.job_id, ()):
             if refusal is None:
                 self._promise(offer)
             else:
                 self._admission.withdraw(request.job_id)
                 self._refuse(offer, refusal)
 
+    def refuse_undecided(self) -> None:
+        """Answer the offers that `request_fnc` has not decided: their slots are held no longer."""
+        undecided, self._undecided = self._undecided, {}
+        for offers in undecided.values():
+            for offer in offers:
+                self._promise(offer)
+
     def _promise(self, offer: _Offer) -> None:
         job_id = offer.job_id
         deadline = trio.current_time() + self._terms.assignment_timeout
-        self._admission.promise(job_id, expires_at=deadline)
+        refusal = self._admission.promise(job_id, expires_at=deadline)
+        if refusal is not None:
+            self._refuse(offer, refusal)
+            return
         self._link.post(self._reporter.yes(job_id, self._token()), epoch=offer.epoch)
         self._answered(offer, None)
 

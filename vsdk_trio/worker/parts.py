@@ -223,6 +223,13 @@ class Parts:
         self.admission.close(f"worker is shutting down: {self.shutdown.reason}")
         self.change.notify()
 
+    def refuse_the_rest(self) -> None:
+        """From now on everything is answered with a no, what was promised included."""
+        self.close_admission()
+        self.admission.revoke()
+        self.intake.refuse_undecided()
+        self.intake.open()
+
     async def wait_until_drained(self) -> None:
         """Wait until no job is live or promised, and the registry is known to know how each ended.
 

@@ -189,7 +189,11 @@ class Worker:
                     await open_around(notify, SHORT_GRACE_SECONDS)
             if journal.is_on:
                 await self._recover(parts)
+            # Around the connection: what the registry sends is answered until the goodbye.
+            await open_around(partial(_answer, parts), SHORT_GRACE_SECONDS)
             await open_around(partial(_stay_connected, parts), parts.connection.grace_seconds)
+            # Before it ends, whatever it is that ends the worker.
+            stack.callback(parts.refuse_the_rest)
             task_status.started(WorkerHandle(parts, look))
             if parts.shutdown.stage is not Stage.SERVING:
                 logger.info("%s before a job could come", parts.shutdown.reason)
@@ -199,9 +203,9 @@ class Worker:
             if parts.sweeper is not None:
                 await open_around(parts.sweeper.run, SHORT_GRACE_SECONDS)
             await open_around(parts.pool.run, parts.graces.total_seconds)
-            # The intake goes on while jobs stop: what the registry sends meanwhile is answered.
-            await open_around(partial(_answer, parts), SHORT_GRACE_SECONDS)
+            await open_around(partial(_keep_books, parts), SHORT_GRACE_SECONDS)
             async with open_service(parts.jobs.run, grace=parts.graces.total_seconds + 1):
+                parts.intake.open()
                 await self._serve(parts)
         if parts.failures:
             raise parts.failures[0]
@@ -235,16 +239,25 @@ class Worker:
         finally:
             # Reached at once where the worker is cancelled, or one of its parts has failed.
             shutdown.advance(Stage.STOPPING, "cancelled")
-            parts.close_admission()
-            parts.admission.revoke()
+            parts.refuse_the_rest()
 
 
 async def _answer(
     parts: Parts, stopping: trio.Event, *, task_status: trio.TaskStatus[None]
 ) -> None:
-    """Service body: answer the registry, and keep its picture fresh."""
+    """Service body: answer the registry."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(parts.intake.run)
+        task_status.started()
+        await stopping.wait()
+        nursery.cancel_scope.cancel()
+
+
+async def _keep_books(
+    parts: Parts, stopping: trio.Event, *, task_status: trio.TaskStatus[None]
+) -> None:
+    """Service body: free promised slots when their time is up, and keep the registry's picture."""
+    async with trio.open_nursery() as nursery:
         nursery.start_soon(parts.intake.expire_promises)
         nursery.start_soon(parts.report_status)
         task_status.started()
