@@ -62,6 +62,7 @@ class JobRequest:
 RequestAnswer: TypeAlias = bool | str | None
 RequestFnc: TypeAlias = Callable[[JobRequest], RequestAnswer | Awaitable[RequestAnswer]]
 VocabularyName: TypeAlias = Literal["deployed", "documented"]
+LogFormat: TypeAlias = Literal["auto", "console", "json"]
 TokenSource: TypeAlias = str | Callable[[], str | Awaitable[str]]
 
 
@@ -191,6 +192,10 @@ class Options:
     # The load from 0 to 1, called at each offer, so it must not block.
     load_fnc: Callable[[], float] | None = attrs.field(
         default=None, validator=_optional(_check.is_callable)
+    )
+    # How the log looks: "console" for a person, "json" for a program, "auto": what stderr is.
+    log_format: LogFormat = attrs.field(  # pyright: ignore[reportAssignmentType]  # as below
+        default="auto", validator=_check.one_of("auto", "console", "json")
     )
     # Which words the registry is told: see `protocol.vocabulary`.
     # (pyright widens the default's type from the literal to `str`)

@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 from . import _recording
-from ._logging import configure_logging
 from .errors import EntrypointError, OptionsError
 from .jobs.entrypoint import describe
 from .options import Options, TokenSource
@@ -90,19 +89,25 @@ class WorkerJob:
         """
         if _recording.is_only_loading():
             return
-        configure_logging(self.options.log_level)
-        if self.options.register:
-            from .worker.main import run_worker_program
+        from .logs.setup import program_log
 
-            if sys.stdout is not None:  # it is where it was closed before we were started
-                sys.stdout.flush()  # what the script printed comes before what its jobs print
-            run_worker_program(self.worker)
-        else:
-            from .runner.direct import run_direct
+        options = self.options
+        token = options.auth_token if isinstance(options.auth_token, str) else ""
+        with program_log(options.log_level, options.log_format, secrets=[token]):
+            self._serve() if options.register else self._run_here()
 
-            run_direct(
-                self.entrypoint, self.context(), options=self.options, token=_minted(self.options)
-            )
+    def _serve(self) -> None:
+        from .worker.main import run_worker_program
+
+        if sys.stdout is not None:  # it is where it was closed before we were started
+            sys.stdout.flush()  # what the script printed comes before what its jobs print
+        run_worker_program(self.worker)
+
+    def _run_here(self) -> None:
+        from .runner.direct import run_direct
+
+        token = _minted(self.options)
+        run_direct(self.entrypoint, self.context(), options=self.options, token=token)
 
     async def run(self) -> None:
         """Serve a registry from inside a running Trio program, until cancelled or signalled.

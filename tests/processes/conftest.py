@@ -83,6 +83,9 @@ class SimulatedProcess:
             if signum == signal.SIGKILL or signum not in self.ignores:
                 self.end(-signum)
 
+    def ask_for_stacks(self, signum: int) -> bool:
+        return False
+
     def memory_mb(self) -> float | None:
         return 1.0 if self.returncode is None else None
 

@@ -9,7 +9,8 @@ import trio.testing
 
 from vsdk_trio.control.ndjson import Line
 from vsdk_trio.processes.exit import Exit, with_last_words
-from vsdk_trio.processes.stderr_pump import MAX_LINE_BYTES, TAIL_LINES, JobLog, pump_stderr
+from vsdk_trio.processes.job_log import TAIL_LINES, JobLog
+from vsdk_trio.processes.stderr_pump import MAX_LINE_BYTES, pump_stderr
 from vsdk_trio.processes.stop_ladder import Rung
 
 
@@ -47,7 +48,8 @@ async def test_records_of_the_runner_keep_level_source_and_traceback() -> None:
     }
     record |= {"extra": {"msg": "theirs", "job_id": "forged"}}
     collector, log = await _pump(json.dumps(record).encode() + b"\n")
-    assert collector.messages == ["careful\nTraceback ..."]
+    assert collector.messages == ["careful"]
+    assert collector.records[0].exc_text == "Traceback ..."
     assert collector.records[0].levelno == logging.WARNING
     assert collector.records[0].__dict__["source"] == "agent"
     assert collector.records[0].__dict__["pid"] == 42
@@ -83,7 +85,7 @@ async def test_a_line_carries_its_job_from_when_it_has_one() -> None:
     collector = Collector()
     log = JobLog(collector, 42)
     log.line(Line(b"before"), 0)
-    log.bind("j-1")
+    log.bind({"job_id": "j-1"})
     log.line(Line(b"after"), 0)
     assert [record.__dict__.get("job_id") for record in collector.records] == [None, "j-1"]
 

@@ -32,6 +32,9 @@ class Recorder:
     def signal_group(self, signum: int) -> None:
         self.note(signal.Signals(signum))
 
+    def ask_for_stacks(self, signum: int) -> bool:
+        return False
+
     def memory_mb(self) -> float | None:
         return None
 

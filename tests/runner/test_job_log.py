@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from vsdk_trio._masking import Masker
 from vsdk_trio.runner.job_log import MAX_LINE_BYTES, JobLogHandler, encode_record, install
 
 
@@ -29,8 +30,12 @@ def record(text: str = "m", *arguments: object, **extra: object) -> logging.LogR
     return made
 
 
+def encode(made: logging.LogRecord) -> bytes:
+    return encode_record(made, Masker())
+
+
 def test_a_record_is_one_line() -> None:
-    line = encode_record(record("two\nlines %s", "ü", job="j", odd={1, 2}.__class__))
+    line = encode(record("two\nlines %s", "ü", job="j", odd={1, 2}.__class__))
     assert line.count(b"\n") == 1
     value = json.loads(line)
     assert value["msg"] == "two\nlines ü"
@@ -44,9 +49,9 @@ def test_a_traceback_is_in_it() -> None:
         raise ValueError("tok-123456")
     except ValueError:
         made = record("failed", exc_info=sys.exc_info())
-    value = json.loads(encode_record(made, ["tok-123456"]))
+    value = json.loads(encode_record(made, Masker(["tok-123456"])))
     assert value["exc"].endswith("ValueError: ***")
-    assert "exc" not in json.loads(encode_record(record(exc_info=(None, None, None))))
+    assert "exc" not in json.loads(encode(record(exc_info=(None, None, None))))
 
 
 @pytest.mark.parametrize("filler", ["x", "ü", "\x00", "\U0001f600", "\udc80"])
@@ -55,13 +60,13 @@ def test_a_line_is_never_too_long(filler: str) -> None:
         raise ValueError(filler * 30_000 + "the end")
     except ValueError:
         made = record(filler * 30_000, exc_info=sys.exc_info(), more=filler * 30_000)
-    line = encode_record(made)
+    line = encode(made)
     assert len(line) <= MAX_LINE_BYTES
     value = json.loads(line)
     assert value["truncated"] is True
     assert value["msg"].startswith(filler)
     assert value["exc"].endswith("the end")
-    short = json.loads(encode_record(record("short", more=filler * 30_000)))
+    short = json.loads(encode(record("short", more=filler * 30_000)))
     assert (short["msg"], "extra" in short, "exc" in short) == ("short", False, False)
 
 
@@ -74,11 +79,17 @@ CYCLE: dict[str, object] = {}
 CYCLE["self"] = CYCLE
 
 
-@pytest.mark.parametrize("odd", [{(1, 2): 3}, Unprintable(), CYCLE])
-def test_fields_that_have_no_json_do_not_cost_the_message(odd: object) -> None:
-    value = json.loads(encode_record(record("the message", odd=odd)))
-    assert value["msg"] == "the message"
-    assert value["extra"]["unreadable"].startswith("odd: ")
+@pytest.mark.parametrize(
+    ("odd", "readable"),
+    [({(1, 2): 3}, {"(1, 2)": 3}), (Unprintable(), "<Unprintable: its text raises ValueError>")],
+)
+def test_fields_that_have_no_json_do_not_cost_the_message(odd: object, readable: object) -> None:
+    value = json.loads(encode(record("the message", odd=odd)))
+    assert (value["msg"], value["extra"]) == ("the message", {"odd": readable})
+
+
+def test_a_field_that_holds_itself_is_cut() -> None:
+    assert json.loads(encode(record("the message", odd=CYCLE)))["msg"] == "the message"
 
 
 def test_hidden_secrets_are_masked(pipe: tuple[int, int]) -> None:

@@ -217,6 +217,7 @@ class System(Programs):
             "port": 0,
             "termination_timeout": 1.0,
             "max_retry": 1,
+            "log_format": "console",
         }
         settings = json.dumps({**defaults, **options})
         (self.directory / "options.json").write_text(settings, encoding="utf-8")

@@ -131,7 +131,7 @@ async def test_registered_it_serves_until_it_is_stopped(tmp_path: Path, launch: 
         assert await program.exit_code() == 0, program.output
         assert program.output.endswith("after start\n")
         # Each job process has run the script, too, and gone on after `start()`.
-        assert program.output.count("job: after start pid=") >= 2
+        assert program.output.count('"message":"after start"') >= 2
         assert system.processes() == []
 
 

@@ -70,6 +70,8 @@ class Ready:
     """Loading the entrypoint's module has recorded a `WorkerJob`."""
     seconds: float = 0.0
     """How long it took, from the runner's first line."""
+    stack_signal: int = 0
+    """The signal that makes the process write its stacks to stderr; 0: none does."""
 
 
 @attrs.frozen(kw_only=True)

@@ -66,6 +66,10 @@ class ProcessHandle(Protocol):
         """Signal the whole process group; never raises, does nothing once the process is gone."""
         ...
 
+    def ask_for_stacks(self, signum: int) -> bool:
+        """Send `signum` to the process alone, if it is known to catch it; whether it was sent."""
+        ...
+
     def memory_mb(self) -> float | None:
         """What the process occupies in MiB; None once it is gone or where nobody can tell."""
         ...

@@ -7,9 +7,9 @@ one, or whether the process is real: it runs on any `Spawner` and on trio's cloc
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import trio
 
@@ -19,10 +19,12 @@ from ..errors import JobProcessError
 from .edge import Command, OnStarted, ProcessHandle, Spawner
 from .exit import Exit
 from .frame_queue import FrameQueue
-from .stderr_pump import JobLog, pump_stderr
+from .job_log import JobLog
+from .stderr_pump import pump_stderr
 from .stop_ladder import DRAIN_SECONDS, Graces, Rung, stop_ladder
 
 JOB_LOGGER: Final = logging.getLogger("vsdk_trio.job")
+STACKS_SECONDS: Final = 2.0
 _SURROUNDINGS_CANCELLED: Final = "the worker is stopping"
 
 
@@ -84,10 +86,31 @@ class JobProcess:
         """What the process has used of the CPU, seen from outside; None where nobody can tell."""
         return self._handle.cpu_seconds()
 
-    def bind_job(self, job_id: str) -> None:
-        """What the process writes to stderr from now on is logged with `job_id`."""
+    def bind_job(
+        self, job_id: str, fields: Mapping[str, Any] | None = None, secrets: Iterable[str] = ()
+    ) -> None:
+        """What the process writes to stderr is logged with `job_id` and `fields` from now on.
+
+        `secrets`, such as the job's token, are masked in it.
+        """
         self.job_id = job_id
-        self._log.bind(job_id)
+        self._log.bind({"job_id": job_id, **(fields or {})}, secrets)
+
+    async def stacks(self) -> str:
+        """What every thread of the process does right now, also where all of it is blocked.
+
+        Asked for by a signal, which needs no event loop. "" where the process cannot tell, or
+        does not within `STACKS_SECONDS`: there is no signal for it, or it runs elsewhere.
+        """
+        ready, handle = self.ready, self._handle
+        # Behind a launcher the signal would reach the launcher, and not what it has started.
+        if ready is None or not ready.stack_signal or ready.pid != handle.pid:
+            return ""
+        send, receive = trio.open_memory_channel[str](1)
+        with self._log.stacks_for(send.send_nowait), trio.move_on_after(STACKS_SECONDS):
+            if handle.ask_for_stacks(ready.stack_signal):
+                return await receive.receive()
+        return ""
 
     async def send(self, frame: SendableFrame) -> None:
         """Send one frame; see `ControlChannel.send` for cancellation.

@@ -13,6 +13,7 @@ from contextlib import suppress
 
 import trio
 
+from .caught_signals import catches
 from .edge import Command, DeliverCancel, OnStarted, ProcessHandle, environment_of
 
 
@@ -53,6 +54,12 @@ class SubprocessHandle:
             # PermissionError is macOS's word for a group in which only zombies are left.
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signum)
+
+    def ask_for_stacks(self, signum: int) -> bool:
+        if self._process.returncode is not None or not catches(self._process.pid, signum):
+            return False
+        self._process.send_signal(signum)
+        return True
 
     def end_group(self) -> None:
         """Kill what a process that is gone has left of its group, and never signal it again.

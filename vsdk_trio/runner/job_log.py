@@ -1,7 +1,8 @@
 """Log records of a job process as lines of JSON on stderr, where the worker reads them.
 
-One object a line, with `msg`, `level`, `logger`, `time`, and `exc` and `extra` where there are
-any. Anything else that reaches stderr needs no help from here. Must not know jobs or frames.
+One object a line, with `msg`, `level`, `logger`, `time`, `file` and `line`, and `thread`, `exc`
+and `extra` where there are any. Anything else that reaches stderr needs no help from here. Must
+not know jobs or frames.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-from .outcome import masked
+from .._masking import Masker
 
 MAX_LINE_BYTES = 16 << 10
 """What the worker reads of one line; a longer one would arrive as broken JSON."""
@@ -32,16 +33,16 @@ class JobLogHandler(logging.Handler):
     def __init__(self, fd: int) -> None:
         super().__init__()
         self._fd = fd
-        self._secrets: tuple[str, ...] = ()
+        self._masker = Masker()
 
     def hide(self, secrets: Iterable[str]) -> None:
         """Mask `secrets` from now on."""
-        self._secrets = tuple(secrets)
+        self._masker.hide(secrets)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
         try:
-            line = encode_record(record, self._secrets)
+            line = encode_record(record, self._masker)
         except Exception:
             self.handleError(record)  # a bad format string: its author gets the usual traceback
             return
@@ -49,37 +50,37 @@ class JobLogHandler(logging.Handler):
             os.write(self._fd, line)
 
 
-def encode_record(record: logging.LogRecord, secrets: Iterable[str] = ()) -> bytes:
+def encode_record(record: logging.LogRecord, masker: Masker) -> bytes:
     """The line for `record`, newline included, at most `MAX_LINE_BYTES` long."""
     fields: dict[str, Any] = {
-        "msg": masked(record.getMessage(), secrets),
+        "msg": masker.text(record.getMessage()),
         "level": record.levelname,
+        "levelno": record.levelno,
         "logger": record.name,
         "time": round(record.created, 6),
+        "file": record.filename[:_CUT_CHARS],
+        "line": record.lineno,
     }
+    if record.threadName and record.threadName != "MainThread":
+        fields["thread"] = record.threadName[:_CUT_CHARS]
     if record.exc_info and record.exc_info[0] is not None:
-        fields["exc"] = masked(logging.Formatter().formatException(record.exc_info), secrets)
+        fields["exc"] = masker.text(logging.Formatter().formatException(record.exc_info))
+    if record.stack_info:
+        fields["exc"] = "\n".join((*filter(None, [fields.get("exc")]), record.stack_info))
     extra = {name: value for name, value in vars(record).items() if name not in _STANDARD}
     if extra:
-        fields["extra"] = _readable(extra, secrets)
+        fields["extra"] = masker.value(extra)
     line = _encode(fields)
     if len(line) <= MAX_LINE_BYTES:
         return line
-    fields.pop("extra", None)
+    for name in ("extra", "thread", "file", "line"):
+        fields.pop(name, None)
     fields["msg"] = _cut(fields["msg"])
     if "exc" in fields:
         # The end of a traceback says more than its beginning.
         fields["exc"] = "…" + fields["exc"][-_CUT_CHARS:]
     fields["truncated"] = True
     return _encode(fields)
-
-
-def _readable(extra: dict[str, Any], secrets: Iterable[str]) -> Any:
-    """`extra` as JSON has it; what has no such form costs the fields, but not the message."""
-    try:
-        return json.loads(masked(_dump(extra), secrets))
-    except Exception as error:  # of foreign objects: odd keys, cycles, a `__str__` that raises
-        return {"unreadable": f"{', '.join(extra)}: {type(error).__name__}"}
 
 
 def _dump(value: Any) -> str:

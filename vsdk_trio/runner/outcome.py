@@ -12,12 +12,13 @@ from typing import Literal, TypeAlias
 import attrs
 import trio
 
+from .._masking import mask_known, mask_patterns
+
 Status: TypeAlias = Literal["completed", "failed", "cancelled"]
 
 MAX_ERROR_CHARS = 2000
 _MAX_MESSAGE_CHARS = 1000
 _MAX_LISTED_ERRORS = 5
-_MIN_SECRET_CHARS = 6  # masking something shorter would shred a text and hide nothing
 
 
 @attrs.frozen(kw_only=True)
@@ -42,7 +43,8 @@ def failure(exception: BaseException, secrets: Iterable[str] = ()) -> Outcome:
         lines.append(f"and {len(errors) - _MAX_LISTED_ERRORS} more")
     text = lines[0] if len(errors) == 1 else f"{len(errors)} errors: " + "; ".join(lines)
     # A path may hold what is no Unicode; the text has to travel as JSON, to strict readers.
-    text = masked(text.encode("utf-8", "backslashreplace").decode(), secrets)
+    text = text.encode("utf-8", "backslashreplace").decode()
+    text = mask_patterns(mask_known(text, secrets))
     if len(text) > MAX_ERROR_CHARS:
         text = text[: MAX_ERROR_CHARS - 1] + "…"
     return Outcome(status="failed", error=text, exception=unwrapped(exception))
@@ -51,14 +53,6 @@ def failure(exception: BaseException, secrets: Iterable[str] = ()) -> Outcome:
 def describe_error(exception: BaseException, secrets: Iterable[str] = ()) -> str:
     """One bounded text for `exception`: type, message, and where it was raised."""
     return failure(exception, secrets).error or "sys.exit(0)"
-
-
-def masked(text: str, secrets: Iterable[str]) -> str:
-    """`text` with every secret in it replaced."""
-    for secret in secrets:
-        if len(secret) >= _MIN_SECRET_CHARS:
-            text = text.replace(secret, "***")
-    return text
 
 
 def leaves(exception: BaseException) -> Iterator[BaseException]:

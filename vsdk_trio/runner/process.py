@@ -22,6 +22,7 @@ from . import job_log
 from .loader import Loaded, loading
 from .outcome import describe_error
 from .runner import EXIT_INIT_FAILED, EXIT_OK, run_runner
+from .stacks import write_stacks_to
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ def main(receive_fd: int, send_fd: int, started_at: float) -> int:
     at the first line of the process.
     """
     log = job_log.install(_STDERR, "INFO")
+    write_stacks_to(_STDERR)
     hello, rest = read_hello(receive_fd)
     if hello is None:
         return EXIT_OK

@@ -38,6 +38,7 @@ from .execution import run_entrypoint
 from .job_context import JobContext, JobProcessInfo
 from .loader import Loaded
 from .outcome import Outcome, describe_error, without_cancelled
+from .stacks import stack_signal
 from .stop import StopRequest
 from .vitals import LongestStep, memory_mb
 
@@ -154,7 +155,13 @@ async def _serve(desk: _Desk, loaded: Loaded, hide: Hide) -> int:
         return EXIT_INIT_FAILED
     if not desk.stop.is_requested:
         seconds = time.perf_counter() - loaded.started_at
-        await desk.tell(Ready(pid=os.getpid(), recorded=loaded.recorded, seconds=seconds))
+        ready = Ready(
+            pid=os.getpid(),
+            recorded=loaded.recorded,
+            seconds=seconds,
+            stack_signal=stack_signal(),
+        )
+        await desk.tell(ready)
         await desk.news.wait()
     # A job that came together with the request to stop still gets its answer.
     if desk.job is not None:

@@ -107,6 +107,9 @@ class MemoryProcess:
         elif not self.inside.is_frozen:
             self.inside._signal.send_nowait(signum)
 
+    def ask_for_stacks(self, signum: int) -> bool:
+        return False  # a simulated process says so by a `Ready` that names no signal
+
     def memory_mb(self) -> float | None:
         return None if self._returncode is not None else self.inside.memory_mb
 

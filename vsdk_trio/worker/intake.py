@@ -191,7 +191,8 @@ class Intake:
         self._answered(offer, None)
 
     def _refuse(self, offer: _Offer, refusal: Refusal) -> None:
-        logger.info("offer refused: %s", refusal.reason, extra={"job_id": offer.job_id})
+        fields = self._jobs.log_fields(offer.job_id, offer.room_id)
+        logger.info("offer refused: %s", refusal.reason, extra=fields)
         self._link.post(self._reporter.no(offer.job_id, refusal.reason), epoch=offer.epoch)
         self._answered(offer, refusal)
 
@@ -210,22 +211,23 @@ class Intake:
 
     def _take(self, assignment: JobAssignment) -> None:
         job_id = assignment.job_id
+        fields = self._jobs.log_fields(job_id, assignment.room_id)
         if (ended := self._jobs.last_word(job_id)) is not None:
-            logger.warning("assigned again after its end; told so", extra={"job_id": job_id})
+            logger.warning("assigned again after its end; told so", extra=fields)
             self._observe(seen.AssignmentRepeated(job_id=job_id))
             self._teller.repeat(job_id, ended)
             return
         refusal = self._admission.claim(job_id)
         if refusal is None:
-            logger.info("job accepted", extra={"job_id": job_id, "room_id": assignment.room_id})
+            logger.info("job accepted", extra=fields)
             self._jobs.accept(assignment)
         elif refusal.cause is RefusalCause.RUNNING:
-            logger.warning("assigned again while it runs; told so", extra={"job_id": job_id})
+            logger.warning("assigned again while it runs; told so", extra=fields)
             self._observe(seen.AssignmentRepeated(job_id=job_id))
             if (job := self._jobs.get(job_id)) and (told := job.told):
                 self._teller.repeat(job_id, told)
         else:
-            logger.warning("assignment refused: %s", refusal.reason, extra={"job_id": job_id})
+            logger.warning("assignment refused: %s", refusal.reason, extra=fields)
             cause, reason = refusal.cause.value, refusal.reason
             self._observe(seen.AssignmentRefused(job_id=job_id, refusal=cause, reason=reason))
             # The registry is told that it has failed: assigned again, it must not run after all.
@@ -240,7 +242,7 @@ class Intake:
         self._observe(seen.TerminationReceived(job_id=job_id, is_here=job is not None))
         if job is not None:
             if job.stop(StopCause(reason, cause=EndCause.TERMINATED)):
-                logger.info("job is being stopped: %s", reason, extra={"job_id": job_id})
+                logger.info("job is being stopped: %s", reason, extra=job.log_fields)
             return
         # Nothing is said of a job that is not here: its end was told, or will be by its worker.
         logger.info("termination of a job that is not here", extra={"job_id": job_id})
@@ -271,7 +273,8 @@ async def ask(
             else:
                 answer = await trio.to_thread.run_sync(request_fnc, job, abandon_on_cancel=True)
         except Exception as error:  # foreign code; the error goes where it is read
-            logger.exception("request_fnc raised", extra={"job_id": job.job_id})
+            fields = {"job_id": job.job_id, "room_id": job.room_id}
+            logger.exception("request_fnc raised", extra=fields)
             text = f"request_fnc raised {type(error).__name__}: {error}"
             return Refusal(RefusalCause.BROKEN, text)
         match answer:

@@ -113,7 +113,7 @@ async def _cancel_when_stopped(job: LiveJob, scope: trio.CancelScope) -> None:
 
 
 async def _run_on(process: JobProcess, job: LiveJob, start: Start, tools: JobTools) -> None:
-    process.bind_job(job.job_id)
+    process.bind_job(job.job_id, job.log_fields, _secrets(start))
     job.lifecycle.start()
     job.progress.follow()
     async with trio.open_nursery() as nursery:
@@ -135,6 +135,12 @@ async def _run_on(process: JobProcess, job: LiveJob, start: Start, tools: JobToo
     _tell(job, job.lifecycle.exit(process.exit.describe(), cause), tools)
 
 
+def _secrets(start: Start) -> list[str]:
+    """What must not be read in the job's log."""
+    values = (start.job.get("token"), start.job.get("room_options", {}).get("auth_token"))
+    return [value for value in values if isinstance(value, str)]
+
+
 async def _send_start(process: JobProcess, job: LiveJob, start: Start) -> None:
     try:
         await process.send(start)
@@ -152,7 +158,7 @@ async def _follow(process: JobProcess, job: LiveJob, tools: JobTools) -> None:
             update = _feed(job, frame, tools.observe)
         except IllegalTransitionError as error:
             # A job process is foreign code: what it says out of turn costs a line in the log.
-            logger.warning("job process out of turn: %s", error, extra={"job_id": job.job_id})
+            logger.warning("job process out of turn: %s", error, extra=job.log_fields)
             continue
         _tell(job, update, tools)
         if job.lifecycle.state.is_end:
@@ -200,5 +206,5 @@ def _tell(job: LiveJob, update: Update | None, tools: JobTools) -> None:
     job.progress.follow()
     level = logging.WARNING if update.fact is JobFact.FAILED else logging.INFO
     text = update.fact.name.lower() + (f": {update.error}" if update.error else "")
-    logger.log(level, "job %s", text, extra={"job_id": job.job_id})
+    logger.log(level, "job %s", text, extra=job.log_fields)
     tools.tell(job, update)

@@ -30,6 +30,8 @@ class LiveJob:
     """To be told when the lifecycle may have moved."""
     accepted: Ticket
     """Settled once it is written down that the worker has the job: the job waits for it."""
+    log_fields: Mapping[str, str]
+    """What every record about the job carries."""
     accepted_at: float = attrs.field(factory=trio.current_time)
     """When the job was assigned, on Trio's clock."""
     stop_requested: trio.Event = attrs.field(factory=trio.Event)
@@ -67,16 +69,17 @@ class LiveJob:
 class LiveJobs:
     """Every live job by its id, each supervised by `supervise(job)` in a task of its own.
 
-    Arguments: `capacity`, the most jobs that are ever live at once; `change`, notified whenever a
-    job comes or goes; `journal`, where a job is noted as accepted; `ended`, jobs that ended before
-    this worker began, oldest first; `on_bug`, called with what a supervisor raises; `observe`, told
-    of every move of a job.
+    Arguments: `agent_id`, for the log; `capacity`, the most jobs that are ever live at once;
+    `change`, notified whenever a job comes or goes; `journal`, where a job is noted as accepted;
+    `ended`, jobs that ended before this worker began, oldest first; `on_bug`, called with what a
+    supervisor raises; `observe`, told of every move of a job.
     """
 
     def __init__(
         self,
         supervise: Callable[[LiveJob], Awaitable[None]],
         *,
+        agent_id: str,
         capacity: int,
         change: Change,
         journal: Journal,
@@ -86,6 +89,7 @@ class LiveJobs:
     ) -> None:
         self._observe = observe
         self._supervise = supervise
+        self._agent_id = agent_id
         self._on_bug = on_bug
         self._bugs: list[Exception] = []
         self._change = change
@@ -114,6 +118,10 @@ class LiveJobs:
         if len(self._ended) > REMEMBERED_JOBS:
             del self._ended[next(iter(self._ended))]
 
+    def log_fields(self, job_id: str, room_id: str) -> dict[str, str]:
+        """What every record about such a job carries, here or not."""
+        return {"job_id": job_id, "room_id": room_id, "agent_id": self._agent_id}
+
     def accept(self, assignment: JobAssignment) -> None:
         """Make the job live and hand it to a supervisor; its slot has been claimed before."""
         lifecycle = JobLifecycle(wait=assignment.wait)
@@ -127,6 +135,7 @@ class LiveJobs:
                 observe=self._observe,
             ),
             accepted=self._journal.write(Accepted(assignment.job_id)),
+            log_fields=self.log_fields(assignment.job_id, assignment.room_id),
         )
         self._live[job.job_id] = job
         self._send.send_nowait(job)

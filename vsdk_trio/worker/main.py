@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import sys
 from collections.abc import Callable
 from enum import IntEnum
 
@@ -16,6 +15,7 @@ from ..errors import (
     TokenError,
     VsdkTrioError,
 )
+from ..logs.setup import say_last
 from .worker import Worker
 
 
@@ -52,9 +52,9 @@ def run_worker_program(make_worker: Callable[[], Worker]) -> None:
         gc.freeze()
         report = trio.run(worker.run)
     except VsdkTrioError as error:
-        print(f"vsdk_trio: {error}", file=sys.stderr)
+        say_last(f"vsdk_trio: {error}")
         raise SystemExit(exit_code_of(error)) from None
     if report.killed:
         names = ", ".join(report.killed)
-        print(f"vsdk_trio: jobs that did not stop in time were killed: {names}", file=sys.stderr)
+        say_last(f"vsdk_trio: jobs that did not stop in time were killed: {names}")
         raise SystemExit(ExitCode.JOBS_KILLED)

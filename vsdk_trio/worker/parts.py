@@ -162,6 +162,7 @@ class Parts:
         )
         return LiveJobs(
             lambda job: supervise_job(job, tools=tools),
+            agent_id=options.agent_id,
             capacity=options.max_processes,
             change=self.change,
             journal=self.journal,

@@ -1,0 +1,74 @@
+"""The last lines of the log, for whoever wants to look back: a dashboard, an error report.
+
+Bounded in number and size. Must not know who asks.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import attrs
+
+from .._masking import Masker
+from .lines import LogLine, read_line
+
+MAX_LINES: Final = 200
+MAX_TEXT_CHARS: Final = 2000
+
+
+class RecentLines(logging.Handler):
+    """Keeps the last `max_lines` records as masked lines, each of bounded length."""
+
+    def __init__(self, *, max_lines: int = MAX_LINES, masker: Masker | None = None) -> None:
+        super().__init__()
+        self._masker = Masker() if masker is None else masker
+        self._lines: deque[LogLine] = deque(maxlen=max_lines)
+        self._mutex = threading.Lock()
+        self._count = 0
+
+    @property
+    def count(self) -> int:
+        """How many lines have come so far; the number of the newest one."""
+        return self._count
+
+    def since(self, number: int = 0) -> list[LogLine]:
+        """The lines that came after the one with this number, oldest first, as far as kept."""
+        with self._mutex:
+            lines = list(self._lines)
+            missed = self._count - number
+        return lines[-missed:] if 0 < missed < len(lines) else lines if missed > 0 else []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one record."""
+        line = read_line(record, self._masker)
+        line = attrs.evolve(
+            line,
+            message=line.message[:MAX_TEXT_CHARS],
+            exception=line.exception[-MAX_TEXT_CHARS:],
+        )
+        with self._mutex:
+            self._lines.append(line)
+            self._count += 1
+
+
+@contextmanager
+def recent_lines(logger: logging.Logger, masker: Masker | None = None) -> Iterator[RecentLines]:
+    """Keep what `logger` logs while the body runs.
+
+    A program without any handler goes on seeing its warnings on stderr, as logging has it.
+    """
+    recent = RecentLines(masker=masker)
+    last_resort = None if logger.hasHandlers() else logging.lastResort
+    handlers = [recent] if last_resort is None else [recent, last_resort]
+    for handler in handlers:
+        logger.addHandler(handler)
+    try:
+        yield recent
+    finally:
+        for handler in handlers:
+            logger.removeHandler(handler)

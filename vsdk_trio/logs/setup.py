@@ -1,0 +1,121 @@
+"""What a program of ours does about its log: a handler on our logger, never on the root.
+
+Knows streams, terminals and the environment's word on colours. Must not know jobs.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Final
+
+from .._masking import Masker
+from ..options import LogFormat
+from .formats import as_console, as_json
+from .lines import LogLine
+from .outlet import Outlet, Render
+from .recent import RecentLines
+from .writer import Sink, file_sink
+
+LOGGER_NAME: Final = "vsdk_trio"
+
+
+def configure_logging(
+    level: str, log_format: LogFormat = "auto", *, secrets: Iterable[str] = ()
+) -> None:
+    """Have our logger write to stderr from `level` on; again, it only changes level and format.
+
+    Arguments: `log_format`, "console" for a person, "json" for a program, "auto" for whichever
+    stderr is; `secrets`, to be masked besides what looks like one.
+
+    A program that has put handlers on our logger keeps them, and gets nothing else. Handlers on
+    the root get our records, masked, unless they print to the same stderr or stdout.
+    """
+    logger = logging.getLogger(LOGGER_NAME)
+    logger.setLevel(level)
+    outlet = current_outlet()
+    if outlet is None:
+        if any(not isinstance(handler, RecentLines) for handler in logger.handlers):
+            return
+        if (sink := _stderr()) is None:  # closed before the program was started
+            return
+        outlet = Outlet(sink, as_json, Masker())
+        logger.addHandler(outlet)
+        logger.propagate = False  # the outlet passes on what the root's handlers are to have
+    outlet.masker.hide(secrets)
+    outlet.render = _choose(log_format, sys.stderr, os.environ)
+
+
+@contextmanager
+def program_log(
+    level: str, log_format: LogFormat = "auto", *, secrets: Iterable[str] = ()
+) -> Iterator[None]:
+    """Around the body of a program: `configure_logging`, and at the end all of it is written."""
+    configure_logging(level, log_format, secrets=secrets)
+    try:
+        yield
+    finally:
+        if (outlet := current_outlet()) is not None:
+            outlet.flush()
+
+
+def current_outlet() -> Outlet | None:
+    """What `configure_logging` has installed, if it has."""
+    handlers = logging.getLogger(LOGGER_NAME).handlers
+    return next((handler for handler in handlers if isinstance(handler, Outlet)), None)
+
+
+def say_last(text: str) -> None:
+    """Write a program's last words to stderr, after all that was logged.
+
+    A reader that does not read holds the end up for a bounded time only.
+    """
+    if (outlet := current_outlet()) is not None:
+        outlet.say(text)
+        outlet.flush()
+    elif sys.stderr is not None:
+        print(text, file=sys.stderr, flush=True)
+
+
+def _stderr() -> Sink | None:
+    stream = sys.stderr
+    if stream is None:
+        return None
+    try:
+        return file_sink(stream.fileno())
+    except (OSError, AttributeError, ValueError):  # a stream in memory
+        return partial(_write, stream)
+
+
+def _write(stream: Any, text: str) -> None:
+    stream.write(text)
+    stream.flush()
+
+
+def _choose(log_format: LogFormat, stream: Any, environ: Mapping[str, str]) -> Render:
+    is_terminal = _is_terminal(stream)
+    if log_format == "json" or (log_format == "auto" and not is_terminal):
+        return as_json
+    if not is_terminal:
+        return as_console
+    colours = not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+    return partial(_on_terminal, stream.fileno(), colours)
+
+
+def _is_terminal(stream: Any) -> bool:
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, ValueError):
+        return False
+
+
+def _on_terminal(fd: int, colours: bool, line: LogLine) -> str:
+    try:
+        columns = os.get_terminal_size(fd).columns  # asked anew: windows change
+    except OSError:
+        columns = 0
+    return as_console(line, colours=colours, columns=columns)
