@@ -20,6 +20,7 @@ LEAVES = (
     "_asgi",
     "_change",
     "_cut_watch",
+    "_exit_codes",
     "_guarded_stream",
     "_handover",
     "_keywords",
@@ -75,7 +76,17 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "registry",
         "rooms",
     ),
-    "cli": (*LEAVES, "logs", "registry", "worker", "worker_job", "runner", "backend"),
+    "cli": (
+        *LEAVES,
+        "logs",
+        "registry",
+        "worker",
+        "worker_job",
+        "runner",
+        "backend",
+        "jobs",
+        "protocol",
+    ),
 }
 
 PURE = (

@@ -204,7 +204,7 @@ def test_from_env_reads_the_process_environment(monkeypatch: pytest.MonkeyPatch)
         ("VSDK_TRIO_PERMISSIONS", "{", "must be a JSON object"),
         ("VSDK_TRIO_PERMISSIONS", "[]", "must be a JSON object, got '[]'"),
         ("VSDK_TRIO_PERMISSIONS", '{"hiden": true}', "did you mean 'hidden'"),
-        ("VSDK_TRIO_PERMISSIONS", '{"hidden": 1}', "hidden must be true or false, got 1"),
+        ("VSDK_TRIO_PERMISSIONS", '{"hidden": 1}', "hidden must be True or False, got 1"),
         ("VSDK_TRIO_SSL_CONTEXT", "x", "no option 'VSDK_TRIO_SSL_CONTEXT'"),
     ],
 )

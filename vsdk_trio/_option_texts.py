@@ -11,7 +11,7 @@ import importlib
 import json
 from collections.abc import Callable as Function
 from collections.abc import Iterator, Mapping
-from enum import StrEnum
+from enum import Enum, StrEnum
 from types import UnionType
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
@@ -38,14 +38,12 @@ class TextOption:
 
     field: attrs.Attribute[Any]
     kind: Any
-    """`bool`, `int`, `float`, `str`, `dict` for a class that JSON can fill, or `Function`."""
-    cls: type | None = None
-    """The class that `dict` fills."""
+    """`bool`, `int`, `float`, `str`, an enumeration, `Function`, or `dict`: JSON for a class."""
 
     @property
     def name(self) -> str:
-        """What the option is called in Python."""
-        return self.field.name
+        """What the option is called where one is made."""
+        return str(self.field.alias)
 
     @property
     def variable(self) -> str:
@@ -67,8 +65,10 @@ class TextOption:
             if (value := _WORDS.get(text.strip().lower())) is None:
                 raise OptionsError(f"{origin} must be true or false, got {text!r}")
             return value
+        if isinstance(self.kind, type) and issubclass(self.kind, Enum):
+            return text  # the class' own converter says what words there are
         if self.kind is dict:
-            return self._filled(origin, text)
+            return _object(origin, text)
         if self.kind is Function:
             return _imported(origin, text)
         try:
@@ -77,22 +77,6 @@ class TextOption:
             raise OptionsError(
                 f"{origin} must be a number ({self.kind.__name__}), got {text!r}"
             ) from None
-
-    def _filled(self, origin: str, text: str) -> Any:
-        assert self.cls is not None
-        known = attrs.fields_dict(self.cls)
-        try:
-            values = json.loads(text)
-        except ValueError as error:
-            raise OptionsError(f"{origin} must be a JSON object: {error}") from None
-        if not isinstance(values, dict):
-            raise OptionsError(f"{origin} must be a JSON object, got {text!r}")
-        for name, value in values.items():
-            if name not in known:
-                raise unknown_name(origin, name, known)
-            if not isinstance(value, bool):
-                raise OptionsError(f"{origin}: {name} must be true or false, got {value!r}")
-        return self.cls(**values)
 
 
 def text_options(cls: type) -> dict[str, TextOption]:
@@ -121,26 +105,38 @@ def environment_values(cls: type, environ: Mapping[str, str]) -> dict[str, Any]:
 def _text_options(cls: type) -> Iterator[TextOption]:
     hints = get_type_hints(cls, include_extras=False)
     for field in attrs.fields(cls):
-        if (found := _kind_of(hints.get(field.name), field)) is not None:
-            kind, filled = found
-            yield TextOption(field=field, kind=kind, cls=filled)
+        if (kind := _kind_of(hints.get(field.name), field)) is not None:
+            yield TextOption(field=field, kind=kind)
 
 
-def _kind_of(hint: Any, field: attrs.Attribute[Any]) -> tuple[Any, type | None] | None:
+def _kind_of(hint: Any, field: attrs.Attribute[Any]) -> Any:
     if get_origin(hint) is Literal:
         hint = type(get_args(hint)[0])
     if isinstance(field.default, StrEnum):
-        return str, None
-    if isinstance(hint, type) and attrs.has(hint):
-        return dict, hint
+        return type(field.default)
     # The members of a union such as `float | None`; the hint itself where it is none.
     members = get_args(hint) if isinstance(hint, UnionType) else (hint,)
     for kind in (bool, int, float, str):
         if kind in members:
-            return kind, None
-    if any(get_origin(member) is Function for member in members):
-        return Function, None
+            return kind
+    for member in members:
+        if get_origin(member) is Function:
+            return Function
+        if isinstance(member, type) and issubclass(member, Enum):
+            return member
+        if isinstance(member, type) and attrs.has(member):
+            return dict
     return None
+
+
+def _object(origin: str, text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise OptionsError(f"{origin} must be a JSON object: {error}") from None
+    if not isinstance(value, dict):
+        raise OptionsError(f"{origin} must be a JSON object, got {text!r}")
+    return value
 
 
 def _imported(origin: str, text: str) -> Any:

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from . import _option_checks as _check
-from ._keywords import helpful_init
+from ._keywords import helpful_init, unknown_name
 from ._option_texts import environment_values
 from .errors import OptionsError
 
@@ -87,7 +87,16 @@ def _path(value: Any) -> Any:
 
 
 def _permissions(value: Any) -> Any:
-    return WorkerPermissions() if value is None else value
+    if value is None:
+        return WorkerPermissions()
+    if not isinstance(value, Mapping):
+        return value
+    for name, item in value.items():
+        if name not in attrs.fields_dict(WorkerPermissions):
+            raise unknown_name("option 'permissions'", name, attrs.fields_dict(WorkerPermissions))
+        if not isinstance(item, bool):
+            raise OptionsError(f"option 'permissions': {name} must be True or False, got {item!r}")
+    return WorkerPermissions(**value)
 
 
 _optional = attrs.validators.optional

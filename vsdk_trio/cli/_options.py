@@ -16,5 +16,12 @@ DEFAULT_REGISTRY_URL = "http://127.0.0.1:8080"
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
+Agent = Annotated[
+    str,
+    typer.Argument(metavar="AGENT", help="FILE.py or MODULE, with :NAME where need be."),
+]
+
+Metadata = Annotated[str | None, typer.Option(metavar="JSON", help="An object for the job.")]
+
 # In the environment and nowhere else: everybody on the machine can read a command line.
 TOKEN_VARIABLE = "VSDK_TRIO_REGISTRY_TOKEN"

@@ -11,26 +11,19 @@ from typing import Annotated
 
 import typer
 
+from .._exit_codes import exit_code_of
 from ..errors import VsdkTrioError
-from .demo import demo
-from .dispatch import dispatch
-from .jobs import jobs
-from .registry import registry
-from .terminate import terminate
-from .version import print_version, version
+from ._commands import LazyGroup
+from ._errors import CommandError
+from .version import print_version
 
 app = typer.Typer(
     name="vsdk-trio",
+    cls=LazyGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(demo)
-app.command()(registry)
-app.command()(dispatch)
-app.command()(jobs)
-app.command()(terminate)
-app.command()(version)
 
 
 @app.callback()
@@ -59,7 +52,7 @@ def main() -> None:
                 sys.stdout.flush()  # or its failure would be known only after the exit code
     except VsdkTrioError as error:
         print(f"vsdk-trio: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(error.code if isinstance(error, CommandError) else exit_code_of(error))
     except BrokenPipeError:
         # The reader of our output is gone (`| head`). Nothing is left to say, nor where to.
         _drop_output()

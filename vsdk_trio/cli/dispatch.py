@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from ._options import DEFAULT_REGISTRY_URL, Json, RegistryUrl
+from ._options import DEFAULT_REGISTRY_URL, Json, Metadata, RegistryUrl
 
 # What the wire's words for a failure mean here, and so what could be done about it.
 _MEANINGS = {
@@ -17,36 +16,20 @@ _MEANINGS = {
 }
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
-
-
-def _metadata(text: str | None) -> dict[str, Any] | None:
-    if text is None:
-        return None
-    try:
-        parsed = json.loads(text, parse_constant=_refuse_constant)
-    except ValueError as error:
-        raise typer.BadParameter(f"--metadata is not JSON: {error}") from None
-    if not isinstance(parsed, dict):
-        raise typer.BadParameter(f"--metadata must be an object, not {type(parsed).__name__}")
-    return parsed
-
-
 def dispatch(
     agent: Annotated[str, typer.Argument(metavar="AGENT", help="The agent id of the workers.")],
     room: Annotated[str | None, typer.Option(help="The room; a new one if left out.")] = None,
-    metadata: Annotated[
-        str | None, typer.Option(metavar="JSON", help="An object for the job.")
-    ] = None,
+    metadata: Metadata = None,
     registry: RegistryUrl = DEFAULT_REGISTRY_URL,
     as_json: Json = False,
 ) -> None:
     """Send a job to the least loaded worker of an agent."""
     from ._client import CallError, call
+    from ._json import json_object
     from ._output import harmless, print_json
 
-    body = {"agentId": agent, "meetingId": room, "metadata": _metadata(metadata)}
+    given = None if metadata is None else json_object(metadata, "--metadata")
+    body = {"agentId": agent, "meetingId": room, "metadata": given}
     try:
         answer = call(registry, "POST", "/v2/agent/dispatch", body)
     except CallError as error:

@@ -19,6 +19,8 @@ import attrs
 from ..errors import EntrypointError
 
 _TARGETS = ("module", "main_module", "main_path")
+# What a main program is called in its own process, and in those that load it again.
+_MAIN_NAMES = ("__main__", "__mp_main__")
 
 
 def _is_name(text: str) -> bool:
@@ -149,7 +151,7 @@ def _target_of(
     module: ModuleType, module_name: str, refuse: Callable[[str], NoReturn]
 ) -> dict[str, str]:
     """Which of the three targets leads to the module, as a keyword argument."""
-    if module_name != "__main__":
+    if module_name not in _MAIN_NAMES:
         return {"module": module_name}
     spec = getattr(module, "__spec__", None)
     if spec is not None and spec.name != "__main__":

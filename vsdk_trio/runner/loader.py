@@ -70,6 +70,15 @@ def loading(
 
 def load(reference: EntrypointRef) -> Callable[..., Any]:
     """Import the function that `reference` names, in the surroundings that it was named in."""
+    function = find(reference)
+    if not callable(function):
+        raise EntrypointError(f"{reference.target} was loaded, but has no {reference.qualname!r}")
+    found: Callable[..., Any] = function
+    return found
+
+
+def find(reference: EntrypointRef) -> Any:
+    """Import what `reference` names, where it was named; None if it is not there."""
     if os.path.isdir(reference.cwd):  # a job behind a launcher may see another file system
         os.chdir(reference.cwd)
     sys.path[:] = dict.fromkeys([*reference.sys_path, *sys.path])
@@ -80,10 +89,7 @@ def load(reference: EntrypointRef) -> Callable[..., Any]:
         found = importlib.import_module(reference.target)
     for name in reference.qualname.split("."):
         found = getattr(found, name, None)
-    if not callable(found):
-        raise EntrypointError(f"{reference.target} was loaded, but has no {reference.qualname!r}")
-    function: Callable[..., Any] = found
-    return function
+    return found
 
 
 def _load_script(path: str) -> ModuleType:

@@ -4,40 +4,13 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
-from enum import IntEnum
 
 import trio
 
-from ..errors import (
-    OptionsError,
-    RegistrationRefusedError,
-    RegistryUnreachableError,
-    TokenError,
-    VsdkTrioError,
-)
+from .._exit_codes import ExitCode, exit_code_of
+from ..errors import VsdkTrioError
 from ..logs.setup import say_last
 from .worker import Worker
-
-
-class ExitCode(IntEnum):
-    """How a worker's program ends."""
-
-    CLEAN = 0
-    ERROR = 1
-    USAGE = 2
-    JOBS_KILLED = 3
-    REGISTRY = 4
-
-
-def exit_code_of(error: VsdkTrioError) -> ExitCode:
-    """The exit code that tells what went wrong."""
-    match error:
-        case OptionsError() | TokenError():
-            return ExitCode.USAGE
-        case RegistrationRefusedError() | RegistryUnreachableError():
-            return ExitCode.REGISTRY
-        case _:
-            return ExitCode.ERROR
 
 
 def run_worker_program(make_worker: Callable[[], Worker]) -> None:

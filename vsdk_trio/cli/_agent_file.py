@@ -1,0 +1,179 @@
+"""Finds the `WorkerJob` in a user's file or module, without a change in it.
+
+Foreign code runs here. A file alone is executed as `python FILE` would, a module as `python -m`
+would, so that what stands under `if __name__ == "__main__":` counts; `start()` starts nothing
+meanwhile. With a name behind a colon it is imported, and the name is looked up. Must not know
+options from the command line.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from types import ModuleType, TracebackType
+from typing import Any, Final
+
+from .. import _recording
+from .._exit_codes import ExitCode
+from ..errors import EntrypointError
+from ..jobs.entrypoint import parse
+from ..options import Options
+from ..worker_job import WorkerJob
+from ._errors import CommandError
+
+DEFAULT_NAME: Final = "entrypoint"
+_PACKAGE: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def find_job(text: str) -> WorkerJob:
+    """The job that `text` names: FILE.py, MODULE, or either with `:NAME` of a job or a function.
+
+    Without a name it is the one `WorkerJob` that is made there, else the function `entrypoint`.
+    Raises `CommandError` that says what there is instead, or what went wrong in the file.
+    """
+    target, colon, name = text.rpartition(":")
+    if not colon:
+        target, name = text, ""
+    _check_target(target)
+    with _told_as_one(target), _recording.recording() as jobs:
+        found = _named(text) if name else _executed(target)
+    made = [job for job in jobs if isinstance(job, WorkerJob)]
+    return _chosen(found, made, text) if name else _only(found, made, target)
+
+
+def _check_target(target: str) -> None:
+    if not _is_path(target):
+        return
+    if os.path.isfile(target):
+        return
+    directory = os.path.dirname(target) or os.curdir
+    known = os.listdir(directory) if os.path.isdir(directory) else []
+    scripts = [name for name in known if name.endswith(".py")]
+    close = difflib.get_close_matches(os.path.basename(target), scripts, n=1)
+    hint = f"; did you mean {os.path.join(os.path.dirname(target), close[0])}?" if close else ""
+    raise CommandError(f"there is no file {target}{hint}", ExitCode.USAGE)
+
+
+def _is_path(target: str) -> bool:
+    return target.endswith(".py") or os.sep in target
+
+
+def _named(text: str) -> Any:
+    from ..runner.loader import find
+
+    return find(parse(text))
+
+
+def _executed(target: str) -> ModuleType:
+    """Execute a file or a module as the main program."""
+    first = os.path.dirname(os.path.abspath(target)) if _is_path(target) else os.getcwd()
+    sys.path[:] = dict.fromkeys([first, *sys.path])
+    if _is_path(target):
+        path = os.path.abspath(target)
+        spec = ModuleSpec("__main__", SourceFileLoader("__main__", path), origin=path)
+        spec.has_location = True
+    else:
+        spec = _spec_of(target)
+    module = importlib.util.module_from_spec(spec)
+    module.__name__ = "__main__"
+    if _is_path(target):
+        module.__spec__ = None  # as it is where Python runs a file; an entrypoint is named by that
+    sys.argv[:] = [module.__file__ or target]
+    sys.modules["__main__"] = module
+    loader: Any = spec.loader
+    exec(loader.get_code(spec.name), module.__dict__)
+    return module
+
+
+def _spec_of(name: str) -> ModuleSpec:
+    try:
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.submodule_search_locations is not None:
+            found = importlib.util.find_spec(f"{name}.__main__")
+            # A package is what its `__main__` says, as for `python -m`, or what it is itself.
+            spec = found or spec
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise  # not the module itself, but something that it wants
+        spec = None
+    if spec is None or spec.loader is None or not hasattr(spec.loader, "get_code"):
+        where = f"in {os.getcwd()} or on Python's path"
+        raise CommandError(f"there is no module {name!r} {where}", ExitCode.USAGE)
+    return spec
+
+
+def _chosen(found: Any, made: list[WorkerJob], text: str) -> WorkerJob:
+    """The job that a name leads to."""
+    target, _, name = text.rpartition(":")
+    if isinstance(found, WorkerJob):
+        return found
+    if found is None:
+        raise CommandError(f"{target} has no {name!r}", ExitCode.USAGE)
+    for job in made:
+        if job.entrypoint is found:
+            return job
+    try:
+        return WorkerJob(found, options=Options(register=True))
+    except EntrypointError as error:
+        raise CommandError(f"{text}: {error}", ExitCode.USAGE) from None
+
+
+def _only(module: ModuleType, made: list[WorkerJob], target: str) -> WorkerJob:
+    """The job that a file is about."""
+    names = {id(value): name for name, value in vars(module).items()}
+    if len(made) == 1:
+        return made[0]
+    if made:
+        known = [names[id(job)] for job in made if id(job) in names]
+        which = f": {' or '.join(f'{target}:{name}' for name in known)}" if known else ""
+        raise CommandError(
+            f"{target} makes {len(made)} WorkerJobs; name one{which}", ExitCode.USAGE
+        )
+    functions = [
+        name
+        for name, value in vars(module).items()
+        if inspect.iscoroutinefunction(value)
+        and value.__module__ == "__main__"
+        and len(inspect.signature(value).parameters) == 1
+    ]
+    if DEFAULT_NAME in functions:
+        return WorkerJob(getattr(module, DEFAULT_NAME), options=Options(register=True))
+    known = [f"{target}:{name}" for name in functions]
+    hint = f"; name its entrypoint: {' or '.join(known)}" if known else ""
+    raise CommandError(
+        f"{target} makes no WorkerJob, and has no `async def {DEFAULT_NAME}(ctx)`{hint}",
+        ExitCode.USAGE,
+    )
+
+
+@contextmanager
+def _told_as_one(target: str) -> Iterator[None]:
+    """What the user's code raises becomes one error, with the user's own lines and no others."""
+    try:
+        yield
+    except CommandError:
+        raise
+    except EntrypointError as error:
+        raise CommandError(str(error), ExitCode.USAGE) from None
+    except Exception as error:
+        shown = "".join(
+            traceback.format_exception(type(error), error, users_part(error.__traceback__))
+        )
+        raise CommandError(f"{target} cannot be loaded\n{shown.rstrip()}", ExitCode.ERROR) from None
+
+
+def users_part(trace: TracebackType | None) -> TracebackType | None:
+    """The traceback from the first frame on that is not ours nor Python's import machinery."""
+    while trace is not None:
+        path = trace.tb_frame.f_code.co_filename
+        if not (path.startswith((_PACKAGE, "<frozen")) or "importlib" in path):
+            return trace
+        trace = trace.tb_next
+    return None

@@ -1,0 +1,14 @@
+"""What a command says when it cannot do what it was asked to: a text, and an exit code."""
+
+from __future__ import annotations
+
+from .._exit_codes import ExitCode
+from ..errors import VsdkTrioError
+
+
+class CommandError(VsdkTrioError):
+    """A command cannot go on; `code` is what the program ends with."""
+
+    def __init__(self, message: str, code: ExitCode = ExitCode.ERROR) -> None:
+        super().__init__(message)
+        self.code = code

@@ -1,0 +1,26 @@
+"""JSON that somebody typed, or that goes to a program."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from .._exit_codes import ExitCode
+from ._errors import CommandError
+
+
+def json_object(text: str, what: str) -> dict[str, Any]:
+    """Read an object; `what` is what errors call it. Raises `CommandError` for anything else."""
+    try:
+        parsed = json.loads(text, parse_constant=_refuse_constant)
+    except ValueError as error:
+        raise CommandError(f"{what} is not JSON: {error}", ExitCode.USAGE) from None
+    if not isinstance(parsed, dict):
+        raise CommandError(
+            f"{what} must be a JSON object, not {type(parsed).__name__}", ExitCode.USAGE
+        )
+    return parsed
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
