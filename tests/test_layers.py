@@ -35,6 +35,7 @@ LEAVES = (
     "_signals",
     "_single_errors",
     "_wait",
+    "_websocket_link",
 )
 
 # What the modules below a name may import of the project, besides themselves.
@@ -45,7 +46,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "control": ("errors",),
     "backend": (*LEAVES, "protocol"),
     "processes": (*LEAVES, "control", "jobs.prewarm"),
-    "rooms": LEAVES,
+    "rooms": (*LEAVES, "protocol.peer_text", "web.access"),
     "runner": (*LEAVES, "control", "rooms", "jobs.entrypoint"),
     "journal": (*LEAVES, "protocol.vocabulary"),
     "logs": LEAVES,

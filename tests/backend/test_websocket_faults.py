@@ -12,7 +12,8 @@ import trio
 import trio.testing
 import trustme
 
-from vsdk_trio.backend.websocket import ConnectRejected, LinkLost, open_link
+from vsdk_trio._websocket_link import LinkLost
+from vsdk_trio.backend.websocket import ConnectRejected, open_link
 from vsdk_trio.errors import ConnectError
 from vsdk_trio.testing.raw_websocket import (
     CLOSE,

@@ -15,6 +15,7 @@ import attrs
 import trio
 
 from .. import observations as seen
+from .._websocket_link import Link, LinkLost
 from ..errors import ConnectError, RegistrationRefusedError, TokenError
 from ..protocol.codec import encode
 from ..protocol.messages import JobAssignment, Message, WorkerMessage
@@ -28,7 +29,6 @@ from .opening import Opener
 from .proof import Prover
 from .retries import Retries
 from .token import TokenProvider
-from .websocket import Link, LinkLost
 
 logger = logging.getLogger("vsdk_trio.backend")
 

@@ -14,12 +14,12 @@ import attrs
 import trio
 
 from .. import observations as seen
+from .._websocket_link import Link, LinkLost
 from ..protocol.codec import encode
 from ..protocol.messages import WorkerPong
 from ..protocol.outbox import Outbox
 from ..protocol.session import Ignored, Inbound, Refused, Registered, Session
 from .proof import Prover
-from .websocket import Link, LinkLost
 
 SETTLE_SECONDS: Final = 1.0
 """In haste, the life of the link after a WebSocket pong that has to do for a proof: a whole

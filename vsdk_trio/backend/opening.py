@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from .._websocket_link import Link, LinkLost
 from ..errors import ApiError, ConnectError, OptionsError, RegistrationRefusedError
 from ..protocol.codec import encode
 from ..protocol.messages import WorkerMessage
 from ..protocol.session import Ignored, Refused, Registered, Session
 from .dialer import Dialer, ProxyDialer, choose_dialer
 from .urls import agent_url, api_base
-from .websocket import ConnectRejected, Link, LinkLost, open_link
+from .websocket import ConnectRejected, open_link
 
 if TYPE_CHECKING:
     from .api import RegistryApi

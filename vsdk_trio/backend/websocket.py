@@ -10,20 +10,17 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import cast
 
 import trio
 import trio.abc
-from trio_websocket import (
-    ConnectionClosed,
-    ConnectionRejected,
-    WebSocketConnection,
-    wrap_client_stream,
-)
+from trio_websocket import ConnectionRejected, WebSocketConnection, wrap_client_stream
 
 from .._cut_watch import CutWatch
 from .._reader_guard import ReaderGuard
 from .._single_errors import without_own_group
+from .._websocket_link import Link
 from ..errors import ConnectError
 from ..protocol.bounds import MAX_MESSAGE_BYTES
 from ..protocol.peer_text import peer_text
@@ -40,15 +37,6 @@ _CLOSE_FORCEFULLY_SECONDS = 1.0
 _SHOWN = 200
 
 
-class LinkLost(ConnectError):
-    """The link is gone: `code` is the WebSocket close code (1006: without a close frame)."""
-
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(f"the link was lost ({code}{': ' if reason else ''}{reason})")
-        self.code = code
-        self.reason = reason
-
-
 class ConnectRejected(ConnectError):
     """The upgrade was answered with an HTTP error: `status`, and `retry_after` seconds if given."""
 
@@ -57,89 +45,6 @@ class ConnectRejected(ConnectError):
         super().__init__(f"{text}: {detail}" if detail else text)
         self.status = status
         self.retry_after = retry_after
-
-
-class Link:
-    """An open WebSocket. `send` belongs to one task; `receive` to one task; `ping` to one task."""
-
-    def __init__(
-        self,
-        ws: WebSocketConnection,
-        stream: CutWatch,
-        guard: ReaderGuard,
-        secrets: Sequence[str] = (),
-    ) -> None:
-        self._ws = ws
-        self._stream = stream
-        self._secrets = secrets
-        self._guard = guard
-        self._lost: LinkLost | None = None
-
-    @property
-    def is_usable(self) -> bool:
-        """Whether a frame can still be sent."""
-        return self._lost is None and self._ws.closed is None and not self._stream.is_cut
-
-    async def send(self, text: str) -> None:
-        """Send one text frame; waits while the peer does not read. Raises `LinkLost`.
-
-        Cancelling it while it waits for the peer costs the link: half a frame is on the wire, and
-        the next one would be read as the rest of it.
-        """
-        await trio.lowlevel.checkpoint_if_cancelled()
-        if self._lost is not None:
-            raise self._lost
-        try:
-            if not self._stream.is_cut:
-                await self._ws.send_message(text)
-                return
-        except ConnectionClosed:
-            raise self._closed() from None
-        raise self.condemn("a send was cut off")
-
-    async def receive(self) -> str | bytes:
-        """Wait for the next message. Raises `LinkLost` once the link is gone; cancel-safe."""
-        try:
-            return await self._ws.get_message()
-        except ConnectionClosed:
-            if self._ws.closed is None:
-                await self._guard.wait_ended()  # its reader is crashing: let it say of what
-            raise self._closed() from None
-
-    async def ping(self) -> None:
-        """Send a WebSocket ping and wait for its pong. Raises `LinkLost`; set a time limit.
-
-        Cancelling it costs the link where `send` would.
-        """
-        try:
-            with self._guard.while_reading() as scope:
-                await self._ws.ping()
-        except ConnectionClosed:
-            raise self._closed() from None
-        if scope.cancelled_caught:
-            raise self._closed()
-
-    def condemn(self, reason: str) -> LinkLost:
-        """Declare the link dead (no goodbye will be said); return the error to raise."""
-        if self._lost is None:
-            self._lost = LinkLost(1006, reason)
-        return self._lost
-
-    def _closed(self) -> LinkLost:
-        if self._lost is None:
-            closed = self._ws.closed
-            if closed is not None:
-                self._lost = LinkLost(closed.code, _shown(closed.reason or "", self._secrets))
-            else:
-                fault = _shown(str(self._guard.error), self._secrets)
-                self._lost = LinkLost(1006, f"its reader has crashed ({fault})")
-        return self._lost
-
-    async def say_goodbye(self) -> None:
-        """Exchange close frames (1000), if the link still can; ends when the reader does."""
-        if self.is_usable:
-            with self._guard.while_reading():
-                await self._ws.aclose()
 
 
 @asynccontextmanager
@@ -238,7 +143,7 @@ async def _upgrade(
             receive_buffer_size=None,
         )
     if ws is not None:
-        return Link(ws, watched, guard, secrets)
+        return Link(ws, watched, guard, partial(_shown, secrets=secrets))
     if isinstance(guard.error, ConnectionRejected):
         raise _rejection(
             guard.error.status_code, guard.error.headers, guard.error.body or b"", secrets
