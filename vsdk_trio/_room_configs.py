@@ -95,13 +95,41 @@ def _check_headers(owner: object, field: attrs.Attribute[Any], value: object) ->
             raise OptionsError(f"{type(owner).__name__}.{field.name} must map str to str")
 
 
+def _check_port(owner: object, field: attrs.Attribute[Any], value: object) -> None:
+    has_type(int)(owner, field, value)
+    if isinstance(value, int) and not 0 <= value <= 65535:
+        raise OptionsError(f"{type(owner).__name__}.{field.name} must be 0 to 65535, got {value}")
+
+
+def _check_path(owner: object, field: attrs.Attribute[Any], value: object) -> None:
+    has_type(str)(owner, field, value)
+    if not str(value).startswith("/") or "?" in str(value):
+        shown = reprlib.repr(value)
+        raise OptionsError(
+            f"{type(owner).__name__}.{field.name} must start with '/' and have no '?', got {shown}"
+        )
+
+
+def _check_texts(owner: object, field: attrs.Attribute[Any], value: object) -> None:
+    has_type(list)(owner, field, value)
+    if not all(isinstance(text, str) for text in value):  # type: ignore[attr-defined]  # a list
+        raise OptionsError(f"{type(owner).__name__}.{field.name} must be a list of str")
+
+
 @helpful_init
 @attrs.define
 class WebSocketConfig:
-    """Where an agent listens in websocket mode: TCP `port` and URL `path`."""
+    """Where an agent listens in websocket mode, and whose web pages may connect.
 
-    port: int = attrs.field(default=8080, validator=has_type(int))
-    path: str = attrs.field(default="/ws", validator=has_type(str))
+    Port 0 picks a free one, which `room.address` and the log tell. `host` is this machine's
+    address to listen on; "0.0.0.0" is all of them. `origins` lists the pages from elsewhere that
+    may connect (`"https://example.com"`, or `"*"` for any); those of this machine always may.
+    """
+
+    port: int = attrs.field(default=8080, validator=_check_port)
+    path: str = attrs.field(default="/ws", validator=_check_path)
+    host: str = attrs.field(default="127.0.0.1", validator=has_type(str))
+    origins: list[str] = attrs.field(factory=list, validator=_check_texts)
 
 
 def _ice_servers(value: list[dict[str, Any]] | None) -> list[dict[str, Any]]:

@@ -87,10 +87,12 @@ def request(permissions: WorkerPermissions | None = None, **options: Any) -> Roo
     )
 
 
-async def until(events: Feed[RoomEvent], kind: type[Any]) -> list[RoomEvent]:
+async def until(
+    events: Feed[RoomEvent], kind: type[Any], seconds: float = PATIENCE
+) -> list[RoomEvent]:
     """The events up to the next one of `kind`."""
     seen: list[RoomEvent] = []
-    with trio.fail_after(PATIENCE):
+    with trio.fail_after(seconds):
         async for event in events:
             seen.append(event)
             if isinstance(event, kind):

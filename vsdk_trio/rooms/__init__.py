@@ -57,7 +57,7 @@ __all__ = [
 
 def require_transport(mode: TransportMode) -> None:
     """Raise `RoomError`, with what to do, for a transport that `open_room` cannot open."""
-    if mode is not TransportMode.LOOPBACK:
+    if mode not in (TransportMode.LOOPBACK, TransportMode.WEBSOCKET):
         raise RoomError(
             f"transport_mode {mode.value!r} is not available in this version of vsdk-trio: "
             "install a newer one (`python -m pip install --upgrade vsdk-trio`), or run offline "
@@ -72,6 +72,11 @@ def open_room(mode: TransportMode, request: RoomRequest) -> AbstractAsyncContext
     """
     require_transport(mode)
     from .joined import open_joined_room
+
+    if mode is TransportMode.WEBSOCKET:
+        from .websocket import open_websocket
+
+        return open_joined_room(open_websocket, request)
     from .loopback import open_loopback
 
     return open_joined_room(open_loopback, request)

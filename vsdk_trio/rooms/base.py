@@ -72,6 +72,11 @@ class Room(Protocol):
         ...
 
     @property
+    def address(self) -> str:
+        """Where others find it, for example "ws://127.0.0.1:8080/ws"; empty if its id says so."""
+        ...
+
+    @property
     def participants(self) -> Mapping[str, Participant]:
         """Who else is there, by participant id; a copy."""
         ...

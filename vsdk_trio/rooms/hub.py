@@ -40,11 +40,12 @@ AUDIO_FRAMES = 100
 
 
 class RoomHub:
-    """The state of one room. `counts` is what went through it."""
+    """The state of one room. `counts` is what went through it, `address` where others find it."""
 
     def __init__(self, request: RoomRequest) -> None:
         self.request = request
         self.counts = RoomCounts()
+        self.address = ""
         self._participants: dict[str, Participant] = {}
         self._has_had_participants = False
         self._streams: dict[tuple[str, StreamKind], StreamStarted] = {}

@@ -66,6 +66,11 @@ class JoinedRoom(Generic[TransportT]):
         return self._hub.request.name
 
     @property
+    def address(self) -> str:
+        """See `Room`."""
+        return self._hub.address
+
+    @property
     def participants(self) -> Mapping[str, Participant]:
         """Who else is there, by id; a copy."""
         return self._hub.participants

@@ -1,0 +1,202 @@
+"""Serves the room's WebSocket, to one client at a time.
+
+Knows sockets and upgrades. Must not know what is said (`visitor`), nor who may come in (`door`).
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from typing import cast
+
+import trio
+from trio_websocket import ConnectionClosed, WebSocketRequest, wrap_server_stream
+
+from ..._cut_watch import CutWatch
+from ..._reader_guard import ReaderGuard
+from ..._single_errors import without_own_group
+from ..._websocket_link import Link
+from ...errors import RoomError
+from ...room_options import WebSocketConfig
+from ..audio import AudioFrame
+from ..base import RoomRequest
+from ..events import Message
+from ..hub import RoomHub
+from . import door, wire
+from .visitor import Visitor
+
+logger = logging.getLogger(__name__)
+
+UPGRADE_SECONDS = 10.0
+GOODBYE_SECONDS = 2.0
+MOST_STRANGERS = 16
+"""Connections that have not yet said what they want; one more is closed at once."""
+
+READ_AHEAD_FRAMES = 32
+GOING_AWAY = 1001
+OCCUPIED = 1013
+"""The close code for "try again later"."""
+
+
+@asynccontextmanager
+async def open_websocket(
+    request: RoomRequest, hub: RoomHub
+) -> AsyncGenerator[WebSocketTransport, None]:
+    """Listen where the options say (`RoomOptions.websocket`) until the room is left.
+
+    Raises `RoomError` where the port is taken, or the host is not this machine's.
+    """
+    config = request.options.websocket
+    listeners = await _listen(config)
+    transport = WebSocketTransport(hub, config)
+    host, port = listeners[0].socket.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    hub.address = f"ws://{shown}:{port}{config.path}"
+    logger.info("the room %s is at %s", request.room_id, hub.address)
+    with without_own_group():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.serve_listeners, transport.serve_stream, listeners)
+            yield transport
+            nursery.cancel_scope.cancel()
+
+
+async def _listen(config: WebSocketConfig) -> list[trio.SocketListener]:
+    where = f"{config.host}:{config.port}"
+    try:
+        return await trio.open_tcp_listeners(config.port, host=config.host)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise RoomError(
+                f"the room cannot listen on {where}: the port is taken, perhaps by another job; "
+                "RoomOptions(websocket=WebSocketConfig(port=0)) picks a free one and says which"
+            ) from None
+        raise RoomError(f"the room cannot listen on {where}: {error}") from None
+
+
+class WebSocketTransport:
+    """See `Transport`."""
+
+    playback = wire.AGENT_FORMAT
+
+    def __init__(self, hub: RoomHub, config: WebSocketConfig) -> None:
+        self._hub = hub
+        self._config = config
+        self._visitor: Visitor | None = None
+        self._strangers = 0
+
+    async def send_audio(self, frame: AudioFrame) -> None:
+        """See `Transport`."""
+        if self._visitor is None:
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._visitor.hear(frame.data)
+
+    def interrupt(self) -> None:
+        """See `Transport`."""
+        if self._visitor is not None:
+            self._visitor.interrupt()
+
+    async def send_message(self, text: str, topic: str) -> None:
+        """See `Transport`."""
+        own = self._hub.request
+        await self._tell(
+            wire.message(
+                Message(topic=topic, text=text, sender_id=own.participant_id, sender_name=own.name)
+            )
+        )
+
+    async def subscribe(self, topic: str) -> None:
+        """See `Transport`; everything comes here anyway."""
+        await trio.lowlevel.checkpoint()
+
+    async def update_metadata(self, metadata: str) -> None:
+        """See `Transport`."""
+        await self._tell(wire.metadata(metadata))
+
+    async def _tell(self, text: str) -> None:
+        if self._visitor is None:
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._visitor.read(text)
+
+    async def serve_stream(self, stream: trio.abc.Stream) -> None:
+        """Serve one connection, of a socket or of a simulated network, to its end."""
+        if self._strangers >= MOST_STRANGERS:
+            await trio.aclose_forcefully(stream)
+            return
+        with without_own_group():
+            async with trio.open_nursery() as nursery:
+                guard = ReaderGuard(nursery)
+                try:
+                    await self._serve(guard, CutWatch(stream))
+                finally:
+                    guard.stop()
+                    with trio.move_on_after(GOODBYE_SECONDS, shield=True):
+                        await trio.aclose_forcefully(stream)
+
+    async def _serve(self, guard: ReaderGuard, stream: CutWatch) -> None:
+        link: Link | None = None
+        name = ""
+        self._strangers += 1
+        try:
+            with trio.move_on_after(UPGRADE_SECONDS), guard.while_reading():
+                request = await wrap_server_stream(
+                    guard.as_nursery(),
+                    # Any stream will do; the library declares only the two that it opens itself.
+                    cast("trio.SocketStream", stream),
+                    message_queue_size=READ_AHEAD_FRAMES,
+                    max_message_size=wire.MOST_BYTES,
+                    receive_buffer_size=None,
+                )
+                name = door.name_in(request.path) or "Client"
+                link = await self._let_in(request, stream, guard)
+        finally:
+            self._strangers -= 1
+        if link is not None:
+            await self._be_host(link, name)
+
+    async def _let_in(
+        self, request: WebSocketRequest, stream: CutWatch, guard: ReaderGuard
+    ) -> Link | None:
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers
+        }
+        denial = door.refuse(
+            request.path,
+            # trio-websocket has the host in its event only.
+            host=request._event.host,
+            origin=headers.get("origin"),
+            wanted_path=self._config.path,
+            origins=self._config.origins,
+        )
+        with suppress(ConnectionClosed):  # it has left already
+            if denial is None:
+                return Link(await request.accept(), stream, guard)
+            logger.warning("a client was refused: %s", denial.message)
+            await request.reject(
+                denial.status,
+                extra_headers=[(b"Content-Type", b"text/plain; charset=utf-8")],
+                body=denial.message.encode() + b"\n",
+            )
+        return None
+
+    async def _be_host(self, link: Link, name: str) -> None:
+        code, reason = 1000, "the agent has left"
+        try:
+            # Said after the upgrade, because a page learns nothing of an HTTP error.
+            if self._visitor is not None:
+                code, reason = OCCUPIED, "somebody else is connected to this agent"
+                return
+            if self._hub.end_reason is not None:
+                code, reason = GOING_AWAY, "the session has ended"
+                return
+            self._visitor = Visitor(link, self._hub, name)
+            try:
+                await self._visitor.stay()
+            finally:
+                self._visitor = None
+        finally:
+            with trio.move_on_after(GOODBYE_SECONDS, shield=True):
+                await link.say_goodbye(code, reason)
