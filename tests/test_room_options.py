@@ -55,7 +55,7 @@ def test_defaults_are_those_of_the_published_client() -> None:
             "send_to_dashboard": False,
         },
         "observability": None,
-        "websocket": {"port": 8080, "path": "/ws"},
+        "websocket": {"port": 8080, "path": "/ws", "host": "127.0.0.1", "origins": []},
         "webrtc": {
             "signaling_url": None,
             "signaling_type": "websocket",
@@ -180,7 +180,7 @@ def test_what_travels_and_what_does_not() -> None:
 @given(
     vision=st.booleans(),
     timeout=st.none() | st.integers(0, 1000) | st.floats(0, 1000),
-    port=st.integers(),
+    port=st.integers(0, 65535),
     levels=st.lists(st.sampled_from(["debug", "INFO", "Warning", "error"])),
     mode=st.none() | st.sampled_from(list(TransportMode)),
     observability=st.none() | st.just({"recording": {"video": True}, "logs": {}}),
