@@ -50,10 +50,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "runner": (*LEAVES, "control", "rooms", "jobs.entrypoint"),
     "journal": (*LEAVES, "protocol.vocabulary"),
     "logs": LEAVES,
-    "web": LEAVES,
+    "web": (*LEAVES, "metrics"),
     "metrics": (*LEAVES, "jobs.admission", "jobs.lifecycle", "status.view"),
     "status": (*LEAVES, "metrics", "web"),
-    "registry": (*LEAVES, "protocol", "web"),
+    "registry": (*LEAVES, "metrics", "protocol", "web"),
     "worker_job": (*LEAVES, "jobs.entrypoint", "logs", "runner", "worker", "backend.token"),
     "worker": (
         *LEAVES,

@@ -14,7 +14,7 @@ SECOND = PromiseExpired(job_id="b")
 
 
 def test_everybody_is_told_in_the_order_in_which_they_came() -> None:
-    observers = Observers()
+    observers: Observers[Observation] = Observers()
     told: list[tuple[str, Observation]] = []
     observers.add(lambda seen: told.append(("one", seen)))
     observers.add(lambda seen: told.append(("two", seen)))
@@ -23,12 +23,13 @@ def test_everybody_is_told_in_the_order_in_which_they_came() -> None:
 
 
 def test_nobody_listening_is_fine() -> None:
-    Observers()(FIRST)
+    observers: Observers[Observation] = Observers()
+    observers(FIRST)
     unobserved(FIRST)
 
 
 def test_one_listens_for_the_length_of_a_block() -> None:
-    observers = Observers()
+    observers: Observers[Observation] = Observers()
     told: list[Observation] = []
     with observers.listening(told.append):
         observers(FIRST)
@@ -40,7 +41,7 @@ def test_one_listens_for_the_length_of_a_block() -> None:
 def test_one_that_fails_is_not_told_again_and_the_others_are(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    observers = Observers()
+    observers: Observers[Observation] = Observers()
     told: list[Observation] = []
 
     def broken(seen: Observation) -> None:
@@ -59,7 +60,7 @@ def test_one_that_fails_is_not_told_again_and_the_others_are(
 
 
 def test_what_ends_the_program_is_not_swallowed() -> None:
-    observers = Observers()
+    observers: Observers[Observation] = Observers()
 
     def interrupted(seen: Observation) -> None:
         raise KeyboardInterrupt

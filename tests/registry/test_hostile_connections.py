@@ -11,11 +11,12 @@ from functools import partial
 import pytest
 import trio
 
+from tests.status.asking import sources
 from vsdk_trio import _asgi, _guarded_stream
 from vsdk_trio._service import open_service
 from vsdk_trio.registry.core import Registry
 from vsdk_trio.registry.server import open_registry
-from vsdk_trio.status.server import Health, serve_status
+from vsdk_trio.status.server import serve_status
 
 pytestmark = pytest.mark.real
 
@@ -102,7 +103,7 @@ async def test_the_health_of_a_worker_survives_them_too(parts: list[bytes]) -> N
     listener = await _asgi.bind_listener("127.0.0.1", 0)
     url = _asgi.url_of(listener)
     with trio.fail_after(20):
-        async with open_service(partial(serve_status, listener, Health), grace=5):
+        async with open_service(partial(serve_status, listener, sources()), grace=5):
             async with open_stream(url) as stream:
                 for part in parts:
                     await stream.send_all(part)

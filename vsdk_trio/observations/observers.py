@@ -6,16 +6,18 @@ Knows nothing of what is observed, or of who listens and why.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-
-from . import Observation, Observe
+from typing import Generic, TypeVar
 
 logger = logging.getLogger(__name__)
 
 
-class Observers:
-    """Tells everybody who listens, in the order in which they came; itself an `Observe`.
+_T = TypeVar("_T")
+
+
+class Observers(Generic[_T]):
+    """Tells everybody who listens, in the order in which they came; itself one.
 
     A listener that raises has a bug, and the emitter is in the middle of a job: this is the one
     place where it is caught. It is not called again, since it would raise again or tell half of
@@ -23,11 +25,11 @@ class Observers:
     """
 
     def __init__(self) -> None:
-        self._listeners: tuple[Observe, ...] = ()
+        self._listeners: tuple[Callable[[_T], None], ...] = ()
         self.dropped: list[str] = []
         """Who is not told any more, in words for a person."""
 
-    def __call__(self, observation: Observation) -> None:
+    def __call__(self, observation: _T) -> None:
         """Tell of it. Never raises for what a listener does."""
         for listener in self._listeners:
             try:
@@ -38,16 +40,16 @@ class Observers:
                 self.dropped.append(f"{name} failed and is not told any more: {bug!r}")
                 logger.error("%s", self.dropped[-1], exc_info=bug)
 
-    def add(self, listener: Observe) -> None:
+    def add(self, listener: Callable[[_T], None]) -> None:
         """From now on, `listener` is told. It must not block; what is slow belongs elsewhere."""
         self._listeners = (*self._listeners, listener)
 
-    def remove(self, listener: Observe) -> None:
+    def remove(self, listener: Callable[[_T], None]) -> None:
         """From now on it is not. Does nothing for one that is not there."""
         self._listeners = tuple(kept for kept in self._listeners if kept != listener)
 
     @contextmanager
-    def listening(self, listener: Observe) -> Iterator[None]:
+    def listening(self, listener: Callable[[_T], None]) -> Iterator[None]:
         """Tell `listener` for the length of the block."""
         self.add(listener)
         try:

@@ -22,6 +22,9 @@ import attrs
 import trio
 
 from .._service import open_service
+from ..metrics.tallies import Reading
+from ..observations import of_registry as seen
+from ..observations.observers import Observers
 from . import wire
 from .actions import (
     Action,
@@ -36,6 +39,8 @@ from .actions import (
 )
 from .dispatcher import Dispatcher
 from .ledger import Job, JobRequest, JobState, Ledger, Update
+from .metrics import RegistryTallies, read_registry
+from .observed import ended, settled
 from .placement import Policy
 from .session import GOING_AWAY, POLICY_VIOLATION, Session, WorkerLink
 from .switchboard import MAX_TEXT, Switchboard
@@ -76,6 +81,10 @@ class Registry:
         max_links: int = 1_000,
         history: int = 1_000,
     ) -> None:
+        self.observers: Observers[seen.RegistryObservation] = Observers()
+        """Told of everything that an operator counts; see `observations.of_registry`."""
+        self._tallies = RegistryTallies()
+        self.observers.add(self._tallies)
         self._auth_token = auth_token
         self._rng = rng if rng is not None else random.SystemRandom()
         self._registration_timeout = registration_timeout
@@ -88,6 +97,7 @@ class Registry:
             self._roster,
             is_authorized=self.is_authorized,
             new_id=self._new_uuid,
+            observe=self.observers,
         )
         self._links: dict[Session, None] = {}
         self._dispatches: dict[str, _Waiter] = {}
@@ -114,10 +124,11 @@ class Registry:
         job_id = self._new_uuid()
         wire.assignment(job_id, request)
         if self._closing:
+            self.observers(settled(DispatchFailure.CLOSING, None, trio.current_time()))
             raise DispatchError(DispatchFailure.CLOSING)
         waiter = self._dispatches[job_id] = _Waiter()
         try:
-            self._perform(self._dispatcher.dispatch(job_id, request, trio.current_time()))
+            self._perform(self._decide(job_id, request))
             await waiter.event.wait()
         finally:
             del self._dispatches[job_id]
@@ -178,6 +189,10 @@ class Registry:
     def workers(self) -> tuple[Worker, ...]:
         """Every worker that has a link, or jobs that wait for it."""
         return self._roster.all()
+
+    def measure(self) -> tuple[Reading, ...]:
+        """What `/metrics` shows, but for the figures of the process itself."""
+        return (*read_registry(self.workers(), self.jobs()), *self._tallies.read())
 
     # -- for whoever runs it ---------------------------------------------------------------------
 
@@ -240,6 +255,14 @@ class Registry:
         if not session.worker_id:
             session.close(POLICY_VIOLATION, "no register in time")
 
+    def _decide(self, job_id: str, request: JobRequest) -> list[Action]:
+        now = trio.current_time()
+        try:
+            return self._dispatcher.dispatch(job_id, request, now)
+        except DispatchError as error:
+            self.observers(settled(error.failure, None, now))
+            raise
+
     def _withdraw(self, job_id: str, reason: str, failure: DispatchFailure) -> None:
         """End a job that no worker has taken yet; leave any other alone."""
         job = self._ledger.get(job_id)
@@ -254,10 +277,12 @@ class Registry:
             match action := decided.popleft():
                 case Offer() | Assign() | Terminate():
                     decided += self._switchboard.send(action)
-                case Settled(job, _):
+                case Settled(job, failure):
+                    self.observers(settled(failure, job, trio.current_time()))
                     if (waiter := self._dispatches.get(job.job_id)) is not None:
                         waiter.wake(action)
                 case Ended(job):
+                    self.observers(ended(job, trio.current_time()))
                     _log.info("job ended", extra={"job_id": job.job_id, "state": job.state.value})
                     for watcher in self._end_watchers.get(job.job_id, ()):
                         watcher.wake(action)

@@ -20,6 +20,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from ..errors import WireError
+from ..web.answers import answer_scrape
 from .actions import DispatchError, DispatchFailure, UnknownJobError
 from .core import Registry
 from .ledger import Job, JobRequest
@@ -85,6 +86,7 @@ def make_app(registry: Registry) -> Starlette:
     return Starlette(
         routes=[
             route("/health", "GET", _health, is_open=True),
+            route("/metrics", "GET", _metrics, is_open=True),
             route("/v2/agent/init-config", "POST", _init_config),
             route("/v2/agent/dispatch", "POST", _dispatch),
             route("/v2/rooms", "POST", _create_room),
@@ -105,6 +107,10 @@ async def _health(registry: Registry, _: Request) -> Response:
     open_jobs = sum(1 for job in registry.jobs() if not job.state.ended)
     workers = sum(1 for worker in registry.workers() if not worker.away)
     return JSONResponse({"status": "ok", "workers": workers, "open_jobs": open_jobs})
+
+
+async def _metrics(registry: Registry, request: Request) -> Response:
+    return await answer_scrape(registry.measure(), request)
 
 
 async def _init_config(_: Registry, request: Request) -> Response:

@@ -13,6 +13,7 @@ from typing import Any, Final, assert_never
 import trio
 
 from ..errors import WireError
+from ..observations import of_registry as seen
 from ..protocol.codec import Unknown, decode_from_worker
 from ..protocol.messages import AvailabilityResponse, JobUpdate, WorkerMessage, WorkerPing
 from . import wire
@@ -37,7 +38,9 @@ class Switchboard:
         *,
         is_authorized: Callable[[str | None], bool],
         new_id: Callable[[], str],
+        observe: Callable[[seen.RegistryObservation], None],
     ) -> None:
+        self._observe = observe
         self._dispatcher = dispatcher
         self._roster = roster
         self._is_authorized = is_authorized
@@ -54,11 +57,13 @@ class Switchboard:
         if session is None:
             return []
         match action:
-            case Offer(_, job):
+            case Offer(worker_id, job):
+                self._observe(seen.OfferMade(job_id=job.job_id, worker_id=worker_id))
                 frame = wire.offer(job, short=session.short_offers)
             case Assign(_, job):
                 frame = wire.assignment(job.job_id, job.request)
-            case Terminate(_, job_id, reason):
+            case Terminate(worker_id, job_id, reason):
+                self._observe(seen.TerminationSent(job_id=job_id, worker_id=worker_id))
                 frame = wire.termination(job_id, reason)
             case _:
                 assert_never(action)
@@ -77,6 +82,7 @@ class Switchboard:
             return []
         del self._sessions[session.worker_id]
         _log.info("worker gone", extra={"worker_id": session.worker_id})
+        self._observe(seen.WorkerLeft(worker_id=session.worker_id))
         return self._dispatcher.worker_lost(session.worker_id, trio.current_time())
 
     def handle(self, session: Session, frame: str | bytes) -> list[Action]:
@@ -101,6 +107,13 @@ class Switchboard:
                     now=trio.current_time(),
                 )
             case AvailabilityResponse():
+                self._observe(
+                    seen.OfferDecided(
+                        job_id=message.job_id,
+                        worker_id=session.worker_id,
+                        is_accepted=message.available,
+                    )
+                )
                 return self._dispatcher.offer_answered(
                     session.worker_id,
                     message.job_id,
@@ -135,11 +148,14 @@ class Switchboard:
         refusal = self._refusal(message)
         if refusal is not None:
             _log.warning("registration refused: %s", refusal)
+            self._observe(seen.WorkerRefused(reason=refusal))
             session.post(wire.refused(refusal))
             session.close(POLICY_VIOLATION, refusal)
             return []
         agent_id = message.agent_name or ""
         worker_id = self._identity(message.worker_id or "", agent_id)
+        is_known = self._roster.get(worker_id) is not None
+        self._observe(seen.WorkerJoined(worker_id=worker_id, agent_id=agent_id, is_known=is_known))
         stale = self._sessions.get(worker_id)
         if stale is not None:
             stale.close(TAKEN_OVER, "this worker id came back on another connection")
@@ -174,6 +190,7 @@ class Switchboard:
     def _ignore(self, session: Session, kind: str, detail: str) -> list[Action]:
         """Count it, log it once per kind and link, and do nothing."""
         session.ignored[kind] += 1
+        self._observe(seen.WorkerFrameIgnored(kind=kind))
         if session.ignored[kind] == 1:
             extra: dict[str, Any] = {"worker_id": session.worker_id or None}
             _log.warning("frame ignored: %s (%r)", kind, detail[:_MAX_ID], extra=extra)

@@ -13,13 +13,10 @@ from typing import Any, Final
 import trio
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from ..metrics.exposition import render
-from ..metrics.own_process import read_own_process
 from ..web.access import Asker, Denial, deny_stranger
-from ..web.answers import NO_STORE, Entry, JSONAnswer, TextAnswer, failure, make_application
+from ..web.answers import Entry, JSONAnswer, TextAnswer, answer_scrape, failure, make_application
 from . import published, task_tree
 from .sources import Sources
 
@@ -100,13 +97,7 @@ async def _readyz(sources: Sources, _: Request) -> ASGIApp:
 
 
 async def _metrics(sources: Sources, request: Request) -> ASGIApp:
-    readings = sources.measure()
-    accept = request.headers.get("accept", "")
-    # In a thread: the first one loads a library, and each has many lines to write.
-    content_type, body = await trio.to_thread.run_sync(
-        lambda: render([*readings, *read_own_process()], accept)
-    )
-    return Response(body, headers={**NO_STORE, "content-type": content_type})
+    return await answer_scrape(sources.measure(), request)
 
 
 # The published client's routes

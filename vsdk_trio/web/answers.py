@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import attrs
 import orjson
+import trio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
@@ -18,6 +19,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
+from ..metrics.exposition import render
+from ..metrics.own_process import read_own_process
+from ..metrics.tallies import Reading
 from .access import Asker, Denial
 
 Handler = Callable[[Request], Awaitable[ASGIApp]]
@@ -59,6 +63,16 @@ class TextAnswer(Response):
 
     def __init__(self, lines: Iterable[str], status_code: int = 200) -> None:
         super().__init__("\n".join(lines), status_code, dict(NO_STORE))
+
+
+async def answer_scrape(readings: Iterable[Reading], request: Request) -> Response:
+    """The readings, and what this process uses, in the form that Prometheus asks for."""
+    accept = request.headers.get("accept", "")
+    # In a thread: the first one loads a library, and each has many lines to write.
+    content_type, body = await trio.to_thread.run_sync(
+        lambda: render([*readings, *read_own_process()], accept)
+    )
+    return Response(body, headers={**NO_STORE, "content-type": content_type})
 
 
 def failure(status: int, message: str, headers: dict[str, str] | None = None) -> JSONAnswer:

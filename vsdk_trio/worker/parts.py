@@ -14,7 +14,7 @@ from ..backend.token import TokenProvider
 from ..jobs.admission import Admission
 from ..jobs.prewarm import Prewarm
 from ..journal.journal import Journal
-from ..observations import JobRecovered
+from ..observations import JobRecovered, Observation
 from ..observations.observers import Observers
 from ..options import Options
 from ..processes.guardian import Guardian
@@ -52,7 +52,7 @@ class Parts:
         agent: Agent,
         edges: Edges,
         journal: Journal,
-        observers: Observers,
+        observers: Observers[Observation],
     ) -> None:
         self._options = options
         self.observers = observers

@@ -26,6 +26,7 @@ from ..jobs.entrypoint import EntrypointRef, describe
 from ..journal.journal import open_journal
 from ..metrics.worker_gauges import read_worker
 from ..metrics.worker_tallies import WorkerTallies
+from ..observations import Observation
 from ..observations.observers import Observers
 from ..options import Options, WorkerOptions
 from ..room_options import RoomOptions
@@ -75,7 +76,7 @@ class WorkerHandle:
         return self._parts.connection.worker_id
 
     @property
-    def observers(self) -> Observers:
+    def observers(self) -> Observers[Observation]:
         """For programs that want to know what happens: `with handle.observers.listening(f):`."""
         return self._parts.observers
 
@@ -164,7 +165,8 @@ class Worker:
     async def _run(self, task_status: trio.TaskStatus[WorkerHandle]) -> WorkerReport:
         options, edges = self._options, self._edges
         async with AsyncExitStack() as stack:
-            observers, tallies = Observers(), WorkerTallies()
+            observers: Observers[Observation] = Observers()
+            tallies = WorkerTallies()
             observers.add(tallies)
             # Around everything: the last proofs of delivery come with the connection's goodbye.
             journal = await stack.enter_async_context(

@@ -1,0 +1,202 @@
+"""A registry's metrics: what it has counted, and what is true of it at the moment of a scrape.
+
+Knows observations, workers and jobs as values; neither HTTP nor when anything is asked.
+"""
+
+from __future__ import annotations
+
+from collections import Counter as Count
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from ..metrics.family import FAST_BUCKETS, SLOW_BUCKETS, Family, Key, Label
+from ..metrics.tallies import Counter, Histogram, Reading
+from ..metrics.worker_gauges import read_build
+from ..observations import of_registry as seen
+from .actions import DispatchFailure
+from .ledger import Job, JobState
+from .workers import Worker
+
+_ENDS: Final = tuple(state.value for state in JobState if state.ended)
+_LIVE: Final = tuple(state.value for state in JobState if not state.ended)
+_FRAME_KINDS: Final = (
+    *("malformed", "before register", "after its end", "unknown type"),
+    *("overlong job id", "register out of place"),
+)
+
+DISPATCHES: Final = Family(
+    name="vsdk_trio_registry_dispatches_total",
+    kind="counter",
+    help="Dispatches that are decided: assigned, or why not.",
+    labels=(Label("outcome", ("assigned", *(f.value.lower() for f in DispatchFailure))),),
+    when=(
+        "no_workers_available: all are full, more workers. no_workers_registered: none is "
+        "connected. agent_not_deployed: a name that nobody has ever served, a typing error."
+    ),
+)
+DISPATCH_SECONDS: Final = Family(
+    name="vsdk_trio_registry_dispatch_seconds",
+    kind="histogram",
+    help="How long a dispatch took until a worker had accepted the job, in seconds.",
+    buckets=FAST_BUCKETS,
+    when="Workers that refuse or do not answer offers; compare offers made with dispatches.",
+)
+RUNNING_SECONDS: Final = Family(
+    name="vsdk_trio_registry_assigned_to_running_seconds",
+    kind="histogram",
+    help="How long assigned jobs took until they were reported as running, in seconds.",
+    buckets=FAST_BUCKETS,
+    when="Too few idle processes on the workers; see their dispatch stages. Counted at the end.",
+)
+JOB_SECONDS: Final = Family(
+    name="vsdk_trio_registry_job_duration_seconds",
+    kind="histogram",
+    help="How long jobs took from their dispatch to their end, in seconds.",
+    labels=(Label("state", _ENDS),),
+    buckets=SLOW_BUCKETS,
+    when="Many short failed ones: an agent that crashes as it starts.",
+)
+JOBS_ENDED: Final = Family(
+    name="vsdk_trio_registry_jobs_ended_total",
+    kind="counter",
+    help="Jobs that have ended; presumed where a worker was lost, until that one says otherwise.",
+    labels=(Label("state", _ENDS), Label("presumed", ("false", "true"))),
+    series=(*((state, "false") for state in _ENDS), ("failed", "true")),
+    when="presumed: workers vanish with jobs on them.",
+)
+OFFERS_MADE: Final = Family(
+    name="vsdk_trio_registry_offers_made_total",
+    kind="counter",
+    help="Offers sent to workers.",
+    when="Many more than dispatches: workers refuse, or are silent.",
+)
+OFFERS_DECIDED: Final = Family(
+    name="vsdk_trio_registry_offers_decided_total",
+    kind="counter",
+    help="Answers of workers to offers.",
+    labels=(Label("answer", ("yes", "no")),),
+    when="no: see the workers' refused offers for their reasons.",
+)
+TERMINATIONS: Final = Family(
+    name="vsdk_trio_registry_terminations_sent_total",
+    kind="counter",
+    help="Times that a worker was told to stop a job.",
+    when="For rates.",
+)
+WORKERS_JOINED: Final = Family(
+    name="vsdk_trio_registry_workers_joined_total",
+    kind="counter",
+    help="Registrations, of new workers and of those that come back.",
+    labels=(Label("worker", ("new", "known")),),
+    when="known: reconnects, see the workers' lost sessions.",
+)
+WORKERS_LEFT: Final = Family(
+    name="vsdk_trio_registry_workers_left_total",
+    kind="counter",
+    help="Links of registered workers that are gone.",
+    when="For rates; compare with joined.",
+)
+WORKERS_REFUSED: Final = Family(
+    name="vsdk_trio_registry_workers_refused_total",
+    kind="counter",
+    help="Registrations that were refused.",
+    when="A wrong token, or an agent_id that is none; the log says which.",
+)
+FRAMES_IGNORED: Final = Family(
+    name="vsdk_trio_registry_frames_ignored_total",
+    kind="counter",
+    help="Frames of workers that mean nothing here, by kind.",
+    labels=(Label("kind", _FRAME_KINDS),),
+    when="malformed: something connects that is no worker.",
+)
+WORKERS: Final = Family(
+    name="vsdk_trio_registry_workers",
+    kind="gauge",
+    help="Workers that have a link, and those that are away while jobs wait for them.",
+    labels=(Label("link", ("present", "away")),),
+    when="None present: nothing can be dispatched.",
+)
+JOBS: Final = Family(
+    name="vsdk_trio_registry_jobs",
+    kind="gauge",
+    help="Jobs that have not ended, by state; pending and offered ones are the queue.",
+    labels=(Label("state", _LIVE),),
+    when="pending for long: no worker has a free slot.",
+)
+CAPACITY: Final = Family(
+    name="vsdk_trio_registry_capacity",
+    kind="gauge",
+    help="Slots of all workers that are present and have said how many they have.",
+    when="To be drawn beside the jobs.",
+)
+
+
+class RegistryTallies:
+    """One registry's counters and histograms; told of every `RegistryObservation`."""
+
+    def __init__(self) -> None:
+        counters = {family: Counter(family) for family in _COUNTERS}
+        histograms = {family: Histogram(family) for family in _HISTOGRAMS}
+        self._counters, self._histograms = counters.values(), histograms.values()
+
+        def settled(dispatch: seen.DispatchSettled) -> None:
+            counters[DISPATCHES].add((dispatch.failure or "assigned").lower())
+            if dispatch.failure is None:
+                histograms[DISPATCH_SECONDS].add(dispatch.seconds)
+
+        def ended(job: seen.JobEnded) -> None:
+            counters[JOBS_ENDED].add(job.state, str(job.is_presumed).lower())
+            histograms[JOB_SECONDS].add(job.seconds, job.state)
+            if job.until_running_seconds is not None:
+                histograms[RUNNING_SECONDS].add(job.until_running_seconds)
+
+        def joined(worker: seen.WorkerJoined) -> None:
+            counters[WORKERS_JOINED].add("known" if worker.is_known else "new")
+
+        def decided(offer: seen.OfferDecided) -> None:
+            counters[OFFERS_DECIDED].add("yes" if offer.is_accepted else "no")
+
+        self._count: dict[type[Any], Callable[[Any], None]] = {
+            seen.DispatchSettled: settled,
+            seen.JobEnded: ended,
+            seen.WorkerJoined: joined,
+            seen.OfferDecided: decided,
+            seen.OfferMade: lambda _: counters[OFFERS_MADE].add(),
+            seen.TerminationSent: lambda _: counters[TERMINATIONS].add(),
+            seen.WorkerLeft: lambda _: counters[WORKERS_LEFT].add(),
+            seen.WorkerRefused: lambda _: counters[WORKERS_REFUSED].add(),
+            seen.WorkerFrameIgnored: lambda frame: counters[FRAMES_IGNORED].add(frame.kind),
+        }
+
+    def __call__(self, observation: seen.RegistryObservation) -> None:
+        """Count it."""
+        self._count[type(observation)](observation)
+
+    def read(self) -> tuple[Reading, ...]:
+        """Everything that has been counted so far."""
+        counted = (counter.read() for counter in self._counters)
+        return (*counted, *(histogram.read() for histogram in self._histograms))
+
+
+_COUNTERS: Final = (
+    *(DISPATCHES, JOBS_ENDED, OFFERS_MADE, OFFERS_DECIDED, TERMINATIONS),
+    *(WORKERS_JOINED, WORKERS_LEFT, WORKERS_REFUSED, FRAMES_IGNORED),
+)
+_HISTOGRAMS: Final = (DISPATCH_SECONDS, RUNNING_SECONDS, JOB_SECONDS)
+
+
+def read_registry(workers: Iterable[Worker], jobs: Iterable[Job]) -> tuple[Reading, ...]:
+    """Every gauge of a registry that has these workers and jobs."""
+    workers = tuple(workers)
+    present = [worker for worker in workers if not worker.away]
+    states = Count(job.state.value for job in jobs)
+    links: dict[Key, float] = {
+        ("present",): float(len(present)),
+        ("away",): float(len(workers) - len(present)),
+    }
+    return (
+        Reading(WORKERS, links),
+        Reading(CAPACITY, {(): float(sum(worker.capacity or 0 for worker in present))}),
+        Reading(JOBS, {(state,): float(states[state]) for state in _LIVE}),
+        read_build(),
+    )
