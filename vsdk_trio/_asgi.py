@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import logging
 import socket
-from functools import partial
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import trio
@@ -21,6 +21,9 @@ from .errors import PortInUseError
 # How long requests that are being answered may take once the server is told to stop.
 REQUEST_GRACE_SECONDS: Final = 0.5
 _BACKLOG: Final = 128
+# Of file descriptors or memory: it may pass, and those that wait can be served then.
+_SHORTAGES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+_SHORTAGE_SECONDS: Final = 0.1
 
 _log = logging.getLogger("vsdk_trio.http")
 _log.setLevel(logging.WARNING)  # where it runs is said by whoever serves
@@ -110,13 +113,41 @@ async def serve_app(
     async with trio.open_nursery() as connections:
         async with trio.open_nursery() as accepting:
             listening = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
-            serve = partial(trio.serve_listeners, handler_nursery=connections)
-            await accepting.start(serve, serve_connection, [listening])
+            accepting.start_soon(_accept, listening, serve_connection, connections)
             task_status.started()
             await stopping.wait()
             accepting.cancel_scope.cancel()
         await context.terminated.set()
         connections.cancel_scope.deadline = trio.current_time() + REQUEST_GRACE_SECONDS
+
+
+async def _accept(
+    listening: trio.SocketListener,
+    serve_connection: Callable[[trio.SocketStream], Awaitable[None]],
+    connections: trio.Nursery,
+) -> None:
+    """Accept until cancelled; closes the listener.
+
+    Not `trio.serve_listeners`: that prints a traceback ten times a second while there are no file
+    descriptors left.
+    """
+    is_short = False
+    async with listening:
+        while True:
+            try:
+                stream = await listening.accept()
+            except OSError as error:
+                if error.errno not in _SHORTAGES:
+                    raise
+                if not is_short:
+                    is_short = True
+                    _log.error("cannot accept connections: %s; trying on", error.strerror)
+                await trio.sleep(_SHORTAGE_SECONDS)
+                continue
+            if is_short:
+                is_short = False
+                _log.warning("connections are accepted again")
+            connections.start_soon(serve_connection, stream)
 
 
 def _first(error: BaseException) -> BaseException:

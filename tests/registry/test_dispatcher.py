@@ -82,6 +82,7 @@ def test_a_job_from_the_dispatch_to_its_end() -> None:
     assert assign.job.request.metadata == {"k": "v"}
     assert settled == Settled(desk.job())
     assert desk.update("w1", "running", now=3.0, participant_identity="p") == []
+    assert desk.job().request.metadata is None  # what runs needs it no more
     (ended,) = desk.update("w1", "completed", now=4.0, participant_name="n")
     job = desk.job()
     assert ended == Ended(job)
@@ -91,7 +92,7 @@ def test_a_job_from_the_dispatch_to_its_end() -> None:
         "p",
         "n",
     )
-    assert job.request.metadata is None  # the history stays small
+    assert job.request.metadata is None
     assert desk.roster.linked("w1").jobs == frozenset()
 
 

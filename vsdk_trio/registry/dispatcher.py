@@ -211,6 +211,7 @@ class Dispatcher:
         running = attrs.evolve(
             job,
             state=JobState.RUNNING,
+            request=job.request.without_content(),
             error=None,
             presumed=False,
             deadline=None,

@@ -51,6 +51,10 @@ class JobRequest:
     wait: bool = False
     timeout: float | None = None
 
+    def without_content(self) -> JobRequest:
+        """What is kept of it once its worker has it for sure: nothing that is large."""
+        return attrs.evolve(self, room_options=None, metadata=None)
+
 
 @attrs.frozen(kw_only=True)
 class Job:

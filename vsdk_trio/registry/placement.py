@@ -107,7 +107,7 @@ class Placement:
             presumed=presumed,
             deadline=None,
             ended=now,
-            request=attrs.evolve(job.request, room_options=None, metadata=None),
+            request=job.request.without_content(),
         )
         self._ledger.put(ended)
         if job.worker_id is not None:
