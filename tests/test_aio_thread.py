@@ -293,6 +293,25 @@ async def test_asynchronous_generators_are_closed() -> None:
     assert events == ["closed"]
 
 
+async def test_forgotten_sockets_are_closed() -> None:
+    async def forget(port: int) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.create_datagram_endpoint(asyncio.DatagramProtocol, local_addr=("127.0.0.1", 0))
+        await loop.create_connection(asyncio.Protocol, "127.0.0.1", port)
+
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener:
+        port = listener.socket.getsockname()[1]
+        async with open_aio_thread() as thread:
+            await thread.run(forget, port)
+            stream = await listener.accept()
+            opened = list(thread.loop._opened)
+        async with stream:
+            with trio.fail_after(5), contextlib.suppress(trio.BrokenResourceError):
+                assert await stream.receive_some() == b""
+    assert [transport.is_closing() for transport in opened] == [True, True]
+
+
 async def test_after_the_end_a_call_is_an_error() -> None:
     async with open_aio_thread(name="test-gone") as thread:
         pass

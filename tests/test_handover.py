@@ -35,6 +35,8 @@ async def test_a_flood_is_dropped_and_counted() -> None:
     assert len(got) + handover.dropped == 100_000
     assert 10 <= len(got) <= 20
     assert got == sorted(got)
+    dropped = handover.dropped
+    assert (handover.take_dropped(), handover.take_dropped()) == (dropped, 0)
 
 
 async def test_a_reader_that_is_gone_costs_nothing() -> None:

@@ -16,6 +16,7 @@ LEAVES = (
     "options",
     "room_options",
     "load",
+    "_aio_loop",
     "_aio_thread",
     "_asgi",
     "_change",

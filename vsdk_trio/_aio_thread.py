@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeVar
 
 import trio
 
+from ._aio_loop import TidyLoop
 from .errors import AioThreadError
 
 logger = logging.getLogger(__name__)
@@ -43,7 +44,8 @@ async def open_aio_thread(
     Arguments: `name`, of the thread; `cancel_seconds`, that a coroutine has to end once it is
     cancelled; `close_seconds`, that all tasks together have at the end of the body.
 
-    At the end every task is cancelled and awaited, and the loop closed. A task that will not end is
+    At the end every task is cancelled and awaited, sockets that were left open are closed, and so
+    is the loop. A task that will not end is
     said in the log and thrown away. A thread that is blocked is said in the log, with the place,
     and left behind; it is a daemon, and ends by itself once it is unblocked.
     """
@@ -62,7 +64,7 @@ class AioThread:
     """
 
     def __init__(self, name: str, cancel_seconds: float, close_seconds: float) -> None:
-        self.loop = asyncio.new_event_loop()
+        self.loop = TidyLoop()
         self._token = trio.lowlevel.current_trio_token()
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
         self._cancel_seconds = cancel_seconds
@@ -70,6 +72,11 @@ class AioThread:
         self._calls: set[_Call[Any]] = set()  # of Trio's thread
         self._stopping = False  # of the loop's thread
         self._ended = trio.Event()
+
+    @property
+    def ident(self) -> int:
+        """The thread's number, as `threading.get_ident()` gives it there."""
+        return self._thread.ident or 0
 
     def __repr__(self) -> str:
         return f"<AioThread {self._thread.name!r} with {len(self._calls)} calls>"
@@ -175,6 +182,7 @@ class AioThread:
                 _log_failure(task, self._thread.name)
             for task in stubborn:
                 _throw_away(task, self._thread.name, self._close_seconds)
+        await self.loop.abort_leftovers()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.loop.shutdown_asyncgens(), self._close_seconds)
 

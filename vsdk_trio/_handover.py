@@ -42,6 +42,12 @@ class Handover(Generic[_T]):
         with contextlib.suppress(trio.RunFinishedError):  # no reader will ever come
             self._token.run_sync_soon(self._move, idempotent=True)
 
+    def take_dropped(self) -> int:
+        """How many were dropped since this was asked last; `dropped` starts anew."""
+        with self._lock:
+            dropped, self.dropped = self.dropped, 0
+        return dropped
+
     def close(self) -> None:
         """Let the reader come to the end of what was put before; call it in Trio's thread."""
         self._move()

@@ -47,7 +47,6 @@ from .of_worker import (
     SessionEnded,
     SessionOpened,
     ShutdownAdvanced,
-    StatusReported,
 )
 
 Observation: TypeAlias = (
@@ -80,7 +79,6 @@ Observation: TypeAlias = (
     | JournalWrote
     | JournalGivenUp
     | ShutdownAdvanced
-    | StatusReported
 )
 Observe: TypeAlias = Callable[[Observation], None]
 
@@ -121,7 +119,6 @@ __all__ = [
     "ShutdownAdvanced",
     "Stage",
     "StageTook",
-    "StatusReported",
     "TerminationReceived",
     "unobserved",
 ]

@@ -57,7 +57,11 @@ __all__ = [
 
 def require_transport(mode: TransportMode) -> None:
     """Raise `RoomError`, with what to do, for a transport that `open_room` cannot open."""
-    if mode not in (TransportMode.LOOPBACK, TransportMode.WEBSOCKET):
+    if mode is TransportMode.VIDEOSDK:
+        from .hosted import require_videosdk
+
+        require_videosdk()
+    elif mode not in (TransportMode.LOOPBACK, TransportMode.WEBSOCKET):
         raise RoomError(
             f"transport_mode {mode.value!r} is not available in this version of vsdk-trio: "
             "install a newer one (`python -m pip install --upgrade vsdk-trio`), or run offline "
@@ -77,6 +81,10 @@ def open_room(mode: TransportMode, request: RoomRequest) -> AbstractAsyncContext
         from .websocket import open_websocket
 
         return open_joined_room(open_websocket, request)
+    if mode is TransportMode.VIDEOSDK:
+        from .hosted import open_videosdk
+
+        return open_joined_room(open_videosdk, request)
     from .loopback import open_loopback
 
     return open_joined_room(open_loopback, request)

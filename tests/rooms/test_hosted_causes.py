@@ -1,0 +1,57 @@
+"""Why the SDK could not join, as a text; without the SDK."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from vsdk_trio.rooms.hosted.causes import cause_of
+
+
+class SSLError(Exception): ...
+
+
+def error(**fields: object) -> Exception:
+    exception = Exception("text")
+    for name, value in fields.items():
+        setattr(exception, name, value)
+    return exception
+
+
+@pytest.mark.parametrize(
+    ("exception", "text"),
+    [
+        (OSError("no route\n to host"), "OSError: no route to host"),
+        (KeyError("data"), "KeyError: 'data'"),
+        (ValueError(), "ValueError"),
+        (error(message=error(message=OSError("inner"))), "OSError: inner"),
+        (
+            error(response=SimpleNamespace(status_code=401, reason="", text='{"message": "old"}')),
+            "it answered 401 : old",
+        ),
+        (
+            error(response=SimpleNamespace(status_code=502, reason="Bad", text="<html>\n x")),
+            "it answered 502 Bad: <html> x",
+        ),
+        (
+            error(response=SimpleNamespace(status_code=500, reason="", text="[1]")),
+            "it answered 500 : [1]",
+        ),
+        (
+            error(response=SimpleNamespace(status_code=403, reason_phrase="Forbidden", body=b"no")),
+            "it answered 403 Forbidden: no",
+        ),
+        (error(response=SimpleNamespace(status_code=403, reason="", text="")), "it answered 403"),
+    ],
+)
+def test_a_cause(exception: Exception, text: str) -> None:
+    assert cause_of(exception) == text
+
+
+def test_one_that_is_not_trusted_says_what_to_do() -> None:
+    assert "REQUESTS_CA_BUNDLE" in cause_of(error(message=SSLError("self-signed")))
+
+
+def test_it_is_bounded() -> None:
+    assert len(cause_of(ValueError("x" * 10_000))) == 500

@@ -1,0 +1,199 @@
+"""Trio's side of a VideoSDK room: joins by the SDK in its thread, within a deadline, and leaves.
+
+Knows the SDK only as a `Call` in another thread. Must not import it: that takes seconds.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import importlib.util
+import logging
+import sys
+from collections.abc import AsyncGenerator, Callable
+from contextlib import ExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from ..._aio_thread import AioThread, open_aio_thread
+from ..._handover import Handover
+from ..._single_errors import without_own_group
+from ...errors import RoomError
+from ..audio import AudioFormat, AudioFrame
+from ..base import RoomRequest
+from ..events import CONNECTION_LOST, MEETING_ENDED
+from ..hub import RoomHub
+from .causes import cause_of
+from .sdk_log import SdkLog
+from .speech import PLAYBACK, Speech
+
+if TYPE_CHECKING:
+    from .call import Call
+
+logger = logging.getLogger(__name__)
+
+JOIN_SECONDS = 30.0
+_LEAVE_SECONDS = 2.0
+_CANCEL_SECONDS = 1.0
+_CLOSE_SECONDS = 1.0
+_EVENTS = 1000
+_FRAMES = 500
+_DEFAULT_HOST = "api.videosdk.live"
+
+
+def require_videosdk() -> None:
+    """Raise `RoomError`, with what to install, where the SDK is not there; does not import it."""
+    # `videosdk` alone may be the package of agents, which lives under the same name.
+    if not all(importlib.util.find_spec(name) for name in ("videosdk", "vsaiortc")):
+        raise RoomError(
+            "transport_mode 'videosdk' needs the VideoSDK SDK: "
+            "python -m pip install 'vsdk-trio[videosdk]'; or run offline with "
+            "transport_mode='loopback' (or VSDK_TRIO_TRANSPORT=loopback in the environment)"
+        )
+
+
+@asynccontextmanager
+async def open_videosdk(
+    request: RoomRequest, hub: RoomHub
+) -> AsyncGenerator[VideoSDKTransport, None]:
+    """Join a room of the VideoSDK service, around the body.
+
+    Raises `RoomError` with the cause where it cannot be joined within `JOIN_SECONDS`, and out of
+    the body where the connection is lost, which takes ten seconds at most to be noticed.
+    """
+    require_videosdk()
+    host = _host_of(request)
+    if not request.token:
+        raise RoomError(
+            "a VideoSDK room cannot be joined without a token: set RoomOptions(auth_token=...), "
+            "Options(auth_token=...), or VIDEOSDK_AUTH_TOKEN"
+        )
+    speech = Speech()
+    events: Handover[Callable[[RoomHub], None]] = Handover(_EVENTS)
+    frames: Handover[AudioFrame] = Handover(_FRAMES)
+    with ExitStack() as filtered:  # to the end of the thread, which has last words, too
+        async with open_aio_thread(
+            name="videosdk", cancel_seconds=_CANCEL_SECONDS, close_seconds=_CLOSE_SECONDS
+        ) as thread:
+            make_call = await thread.run(_load)
+            log = SdkLog([request.token], thread.ident)
+            filtered.enter_context(log.attached())
+            call = await thread.run(
+                _make, make_call, request, host, log, speech, events.put, frames.put
+            )
+            try:
+                await _join(thread, call, host, log)
+                with without_own_group():
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(_tell, events, hub)
+                        nursery.start_soon(_hear, frames, hub)
+                        nursery.start_soon(_watch, thread, call, hub)
+                        yield VideoSDKTransport(thread, call, speech)
+                        nursery.cancel_scope.cancel()
+            finally:
+                with trio.move_on_after(_LEAVE_SECONDS, shield=True):
+                    await thread.run(call.leave)
+
+
+class VideoSDKTransport:
+    """See `Transport`. `call` is the SDK's side; it belongs to `thread`."""
+
+    def __init__(self, thread: AioThread, call: Call, speech: Speech) -> None:
+        self.thread = thread
+        self.call = call
+        self._speech = speech
+
+    @property
+    def playback(self) -> AudioFormat:
+        """See `Transport`."""
+        return PLAYBACK
+
+    async def send_audio(self, frame: AudioFrame) -> None:
+        """See `Transport`."""
+        await self._speech.put(frame.data)
+
+    def interrupt(self) -> None:
+        """See `Transport`."""
+        self._speech.clear()
+
+    async def send_message(self, text: str, topic: str) -> None:
+        """See `Transport`."""
+        await self.thread.run(self.call.publish, topic, text)
+
+    async def subscribe(self, topic: str) -> None:
+        """See `Transport`."""
+        await self.thread.run(self.call.subscribe, topic)
+
+    async def update_metadata(self, metadata: str) -> None:
+        """See `Transport`; the SDK cannot."""
+        await trio.lowlevel.checkpoint()
+        raise RoomError("the VideoSDK SDK cannot change the metadata of a participant in a room")
+
+
+def _host_of(request: RoomRequest) -> str:
+    """The service's host, as the SDK wants it: without a scheme, which for it is always https."""
+    base_url = request.options.signaling_base_url or _DEFAULT_HOST
+    scheme, found, rest = base_url.rpartition("://")
+    if found and scheme.lower() != "https":
+        raise RoomError(
+            f"signaling_base_url {base_url!r}: the VideoSDK SDK speaks https only; give the host "
+            "of a room service (the local registry has one: vsdk-trio registry --rooms)"
+        )
+    return rest.rstrip("/")
+
+
+async def _load() -> Callable[..., Any]:
+    is_new = "videosdk" not in sys.modules
+    module = importlib.import_module(f"{__package__}.call")
+    if is_new:
+        # The SDK collects garbage whenever somebody leaves, and with all that it has imported that
+        # stops every thread for 80 ms. What is frozen is not looked at.
+        gc.freeze()
+    make: Callable[..., Any] = module.Call
+    return make
+
+
+async def _make(make_call: Callable[..., Call], *args: Any) -> Call:
+    return make_call(*args)
+
+
+async def _join(thread: AioThread, call: Call, host: str, log: SdkLog) -> None:
+    """Join; raises `RoomError` with the cause where that fails or takes too long."""
+    with trio.move_on_after(JOIN_SECONDS) as patience, log.finding_causes():
+        if await thread.run(call.join):
+            return
+    where = f"the room service at {host}"
+    if patience.cancelled_caught:
+        raise RoomError(
+            f"the room could not be joined within {JOIN_SECONDS:g} s: {where} "
+            f"did not answer (while {call.stage})"
+        )
+    # The refusal says more than what the SDK stumbles over because of it.
+    cause = log.refusal
+    if not cause:
+        cause = cause_of(log.error) if log.error is not None else log.last_error
+    raise RoomError(
+        f"the room could not be joined: {where}, while {call.stage}: {log.masked(cause)}"
+    )
+
+
+async def _tell(events: Handover[Callable[[RoomHub], None]], hub: RoomHub) -> None:
+    async for tell in events.receive:
+        tell(hub)
+        hub.counts.events_dropped += events.take_dropped()
+
+
+async def _hear(frames: Handover[AudioFrame], hub: RoomHub) -> None:
+    async for frame in frames.receive:
+        hub.audio(frame)
+        hub.counts.frames_dropped += frames.take_dropped()
+
+
+async def _watch(thread: AioThread, call: Call, hub: RoomHub) -> None:
+    """Raise `RoomError` when the connection is lost; return when the session has ended."""
+    failure = await thread.run(call.watch)
+    if failure:
+        hub.ended(CONNECTION_LOST)
+        raise RoomError(f"the connection to the room was lost: {failure}")
+    hub.ended(MEETING_ENDED)

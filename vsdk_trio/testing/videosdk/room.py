@@ -1,0 +1,202 @@
+"""One room of the fake: who is in it, what they send, and who is told what.
+
+Knows members only as what can be told something. Must not know sockets or media.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import trio
+
+from .messages import Json
+from .tracks import Track
+
+
+class Member(Protocol):
+    """Somebody in a room: the SDK over a socket, or a person made up by a test."""
+
+    @property
+    def peer_id(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def info(self) -> Json:
+        """How the others are told of it."""
+        ...
+
+    def tell(self, method: str, data: Json) -> None:
+        """Notify it."""
+        ...
+
+    def hear(self, track: Track, owner: str) -> None:
+        """Have it receive a track of another member."""
+        ...
+
+    def unhear(self, track: Track) -> None:
+        """A track that it receives is no more."""
+        ...
+
+    def throw_out(self, reason: str) -> None:
+        """Have it leave."""
+        ...
+
+
+class FakeRoom:
+    """A room, for tests to look into and to meddle with.
+
+    `requests` is what members asked for that the fake does not do but agrees to (recordings,
+    transcripts, an agent's state), as (peer id, method, data). `messages` is what was published,
+    as (peer id, topic, text).
+    """
+
+    def __init__(self, room_id: str, make_person: Callable[..., Any]) -> None:
+        self.room_id = room_id
+        self.requests: list[tuple[str, str, Any]] = []
+        self.messages: list[tuple[str, str, str]] = []
+        self._make_person = make_person
+        self._members: dict[str, Member] = {}
+        self._tracks: dict[str, tuple[str, Track]] = {}
+        self._topics: dict[str, set[str]] = {}
+        self._changed = trio.Event()
+
+    def __repr__(self) -> str:
+        return f"<FakeRoom {self.room_id!r} with {sorted(self._members)}>"
+
+    # For tests.
+
+    @property
+    def peer_ids(self) -> tuple[str, ...]:
+        """Who is there, in the order of coming."""
+        return tuple(self._members)
+
+    @property
+    def sending(self) -> frozenset[str]:
+        """Who sends something."""
+        return frozenset(owner for owner, _ in self._tracks.values())
+
+    @property
+    def codecs(self) -> dict[str, str]:
+        """In which codec each member sends audio, by its id."""
+        kinds = ((owner, track) for owner, track in self._tracks.values() if track.kind == "audio")
+        return {owner: track.mime_type.lower() for owner, track in kinds}
+
+    def tell_all(self, method: str, data: Json) -> None:
+        """Notify every member of something; what is not in the protocol shows what it can take."""
+        for member in self._members.values():
+            member.tell(method, data)
+
+    async def wait_for(self, peer_id: str | None = None) -> str:
+        """Wait until this member is there, or any; returns its id."""
+        while True:
+            found = peer_id if peer_id in self._members else None
+            if peer_id is None:
+                found = next(iter(self._members), None)
+            if found is not None:
+                return found
+            await self._changed.wait()
+
+    async def wait_gone(self, peer_id: str) -> None:
+        """Wait until this member is not there."""
+        while peer_id in self._members:
+            await self._changed.wait()
+
+    def add_person(self, peer_id: str, name: str = "", metadata: Json | None = None) -> Any:
+        """Somebody made up comes in; returns a `Person` that speaks, hears, writes and leaves."""
+        person = self._make_person(self, peer_id, name or peer_id, metadata)
+        self.join(person)
+        return person
+
+    def remove(self, peer_id: str, reason: str = "removed") -> None:
+        """Throw a member out."""
+        self._members[peer_id].throw_out(reason)
+
+    def end(self) -> None:
+        """End the meeting for everybody."""
+        for member in list(self._members.values()):
+            member.throw_out("the meeting was ended")
+
+    # For members.
+
+    def join(self, member: Member) -> None:
+        """Let it in; one with the same id is thrown out."""
+        before = self._members.pop(member.peer_id, None)
+        if before is not None:
+            self._forget(before)
+            before.throw_out("somebody else joined with the same id")
+        for other in self._members.values():
+            other.tell("newPeer", member.info)
+            member.tell("newPeer", other.info)
+        self._members[member.peer_id] = member
+        for owner, track in self._tracks.values():
+            member.hear(track, owner)
+        self._notify()
+
+    def leave(self, member: Member) -> None:
+        """It is gone; the others are told, once."""
+        if self._members.get(member.peer_id) is member:
+            del self._members[member.peer_id]
+            self._forget(member)
+
+    def _forget(self, member: Member) -> None:
+        for track in [track for owner, track in self._tracks.values() if owner == member.peer_id]:
+            self.stop_track(track.id)
+        for subscribers in self._topics.values():
+            subscribers.discard(member.peer_id)
+        for other in self._members.values():
+            other.tell("peerClosed", {"peerId": member.peer_id})
+        self._notify()
+
+    def start_track(self, member: Member, track: Track) -> None:
+        """A member sends from now on."""
+        self._tracks[track.id] = (member.peer_id, track)
+        for other in self._members.values():
+            if other is not member:
+                other.hear(track, member.peer_id)
+        self._tell_state(member.peer_id, track.kind, True)
+
+    def stop_track(self, track_id: str) -> None:
+        """A member sends this no longer."""
+        if track_id in self._tracks:
+            owner, track = self._tracks.pop(track_id)
+            for other in self._members.values():
+                if other.peer_id != owner:
+                    other.unhear(track)
+            self._tell_state(owner, track.kind, False)
+
+    def _tell_state(self, owner: str, kind: str, is_on: bool) -> None:
+        data = {"peerId": owner, "kind": kind, "newState": is_on}
+        for member in self._members.values():
+            member.tell("participantMediaStateChanged", data)
+        self._notify()
+
+    def subscribe(self, peer_id: str, topic: str) -> None:
+        """Have a member told of messages on a topic."""
+        self._topics.setdefault(topic, set()).add(peer_id)
+
+    def publish(self, sender: Member, topic: str, text: str, payload: Json | None = None) -> None:
+        """Tell everybody who subscribed, the sender too."""
+        self.messages.append((sender.peer_id, topic, text))
+        message = {
+            "id": f"message-{len(self.messages)}",
+            "topic": topic,
+            "message": text,
+            "senderId": sender.peer_id,
+            "senderName": sender.name,
+            "timestamp": int(time.time() * 1000),
+            "payload": payload,
+        }
+        for peer_id in self._topics.get(topic, ()):
+            self._members[peer_id].tell("pubsubMessage", message)
+
+    def others(self, member: Member) -> list[Json]:
+        """How a member is told of all others."""
+        return [other.info for other in self._members.values() if other is not member]
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
