@@ -99,26 +99,42 @@ async def serve_app(
     config.websocket_ping_interval = websocket_ping_interval
     context = WorkerContext(None)
     wrapped = wrap_app(app, config.wsgi_max_body_size, "asgi")
+    streams: set[trio.SocketStream] = set()
 
     async def serve_connection(stream: trio.SocketStream) -> None:
         guarded: Any = GuardedStream(stream)
+        streams.add(stream)
         try:
             await TCPServer(wrapped, config, context, ConnectionState({}), guarded)
         except* Exception as group:
             # hypercorn's, not ours: what the application raises does not come out here.
             _log.warning("a connection was given up: %r", _first(group))
         finally:
+            streams.discard(stream)
             await trio.aclose_forcefully(stream)
 
-    async with trio.open_nursery() as connections:
-        async with trio.open_nursery() as accepting:
-            listening = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
-            accepting.start_soon(_accept, listening, serve_connection, connections)
-            task_status.started()
-            await stopping.wait()
-            accepting.cancel_scope.cancel()
-        await context.terminated.set()
-        connections.cancel_scope.deadline = trio.current_time() + REQUEST_GRACE_SECONDS
+    async with trio.open_nursery() as cutting_off:
+        async with trio.open_nursery() as connections:
+            async with trio.open_nursery() as accepting:
+                listening = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
+                accepting.start_soon(_accept, listening, serve_connection, connections)
+                task_status.started()
+                await stopping.wait()
+                accepting.cancel_scope.cancel()
+            await context.terminated.set()
+            connections.cancel_scope.deadline = trio.current_time() + REQUEST_GRACE_SECONDS
+            cutting_off.start_soon(_cut_off, streams)
+        cutting_off.cancel_scope.cancel()
+
+
+async def _cut_off(streams: set[trio.SocketStream]) -> None:
+    """End what a client does not read, once the grace is over.
+
+    hypercorn sends under a shield, which only a closed socket ends.
+    """
+    await trio.sleep(REQUEST_GRACE_SECONDS)
+    for stream in streams:
+        stream.socket.close()
 
 
 async def _accept(

@@ -49,3 +49,11 @@ async def test_the_longest_step_is_remembered_once() -> None:
         assert steps.take_ms() < 30
     finally:
         trio.lowlevel.remove_instrument(steps)
+
+
+async def test_a_step_under_way_counts_from_when_the_instrument_came() -> None:
+    longest = vitals.LongestStep()
+    trio.lowlevel.add_instrument(longest)
+    await trio.lowlevel.checkpoint()
+    trio.lowlevel.remove_instrument(longest)
+    assert longest.take_ms() < 10_000

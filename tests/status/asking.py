@@ -11,6 +11,8 @@ from typing import Any
 import attrs
 import trio
 
+from vsdk_trio.status.app import make_app
+from vsdk_trio.status.history import History
 from vsdk_trio.status.sources import Sources
 from vsdk_trio.status.view import WorkerView
 
@@ -44,8 +46,17 @@ def a_view(**fields: Any) -> WorkerView:
 
 def sources(look: Callable[[], WorkerView] = a_view, **fields: Any) -> Sources:
     """What an application asks; draining does nothing, but for `fields`."""
-    usual: dict[str, Any] = {"look": look, "drain": lambda reason: None}
+    usual: dict[str, Any] = {
+        "look": look,
+        "drain": lambda reason: None,
+        "history": History(lambda: 1000.0),
+    }
     return Sources(**{**usual, **fields})
+
+
+def app_of(look: Callable[[], WorkerView] = a_view, **fields: Any) -> Any:
+    """The application around them."""
+    return make_app(sources(look, **fields), trio.Event())
 
 
 @attrs.frozen

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vsdk_trio.status.app import make_app
-
-from .asking import a_view, ask, sources
+from .asking import a_view, app_of, ask
 from .test_status_routes import DRAIN
 
 TOKEN = "a-debug-token"
@@ -29,15 +27,15 @@ def view() -> object:
 
 @pytest.mark.parametrize("path", OPEN)
 async def test_probes_are_open(path: str) -> None:
-    app = make_app(sources(debug_token=TOKEN))
+    app = app_of(debug_token=TOKEN)
     headers = {"host": "anything.example", "origin": "http://evil.example"}
     assert (await ask(app, path, peer="192.0.2.1", headers=headers)).status == 200
 
 
 @pytest.mark.parametrize("path", PRIVATE)
 async def test_what_shows_jobs_wants_a_local_peer_or_the_token(path: str) -> None:
-    with_token = make_app(sources(debug_token=TOKEN))
-    without = make_app(sources())
+    with_token = app_of(debug_token=TOKEN)
+    without = app_of()
     assert (await ask(without, path)).status == 200
     assert (await ask(with_token, path)).status == 200
     refused = await ask(without, path, peer="192.0.2.1")
@@ -52,7 +50,7 @@ async def test_what_shows_jobs_wants_a_local_peer_or_the_token(path: str) -> Non
 
 async def test_nobody_drains_a_worker_from_elsewhere() -> None:
     asked: list[str] = []
-    app = make_app(sources(lambda: a_view(drain=DRAIN), drain=asked.append, debug_token=TOKEN))
+    app = app_of(lambda: a_view(drain=DRAIN), drain=asked.append, debug_token=TOKEN)
 
     async def status(peer: str = "127.0.0.1", **headers: str) -> int:
         named = {name.replace("_", "-"): value for name, value in headers.items()}

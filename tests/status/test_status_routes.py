@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 import trio
 
-from vsdk_trio.status.app import make_app
 from vsdk_trio.status.view import DrainView, JobView, ProcessView, WorkerView
 
-from .asking import a_view, ask, sources
+from .asking import a_view, app_of, ask
 
 DRAIN = DrainView(
     stage="draining",
@@ -45,7 +44,7 @@ VIEW = a_view(state="busy", load=0.5, jobs=(JOB,), processes=PROCESSES)
 
 
 async def asked(path: str, view: WorkerView = VIEW, **fields: Any) -> Any:
-    answer = await ask(make_app(sources(lambda: view)), path, **fields)
+    answer = await ask(app_of(lambda: view), path, **fields)
     assert answer.status == 200, answer.text
     return answer.json
 
@@ -191,7 +190,7 @@ async def test_debug_runner() -> None:
         "url": "wss://room",
     }
     assert await asked("/debug/runner/?id=job-2") == {"tracing": None}
-    answer = await ask(make_app(sources()), "/debug/runner/")
+    answer = await ask(app_of(), "/debug/runner/")
     assert (answer.status, answer.json) == (400, {"error": "Missing runner ID"})
 
 
@@ -199,13 +198,13 @@ async def test_debug_runner() -> None:
 
 
 async def test_alive_whatever_is_wrong() -> None:
-    app = make_app(sources(lambda: a_view(problems=("not registered",))))
+    app = app_of(lambda: a_view(problems=("not registered",)))
     answer = await ask(app, "/livez")
     assert (answer.status, answer.text) == (200, "OK")
 
 
 async def test_ready_at_capacity() -> None:
-    app = make_app(sources(lambda: a_view(state="full", load=1.0, jobs=(JOB,) * 2)))
+    app = app_of(lambda: a_view(state="full", load=1.0, jobs=(JOB,) * 2))
     answer = await ask(app, "/readyz")
     assert answer.status == 200
     assert answer.json == {"ready": True, "reasons": [], "draining": None}
@@ -213,7 +212,7 @@ async def test_ready_at_capacity() -> None:
 
 async def test_not_ready_says_why_and_for_how_long() -> None:
     view = a_view(problems=("not registered with the registry",), drain=DRAIN)
-    answer = await ask(make_app(sources(lambda: view)), "/readyz", peer="192.0.2.1")
+    answer = await ask(app_of(lambda: view), "/readyz", peer="192.0.2.1")
     assert answer.status == 503
     assert answer.json == {
         "ready": False,
@@ -230,7 +229,7 @@ async def test_not_ready_says_why_and_for_how_long() -> None:
 
 
 async def test_a_worker_that_drains_is_healthy() -> None:
-    answer = await ask(make_app(sources(lambda: a_view(drain=DRAIN))), "/health")
+    answer = await ask(app_of(lambda: a_view(drain=DRAIN)), "/health")
     assert (answer.status, answer.text) == (200, "OK")
 
 
@@ -242,7 +241,7 @@ async def a_task_of_this_test() -> None:
 
 
 async def test_the_task_tree_names_tasks_and_where_they_wait() -> None:
-    app = make_app(sources())
+    app = app_of()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(a_task_of_this_test)
         await trio.testing.wait_all_tasks_blocked()
@@ -268,7 +267,7 @@ async def test_the_task_tree_names_tasks_and_where_they_wait() -> None:
 
 async def test_drain_says_who_asked_and_is_idempotent() -> None:
     asked_by: list[str] = []
-    app = make_app(sources(lambda: a_view(drain=DRAIN), drain=asked_by.append))
+    app = app_of(lambda: a_view(drain=DRAIN), drain=asked_by.append)
     first = await ask(app, "/drain", method="POST")
     second = await ask(app, "/drain", method="POST")
     assert first.status == second.status == 202
@@ -282,7 +281,7 @@ async def test_drain_says_who_asked_and_is_idempotent() -> None:
 
 
 async def test_head_is_get_without_side_effects_and_the_rest_is_refused_in_json() -> None:
-    app = make_app(sources())
+    app = app_of()
     assert (await ask(app, "/health", method="HEAD")).status == 200
     wrong_method = await ask(app, "/drain")
     assert (wrong_method.status, wrong_method.headers["allow"]) == (405, "POST")

@@ -38,10 +38,15 @@ class RecentLines(logging.Handler):
 
     def since(self, number: int = 0) -> list[LogLine]:
         """The lines that came after the one with this number, oldest first, as far as kept."""
+        return self.after(number)[1]
+
+    def after(self, number: int = 0) -> tuple[int, list[LogLine]]:
+        """The same, and the number of the newest of them: what to ask with the next time."""
         with self._mutex:
-            lines = list(self._lines)
-            missed = self._count - number
-        return lines[-missed:] if 0 < missed < len(lines) else lines if missed > 0 else []
+            lines, newest = list(self._lines), self._count
+        missed = newest - number
+        kept = lines[-missed:] if 0 < missed < len(lines) else lines if missed > 0 else []
+        return newest, kept
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep one record."""

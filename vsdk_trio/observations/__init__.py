@@ -47,6 +47,7 @@ from .of_worker import (
     SessionEnded,
     SessionOpened,
     ShutdownAdvanced,
+    StatusReported,
 )
 
 Observation: TypeAlias = (
@@ -79,6 +80,7 @@ Observation: TypeAlias = (
     | JournalWrote
     | JournalGivenUp
     | ShutdownAdvanced
+    | StatusReported
 )
 Observe: TypeAlias = Callable[[Observation], None]
 
@@ -119,6 +121,7 @@ __all__ = [
     "ShutdownAdvanced",
     "Stage",
     "StageTook",
+    "StatusReported",
     "TerminationReceived",
     "unobserved",
 ]

@@ -134,6 +134,13 @@ class JournalGivenUp:
 
 
 @attrs.frozen(kw_only=True)
+class StatusReported:
+    """The registry is being told how the worker is: on every change, and now and then."""
+
+    load: float
+
+
+@attrs.frozen(kw_only=True)
 class ShutdownAdvanced:
     """The worker is about to end: `stage` is draining, stopping or hurrying."""
 

@@ -37,7 +37,7 @@ class LongestStep(trio.abc.Instrument):
     """Remembers the longest time between two checkpoints: how long others had to wait."""
 
     def __init__(self) -> None:
-        self._step_started = 0.0
+        self._step_started = time.perf_counter()  # it is added in the middle of a step
         self._longest = 0.0
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:

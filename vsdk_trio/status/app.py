@@ -16,8 +16,21 @@ from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from ..web.access import Asker, Denial, deny_stranger
-from ..web.answers import Entry, JSONAnswer, TextAnswer, answer_scrape, failure, make_application
-from . import published, task_tree
+from ..web.answers import (
+    Entry,
+    Guard,
+    JSONAnswer,
+    TextAnswer,
+    answer_scrape,
+    asker_of,
+    denied,
+    failure,
+    make_application,
+)
+from ..web.events import Streams
+from ..web.pages import Pages, wants_page
+from . import dashboard, published, task_tree
+from .history import events_of
 from .sources import Sources
 
 HOW_TO_SET_TOKEN: Final = "Options(debug_token=...) or VSDK_TRIO_DEBUG_TOKEN"
@@ -25,8 +38,10 @@ HOW_TO_SET_TOKEN: Final = "Options(debug_token=...) or VSDK_TRIO_DEBUG_TOKEN"
 _Answer = Callable[[Sources, Request], Awaitable[ASGIApp]]
 
 
-def make_app(sources: Sources) -> Starlette:
-    """The ASGI application that shows a worker."""
+def make_app(sources: Sources, stopping: trio.Event) -> Starlette:
+    """The ASGI application that shows a worker; pages stop watching at `stopping`."""
+    pages = Pages(["vsdk_trio.web", "vsdk_trio.status"])
+    streams = Streams(stopping)
 
     def guard(asker: Asker) -> Denial | None:
         return deny_stranger(asker, sources.debug_token, how_to_set=HOW_TO_SET_TOKEN)
@@ -47,8 +62,11 @@ def make_app(sources: Sources) -> Starlette:
             entry("/readyz", _readyz, is_open=True),
             entry("/metrics", _metrics, is_open=True),
             entry("/worker", _worker, is_open=True),
+            # A page has no data in it; a program that asks for it gets some, if it may.
+            entry("/", partial(_index, pages, guard), is_open=True),
+            entry("/static/{name}", partial(_static, pages), is_open=True),
             # What shows jobs or processes, or changes anything.
-            entry("/", _index),
+            entry("/events", partial(_events, streams)),
             entry("/stats", _stats),
             entry("/debug", _debug),
             entry("/api/status", _api_status),
@@ -103,8 +121,20 @@ async def _metrics(sources: Sources, request: Request) -> ASGIApp:
 # The published client's routes
 
 
-async def _index(sources: Sources, _: Request) -> ASGIApp:
-    return JSONAnswer(published.api_status_json(sources.look()))
+async def _index(pages: Pages, guard: Guard, sources: Sources, request: Request) -> ASGIApp:
+    if wants_page(request):
+        return pages.answer("worker.html", request)
+    if (denial := guard(asker_of(request))) is not None:
+        return denied(denial)
+    return JSONAnswer(published.api_status_json(sources.look()), headers={"vary": "accept"})
+
+
+async def _static(pages: Pages, _: Sources, request: Request) -> ASGIApp:
+    return pages.answer(request.path_params["name"], request)
+
+
+async def _events(streams: Streams, sources: Sources, _: Request) -> ASGIApp:
+    return streams.answer(partial(dashboard.follow, sources))
 
 
 async def _worker(sources: Sources, _: Request) -> ASGIApp:
@@ -124,7 +154,11 @@ async def _api_status(sources: Sources, _: Request) -> ASGIApp:
 
 
 async def _debug_worker(sources: Sources, _: Request) -> ASGIApp:
-    return JSONAnswer(published.worker_debug_json(sources.look(), events=(), load=()))
+    history = sources.history
+    answer = published.worker_debug_json(
+        sources.look(), events=tuple(history.events), load=history.load
+    )
+    return JSONAnswer(answer)
 
 
 async def _debug_runners(sources: Sources, _: Request) -> ASGIApp:
@@ -135,7 +169,8 @@ async def _debug_runner(sources: Sources, request: Request) -> ASGIApp:
     if not (job_id := request.query_params.get("id")):
         return JSONAnswer({"error": "Missing runner ID"}, 400)
     view = sources.look()
-    return JSONAnswer(published.runner_json(view, view.job(job_id), events=()))
+    events = events_of(sources.history.job(job_id))
+    return JSONAnswer(published.runner_json(view, view.job(job_id), events=events))
 
 
 # Ours

@@ -38,14 +38,14 @@ async def serve_status(
         await first_of(stopping.wait, partial(trio.lowlevel.wait_readable, listener))
         if stopping.is_set():
             return
-        app = await trio.to_thread.run_sync(_make_app, sources)
+        app = await trio.to_thread.run_sync(_make_app, sources, stopping)
         await serve_app(app, listener, stopping)
 
 
-def _make_app(sources: Sources) -> Any:
+def _make_app(sources: Sources, stopping: trio.Event) -> Any:
     # Loads what serving needs as well: this function runs in a thread, so the loop goes on.
     import hypercorn.trio  # noqa: F401
 
     from .app import make_app
 
-    return make_app(sources)
+    return make_app(sources, stopping)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import attrs
 
 from ..metrics.tallies import Reading
-from .view import WorkerView
+from .history import History
+from .view import LineView, WorkerView
+
+
+def _no_lines(number: int) -> tuple[int, Sequence[LineView]]:
+    return number, ()
 
 
 @attrs.frozen(kw_only=True)
@@ -17,6 +22,9 @@ class Sources:
     look: Callable[[], WorkerView]
     drain: Callable[[str], None]
     """Take nothing new and end once what runs has ended; the argument says who asked."""
+    history: History
+    lines_since: Callable[[int], tuple[int, Sequence[LineView]]] = _no_lines
+    """The lines of the log after the one of this number, and the number of the newest."""
     measure: Callable[[], tuple[Reading, ...]] = tuple
     """What `/metrics` shows, but for the figures of the process itself."""
     debug_token: str | None = attrs.field(default=None, repr=False)

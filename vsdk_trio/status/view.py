@@ -89,6 +89,8 @@ class WorkerView:
     max_processes: int
     num_idle_processes: int
     load_threshold: float
+    measures_load: bool = False
+    """Offers are measured against the threshold: there is a `load_fnc`."""
     is_connected: bool
     sessions: int
     """How many times it has been registered."""
@@ -118,3 +120,14 @@ class WorkerView:
     def job(self, job_id: str) -> JobView | None:
         """The live job of that id, if there is one."""
         return next((job for job in self.jobs if job.job_id == job_id), None)
+
+
+@attrs.frozen(kw_only=True)
+class LineView:
+    """One line of the log; nothing secret is in it."""
+
+    at: float
+    level: str
+    logger: str
+    message: str
+    job_id: str | None = None

@@ -57,13 +57,17 @@ class Look:
     to_unix: float = attrs.field(factory=_seconds_to_unix)
     began: float = attrs.field(factory=trio.current_time)
 
+    def unix_now(self) -> float:
+        """The moment, as views name it."""
+        return self.to_unix + trio.current_time()
+
     def __call__(self) -> WorkerView:
         """The worker as it stands."""
         parts, options = self.parts, self.options
         health = parts.health()
         processes = tuple(self._processes())
         return WorkerView(
-            now=self.to_unix + trio.current_time(),
+            now=self.unix_now(),
             started_at=self.to_unix + self.began,
             agent_id=options.agent_id,
             worker_id=parts.connection.worker_id,
@@ -75,6 +79,7 @@ class Look:
             max_processes=options.max_processes,
             num_idle_processes=options.num_idle_processes,
             load_threshold=options.load_threshold,
+            measures_load=options.load_fnc is not None,
             is_connected=parts.connection.is_connected,
             sessions=parts.connection.epoch,
             owed=parts.connection.owed,

@@ -14,7 +14,7 @@ from ..backend.token import TokenProvider
 from ..jobs.admission import Admission
 from ..jobs.prewarm import Prewarm
 from ..journal.journal import Journal
-from ..observations import JobRecovered, Observation
+from ..observations import JobRecovered, Observation, StatusReported
 from ..observations.observers import Observers
 from ..options import Options
 from ..processes.guardian import Guardian
@@ -213,11 +213,13 @@ class Parts:
 
     async def report_status(self) -> None:
         """Keep the registry's picture fresh, until cancelled."""
-        await report_status(
-            lambda: self.connection.post(self.reporter.status()),
-            change=self.change,
-            ping_interval=self._options.ping_interval,
-        )
+
+        def post() -> None:
+            status = self.reporter.status()
+            self.observers(StatusReported(load=status.load or 0.0))
+            self.connection.post(status)
+
+        await report_status(post, change=self.change, ping_interval=self._options.ping_interval)
 
     def close_admission(self) -> None:
         """Take nothing new from now on; the registry is told why."""

@@ -24,7 +24,6 @@ from .._wait import first_of
 from ..errors import PortInUseError, VsdkTrioError
 from ..jobs.entrypoint import EntrypointRef, describe
 from ..journal.journal import open_journal
-from ..metrics.worker_gauges import read_worker
 from ..metrics.worker_tallies import WorkerTallies
 from ..observations import Observation
 from ..observations.observers import Observers
@@ -32,12 +31,12 @@ from ..options import Options, WorkerOptions
 from ..room_options import RoomOptions
 from ..status.sd_notify import ServiceManager, notify_service_manager
 from ..status.server import serve_status
-from ..status.sources import Sources
 from ..status.view import WorkerView
 from .briefing import Agent
 from .edges import Edges
 from .look import Address, Look
 from .parts import Parts
+from .showing import open_sources
 from .shutdown import Stage
 from .signals import watch_signals
 
@@ -182,8 +181,8 @@ class Worker:
 
             if listener is not None:
                 await open_around(partial(watch_signals, parts.shutdown), SHORT_GRACE_SECONDS)
-                status = partial(serve_status, listener, _sources(parts, options, look, tallies))
-                await open_around(status, SHORT_GRACE_SECONDS)
+                sources = stack.enter_context(open_sources(parts, options, look, tallies))
+                await open_around(partial(serve_status, listener, sources), SHORT_GRACE_SECONDS)
                 if (manager := ServiceManager.from_env(os.environ, os.getpid())) is not None:
                     notify = partial(
                         notify_service_manager, manager, look.for_service_manager, parts.change
@@ -286,16 +285,6 @@ async def _listen(options: Options) -> socket.socket:
     except PortInUseError as error:
         how = "the worker shows itself there: Options(port=...) or VSDK_TRIO_PORT"
         raise PortInUseError(f"{error} ({how})") from None
-
-
-def _sources(parts: Parts, options: Options, look: Look, tallies: WorkerTallies) -> Sources:
-    """What the status server is to ask."""
-    return Sources(
-        look=look,
-        drain=partial(parts.shutdown.advance, Stage.DRAINING),
-        measure=lambda: (*read_worker(look()), *tallies.read()),
-        debug_token=options.debug_token,
-    )
 
 
 def _initializer(options: Options) -> EntrypointRef | None:

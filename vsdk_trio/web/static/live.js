@@ -1,0 +1,210 @@
+// What both pages need: a stream of events that comes back by itself, a token where one is asked for,
+// lists that keep their elements, and moments and lengths in words.
+
+const TOKEN = "vsdk-trio-token";
+const HIDDEN_SECONDS = 30;
+
+// The token lives as long as the tab, and goes nowhere but into our own requests.
+const headers = () => {
+  const token = sessionStorage.getItem(TOKEN);
+  return token ? { Authorization: `Bearer ${token}` } : {};
+};
+
+/** Ask the server; returns {status, body}, where body is what the JSON says. */
+export async function ask(path, { method = "GET", body } = {}) {
+  const answer = await fetch(path, {
+    method,
+    headers: { ...headers(), ...(body ? { "Content-Type": "application/json" } : {}) },
+    body: body && JSON.stringify(body),
+  });
+  return { status: answer.status, body: await answer.json().catch(() => ({})) };
+}
+
+/** Follow a stream of server-sent events for as long as the page is looked at. */
+export function follow(path, handlers) {
+  let attempt = 0;
+  let current = null;
+  let hidden = null;
+
+  async function once(signal) {
+    const answer = await fetch(path, { headers: { ...headers(), Accept: "text/event-stream" }, signal });
+    if (answer.status === 401 || answer.status === 403) {
+      const { message } = await answer.json().catch(() => ({}));
+      askForToken(message ?? "", answer.status === 401);
+      return false;
+    }
+    if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
+    attempt = 0;
+    connection("live", "live");
+    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    let text = "";
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) throw new Error("ended");
+      text += value;
+      for (let end; (end = text.indexOf("\n\n")) >= 0; text = text.slice(end + 2)) tell(text.slice(0, end));
+    }
+  }
+
+  function tell(event) {
+    const name = /^event: (.*)$/m.exec(event)?.[1];
+    const data = /^data: (.*)$/m.exec(event)?.[1];
+    if (name && data) handlers[name]?.(JSON.parse(data));
+  }
+
+  async function keep() {
+    const mine = (current = new AbortController());
+    while (!mine.signal.aborted) {
+      try {
+        if (!(await once(mine.signal))) return;
+      } catch {
+        if (mine.signal.aborted) return;
+        const seconds = Math.min(1 + 2 * attempt++, 15);
+        connection("lost", `not reached; trying again in ${seconds} s`);
+        await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+      }
+    }
+  }
+
+  document.addEventListener("visibilitychange", () => {
+    clearTimeout(hidden);
+    if (document.hidden) {
+      hidden = setTimeout(() => current.abort(), HIDDEN_SECONDS * 1000);
+    } else if (current.signal.aborted) {
+      keep();
+    }
+  });
+
+  const form = document.getElementById("token-form");
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    sessionStorage.setItem(TOKEN, form.elements.token.value.trim());
+    document.body.classList.remove("asks-token");
+    document.getElementById("token-card").hidden = true;
+    keep();
+  });
+  keep();
+}
+
+function askForToken(message, helps) {
+  connection("lost", "not allowed");
+  document.body.classList.add("asks-token");
+  document.getElementById("token-card").hidden = false;
+  document.getElementById("token-message").textContent = message;
+  document.getElementById("token-form").hidden = !helps;
+  if (helps) document.getElementById("token").focus();
+}
+
+function connection(state, text) {
+  const element = document.getElementById("connection");
+  element.className = `state ${state}`;
+  set(element, text);
+}
+
+// Elements. Nothing is replaced that has not changed: focus, selection and screen readers stay put.
+
+export function set(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+export function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value !== null && value !== undefined) element.setAttribute(name, value);
+  }
+  element.append(...children.filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+/** Make the children of `parent` fit `items`: `build(item)` once each, `update(element, item)` always. */
+export function list(parent, items, key, build, update) {
+  const known = new Map([...parent.children].map((child) => [child.dataset.key, child]));
+  let place = parent.firstElementChild;
+  for (const item of items) {
+    const name = String(key(item));
+    let element = known.get(name);
+    known.delete(name);
+    if (!element) {
+      element = build(item);
+      element.dataset.key = name;
+    }
+    if (element !== place) parent.insertBefore(element, place);
+    else place = place.nextElementSibling;
+    update(element, item);
+  }
+  for (const gone of known.values()) gone.remove();
+}
+
+/** Set the cells of a row: texts, or arrays of nodes that are compared by what they look like. */
+export function cells(row, contents) {
+  contents.forEach((content, n) => {
+    const cell = row.children[n];
+    if (typeof content === "string") {
+      set(cell, content);
+      return;
+    }
+    const next = make("td", {}, ...content);
+    if (next.innerHTML !== cell.innerHTML) cell.replaceChildren(...next.childNodes);
+  });
+}
+
+export function state(word, text = word) {
+  return make("span", { class: `state ${word}` }, text);
+}
+
+/** Lines that need a person, in a region that is read out: only when they change. */
+export function notices(element, groups) {
+  const wanted = groups.filter((group) => group.lines.length);
+  list(
+    element, wanted, (group) => group.kind,
+    (group) => make("div", { class: `notice ${group.kind}` }),
+    (box, group) => list(box, group.lines, (line) => line,
+      (line) => make("p", {}, make("strong", {}, `${group.title}: `), line), () => {}),
+  );
+}
+
+// Words
+
+export function seconds(length) {
+  if (length === null || length === undefined) return "–";
+  if (length < 0.0995) return `${(length * 1000).toFixed(length < 0.00995 ? 1 : 0)} ms`;
+  if (length < 59.95) return `${length.toFixed(length < 9.95 ? 2 : 1)} s`;
+  const whole = Math.round(length);
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  if (whole < 172800) return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+  return `${Math.floor(whole / 86400)} days`;
+}
+
+/** For lengths that grow while one looks: whole seconds. */
+export function age(length) {
+  return length < 60 ? `${Math.max(0, Math.floor(length))} s` : seconds(Math.floor(length));
+}
+
+export function clock(moment) {
+  return new Date(moment * 1000).toLocaleTimeString([], { hour12: false });
+}
+
+export function percent(share) {
+  return `${Math.round(share * 100)} %`;
+}
+
+export function short(id) {
+  return id.length > 13 ? `${id.slice(0, 8)}…` : id;
+}
+
+// Clocks differ: the server's moments are compared with the server's now.
+
+let offset = 0;
+
+export function serverSays(now) {
+  offset = now - Date.now() / 1000;
+}
+
+export function now() {
+  return Date.now() / 1000 + offset;
+}
+
+/** Call it now and every second while the page is looked at. */
+export function everySecond(tick) {
+  setInterval(() => document.hidden || tick(), 1000);
+}

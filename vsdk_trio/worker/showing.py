@@ -1,0 +1,67 @@
+"""What the status server may ask of a worker, put together: its looks, its memories, its drain.
+
+Assembly only. The memories are filled from here on, and for as long as the context lasts.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from .._masking import Masker
+from ..logs.recent import RecentLines, recent_lines
+from ..logs.setup import LOGGER_NAME, current_outlet
+from ..metrics.worker_gauges import read_worker
+from ..metrics.worker_tallies import WorkerTallies
+from ..options import Options
+from ..status.history import History
+from ..status.sources import Sources
+from ..status.view import LineView
+from .look import Look
+from .parts import Parts
+from .shutdown import Stage
+
+
+@contextmanager
+def open_sources(
+    parts: Parts, options: Options, look: Look, tallies: WorkerTallies
+) -> Iterator[Sources]:
+    """The sources of a worker's status server, for the length of the block."""
+    history = History(look.unix_now)
+    logger = logging.getLogger(LOGGER_NAME)
+    with (
+        parts.observers.listening(history),
+        recent_lines(logger, _masker(options)) as recent,
+    ):
+        yield Sources(
+            look=look,
+            history=history,
+            drain=lambda reason: parts.shutdown.advance(Stage.DRAINING, reason),
+            measure=lambda: (*read_worker(look()), *tallies.read()),
+            lines_since=lambda number: _lines(recent, number),
+            debug_token=options.debug_token,
+        )
+
+
+def _masker(options: Options) -> Masker:
+    """The log's own, which knows most; it is told what only we know."""
+    outlet = current_outlet()
+    masker = Masker() if outlet is None else outlet.masker
+    known = (options.debug_token, options.auth_token)
+    masker.hide(secret for secret in known if isinstance(secret, str))
+    return masker
+
+
+def _lines(recent: RecentLines, number: int) -> tuple[int, Sequence[LineView]]:
+    newest, lines = recent.after(number)
+    return newest, [
+        LineView(
+            at=line.created,
+            level=line.level_name,
+            logger=line.logger,
+            message=f"{line.message}\n{line.exception}" if line.exception else line.message,
+            job_id=line.fields.get("job_id"),
+        )
+        for line in lines
+    ]
