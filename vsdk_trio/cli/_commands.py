@@ -15,6 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 PANELS: Final[dict[str, dict[str, str]]] = {
     "Run agents": {
         "run": "Serve a registry with an agent: a file, or a module, as it is.",
+        "dev": "Serve an agent while it is being written: new jobs get the new code.",
         "connect": "Run one job here and now, in this process: join a room, no registry.",
     },
     "A registry and its jobs": {

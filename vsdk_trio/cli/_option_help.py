@@ -49,6 +49,8 @@ HELP: Final[dict[str, tuple[str, str]]] = {
     "host": (OPERATING, "Where the worker's own HTTP listens."),
     "port": (OPERATING, "Its port; 0 takes any free one."),
     "log_level": (OPERATING, "How much is logged."),
+    "log_format": (OPERATING, "How the log looks; auto: as is fit for what stderr is."),
+    "debug_token": (OPERATING, "What opens the worker's HTTP to other machines."),
     "state_dir": (OPERATING, "Where jobs are remembered across a crash of the worker."),
 }
 

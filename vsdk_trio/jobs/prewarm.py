@@ -73,6 +73,11 @@ class Prewarm:
         """A start succeeded: the next failure is a first one again."""
         self._failures = 0
 
+    def renewed(self) -> None:
+        """What failed may not fail again: refill at once."""
+        self._failures = 0
+        self._refill_at = float("-inf")
+
     def failed(self, *, now: float) -> None:
         """A start failed or an idle process died: hold the next refill back, longer each time."""
         delay = min(FIRST_RETRY_SECONDS * 2**self._failures, SLOWEST_RETRY_SECONDS)

@@ -96,6 +96,7 @@ class Pool:
         self._given: set[JobProcess] = set()
         self._starting: set[int] = set()
         self._number = 0
+        self._outdated = 0  # up to this number
         self._open = False
         self._changed = trio.Event()
 
@@ -125,6 +126,17 @@ class Pool:
                 yield process, ProcessState.BUSY
             else:
                 yield process, ProcessState.STOPPING
+
+    def renew(self) -> None:
+        """Let no job have a process that was started before this; running jobs are left alone.
+
+        What is idle is stopped now, what is starting once it is ready; others take their places.
+        """
+        self._outdated = self._number
+        while self._idle:
+            self._idle.popleft().request_stop("it is outdated")
+        self._prewarm.renewed()
+        self._changed.set()
 
     @asynccontextmanager
     async def acquire(self) -> AsyncGenerator[JobProcess]:
@@ -240,14 +252,19 @@ class Pool:
             self._on_ready(ready)
             took = trio.current_time() - started_at
             self._observe(seen.ProcessReady(pid=process.pid, seconds=took))
-            self._offer(process)
+            if number <= self._outdated:
+                process.request_stop("it is outdated")
+                self._changed.set()
+            else:
+                self._offer(process)
         finally:
             self._starting.discard(number)  # for where it was cancelled
 
     def _start_failed(self, number: int, error: JobProcessError) -> None:
         self._starting.discard(number)
-        if not self._open:
-            return
+        self._changed.set()
+        if not self._open or number <= self._outdated:
+            return  # nobody waits for it; or another will serve whoever does
         self._observe(seen.ProcessFailed(cause=error.cause))
         self._prewarm.failed(now=trio.current_time())
         # Another start may still serve the job that waits; if none is left for it, it must know.
@@ -255,7 +272,6 @@ class Pool:
             self._waiters.popleft().answer(error)
         else:
             logger.warning("no idle job process: %s", error)
-        self._changed.set()
 
     def _take_off_the_books(self, number: int) -> None:
         """The process is gone, or never was."""

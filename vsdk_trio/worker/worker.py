@@ -84,6 +84,13 @@ class WorkerHandle:
         """How many jobs are live."""
         return len(self._parts.jobs)
 
+    def renew(self) -> None:
+        """Have every job from now on load the agent's code anew; running jobs keep what they have.
+
+        The worker's own part of it, its options and what they call, stays as it is.
+        """
+        self._parts.pool.renew()
+
     def drain(self, reason: str = "asked to drain") -> None:
         """Take nothing new, let what runs finish, then end. Like SIGTERM."""
         self._parts.shutdown.advance(Stage.DRAINING, reason)
