@@ -1,0 +1,166 @@
+"""Agents in job processes under one worker, in rooms of the stand-in, by the unmodified SDK."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import psutil
+import pytest
+import trio
+
+from vsdk_trio import Options, RoomOptions
+from vsdk_trio.registry.core import Registry
+from vsdk_trio.registry.ledger import Job, JobRequest
+from vsdk_trio.registry.server import open_registry
+from vsdk_trio.worker.worker import Worker
+
+from .conftest import TOKEN
+
+pytest.importorskip("vsaiortc", reason="needs the extra `videosdk`: tox -e videosdk")
+
+from vsdk_trio.testing.videosdk import FakeVideoSDK, Refusal
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+PATIENCE = 30.0
+AGENTS = Path(__file__).with_name("agents")
+
+
+@attrs.define
+class Calls:
+    """A registry, a worker, and what their jobs have noted."""
+
+    registry: Registry
+    directory: Path
+
+    async def dispatch(self, name: str, **metadata: Any) -> str:
+        """Have an agent called `name` join; returns the job's id."""
+        notes = str(self.directory / name)
+        request = JobRequest(
+            agent_id="caller",
+            room_id="room",
+            room_options={"agent_participant_id": name, "name": name},
+            metadata={"notes": notes, "tone": 440, "seconds": 20, **metadata},
+        )
+        with trio.fail_after(PATIENCE):
+            return (await self.registry.dispatch(request)).job_id
+
+    async def noted(self, name: str, key: str) -> dict[str, Any]:
+        """Wait for a note with this key."""
+        notes = self.directory / name
+        found: dict[str, Any] = {}
+
+        def look() -> bool:
+            lines = notes.read_text().splitlines() if notes.exists() else []
+            found.update(next((n for n in map(json.loads, lines) if key in n), {}))
+            return bool(found)
+
+        await eventually(look, f"{name} notes {key}")
+        return found
+
+    async def end_of(self, job_id: str, seconds: float = PATIENCE) -> Job:
+        """Wait for the end of a job."""
+        await eventually(lambda: self.registry.job(job_id).state.ended, "it ended", seconds)
+        return self.registry.job(job_id)
+
+
+async def eventually(look: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
+    with trio.move_on_after(seconds):
+        while not look():  # noqa: ASYNC110  # another process sets no events here
+            await trio.sleep(0.05)
+        return
+    raise AssertionError(f"not within {seconds:g} s: {what}")
+
+
+@pytest.fixture
+async def calls(
+    fake: FakeVideoSDK, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Calls]:
+    monkeypatch.syspath_prepend(AGENTS)  # the job processes will look there, too
+    async with open_calls(fake, tmp_path) as running:
+        yield running
+
+
+@asynccontextmanager
+async def open_calls(fake: FakeVideoSDK, directory: Path) -> AsyncIterator[Calls]:
+    entrypoint = importlib.import_module("videosdk_caller").entrypoint
+    async with open_registry() as running, trio.open_nursery() as nursery:
+        options = Options(
+            agent_id="caller",
+            auth_token=TOKEN,
+            signaling_base_url=running.url,
+            max_processes=4,
+            host="127.0.0.1",
+            port=0,
+        )
+        room_options = RoomOptions(signaling_base_url=fake.signaling_base_url)
+        worker = Worker(options, entrypoint=entrypoint, room_options=room_options)
+        handle = await nursery.start(worker.run)
+        try:
+            yield Calls(running.registry, directory)
+        finally:
+            handle.stop()
+
+
+async def test_two_agents_hear_each_other_and_one_leaves(calls: Calls) -> None:
+    first = await calls.dispatch("first", tone=440)
+    second = await calls.dispatch("second", tone=660, leaves=True)
+    assert (await calls.noted("first", "pitch"))["pitch"] == pytest.approx(660, rel=0.02)
+    assert (await calls.noted("second", "pitch"))["pitch"] == pytest.approx(440, rel=0.02)
+    assert (await calls.end_of(second)).state.value == "completed"
+    assert (await calls.noted("first", "left"))["left"] == "second"
+    # Nobody is left, so the session ends after its timeout, and with it the job.
+    assert (await calls.end_of(first)).state.value == "completed"
+    assert (await calls.noted("first", "callback"))["callback"] == "all_participants_left"
+    for name in ("first", "second"):
+        late = await calls.noted(name, "p99")
+        assert late["p99"] < 0.05, late
+
+
+async def test_termination_in_the_middle_of_a_call(calls: Calls, fake: FakeVideoSDK) -> None:
+    job = await calls.dispatch("first")
+    await calls.noted("first", "joined")
+    began = trio.current_time()
+    calls.registry.terminate(job, "enough")
+    assert (await calls.end_of(job)).state.value == "cancelled"
+    assert trio.current_time() - began < 5
+    assert "enough" in (await calls.noted("first", "callback"))["callback"]
+    assert fake.room("room").peer_ids == ()
+
+
+@pytest.mark.parametrize(("cut", "seconds"), [("drop", 10), ("silence", 20)])
+async def test_a_network_that_is_cut(
+    calls: Calls, fake: FakeVideoSDK, cut: str, seconds: float
+) -> None:
+    job = await calls.dispatch("first")
+    await calls.noted("first", "joined")
+    getattr(fake, cut)()
+    ended = await calls.end_of(job, seconds)
+    assert ended.state.value == "failed"
+    assert "the connection to the room was lost" in str(ended.error)
+
+
+async def test_a_join_that_fails(calls: Calls, fake: FakeVideoSDK) -> None:
+    fake.faults.refuse["server-init-config"] = Refusal(402, "the account has no credit")
+    ended = await calls.end_of(await calls.dispatch("first"))
+    assert ended.state.value == "failed"
+    assert "could not be joined" in str(ended.error)
+    assert "the account has no credit" in str(ended.error)
+
+
+async def test_the_token_is_in_no_environment(calls: Calls, fake: FakeVideoSDK) -> None:
+    await calls.dispatch("first")
+    await calls.noted("first", "joined")
+    assert fake.tokens_seen == {TOKEN}
+    children = psutil.Process(os.getpid()).children(recursive=True)
+    assert children
+    for child in children:
+        assert TOKEN not in repr(child.environ())
+        assert TOKEN not in repr(child.cmdline())
