@@ -9,13 +9,12 @@ import trio
 from trio.testing import MockClock
 
 from tests.metrics.promtool import complaints, parsed
-from tests.status.asking import a_view, ask, get, sources
+from tests.status.asking import a_view, app_of, ask, get, sources
 from tests.worker.conftest import open_world
 from vsdk_trio._asgi import bind_listener, url_of
 from vsdk_trio._service import open_service
 from vsdk_trio.metrics.worker_gauges import read_worker
 from vsdk_trio.metrics.worker_tallies import WorkerTallies
-from vsdk_trio.status.app import make_app
 from vsdk_trio.status.server import serve_status
 
 OPENMETRICS = {"accept": "application/openmetrics-text; version=1.0.0; q=0.5, */*;q=0.1"}
@@ -23,7 +22,7 @@ OPENMETRICS = {"accept": "application/openmetrics-text; version=1.0.0; q=0.5, */
 
 async def test_it_is_open_and_speaks_both_forms() -> None:
     tallies = WorkerTallies()
-    app = make_app(sources(measure=lambda: (*read_worker(a_view()), *tallies.read())))
+    app = app_of(measure=lambda: (*read_worker(a_view()), *tallies.read()))
     plain = await ask(app, "/metrics", peer="203.0.113.9")
     modern = await ask(app, "/metrics", headers=OPENMETRICS)
     for answer in (plain, modern):
@@ -41,7 +40,7 @@ async def test_no_job_no_token_and_no_error_is_in_it(autojump_clock: MockClock) 
         world.worker.observers.add(tallies)
         job_id = await world.run_job(seconds=1, end="failed", error="secret words")
         await world.end_of(job_id)
-    app = make_app(sources(measure=tallies.read))
+    app = app_of(measure=tallies.read)
     text = (await ask(app, "/metrics")).text
     assert 'vsdk_trio_jobs_ended_total{cause="raised",state="failed"} 1.0' in text
     for secret in (job_id, "worker-token", "job-token", "secret words"):

@@ -113,7 +113,7 @@ async def test_a_job_from_its_dispatch_to_its_end(autojump_clock: MockClock) -> 
 
 
 async def test_it_is_scraped_at_its_own_route_without_a_token() -> None:
-    app = make_app(Registry(auth_token="the-token"))
+    app = make_app(Registry(auth_token="the-token"), trio.Event())
     answer = await ask(app, "/metrics", peer="203.0.113.9")
     assert answer.status == 200
     metrics = parsed(answer.text, answer.headers["content-type"])

@@ -28,7 +28,7 @@ from vsdk_trio.status.view import DrainView, JobView, ProcessView, WorkerView
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
 # What a dashboard needs, and no counter: nothing of it is a metric.
-NOT_COUNTED = {seen.JobTold, seen.LoopFreed, seen.ShutdownAdvanced}
+NOT_COUNTED = {seen.JobTold, seen.LoopFreed, seen.ShutdownAdvanced, seen.StatusReported}
 
 
 def scraped(

@@ -29,5 +29,5 @@ async def test_no_thread_is_taken(monkeypatch, method, path, status):
         sent.append(message)
 
     scope = {"type": "http", "method": method, "path": path, "headers": [], "query_string": b""}
-    await make_app(Registry())(scope, receive, send)
+    await make_app(Registry(), trio.Event())(scope, receive, send)
     assert sent[0]["status"] == status

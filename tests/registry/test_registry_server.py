@@ -154,7 +154,7 @@ async def test_unknown_routes_methods_and_jobs_answer_in_json() -> None:
 
 
 async def test_a_body_that_does_not_come_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vsdk_trio.registry.http_api._BODY_SECONDS", 0.05)
+    monkeypatch.setattr("vsdk_trio.registry.http_bodies._BODY_SECONDS", 0.05)
     async with open_registry() as running:
         port = int(running.url.rpartition(":")[2])
         async with await trio.open_tcp_stream("127.0.0.1", port) as stream:

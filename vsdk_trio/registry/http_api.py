@@ -1,37 +1,36 @@
-"""The registry over HTTP: REST for callers, a WebSocket for workers, on one starlette app.
+"""The registry over HTTP: REST for callers, a WebSocket for workers, a page, on one starlette app.
 
-Knows requests and answers; decides nothing about jobs. Bodies are bounded in size and in time.
+Knows requests and answers; decides nothing about jobs. Without a token, whoever reaches the port
+may ask, but no web page from elsewhere: it would do so behind the back of who runs the browser.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
-import attrs
-import orjson
 import trio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
+from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
 from ..errors import WireError
-from ..web.answers import answer_scrape
+from ..web.access import Denial, deny_web_page
+from ..web.answers import answer_scrape, asker_of
+from ..web.events import Streams
+from ..web.pages import load_pages
 from .actions import DispatchError, DispatchFailure, UnknownJobError
 from .core import Registry
-from .ledger import Job, JobRequest
+from .http_bodies import BadRequestError, Fields, json_object
+from .http_views import job_json, update_json, worker_json
+from .ledger import JobRequest
+from .page import follow
 from .websocket_link import WebSocketLink
-from .workers import Worker
-
-_MAX_BODY_BYTES: Final = 256 * 1024
-# Read and thrown away: a connection closed with bytes unread is reset, and the answer is lost.
-_MAX_DISCARDED_BYTES: Final = 4 << 20
-_BODY_SECONDS: Final = 10.0
-_MAX_ID: Final = 256
 
 _HTTP_STATUS: Final = {
     DispatchFailure.AGENT_NOT_DEPLOYED: 404,
@@ -43,27 +42,30 @@ _HTTP_STATUS: Final = {
 }
 
 
-@attrs.frozen
-class _BadRequestError(Exception):
-    """The request cannot be answered; `message` is for the caller."""
-
-    status: int
-    message: str
+_Handler = Callable[[Registry, Request], Awaitable[ASGIApp]]
 
 
-_Handler = Callable[[Registry, Request], Awaitable[Response]]
+def make_app(registry: Registry, stopping: trio.Event) -> Starlette:
+    """The ASGI application around a registry that somebody else runs.
 
+    Pages stop watching at `stopping`.
+    """
+    pages = load_pages("vsdk_trio.web", "vsdk_trio.registry")
+    streams = Streams(stopping)
 
-def make_app(registry: Registry) -> Starlette:
-    """The ASGI application around a registry that somebody else runs."""
+    async def page(_: Registry, request: Request) -> ASGIApp:
+        return pages.answer(request.path_params.get("name", "registry.html"), request)
+
+    async def events(registry: Registry, _: Request) -> ASGIApp:
+        return streams.answer(partial(follow, registry))
 
     def route(path: str, method: str, handler: _Handler, *, is_open: bool = False) -> Route:
-        async def endpoint(request: Request) -> Response:
-            if not is_open and not _is_authorized(registry, request):
-                return _failure(401, "invalid token")
+        async def endpoint(request: Request) -> ASGIApp:
+            if not is_open and (denial := _deny(registry, request)) is not None:
+                return _failure(denial.status, denial.message)
             try:
                 return await handler(registry, request)
-            except _BadRequestError as error:
+            except BadRequestError as error:
                 return _failure(error.status, error.message)
             except WireError as error:
                 return _failure(400, str(error))
@@ -73,8 +75,8 @@ def make_app(registry: Registry) -> Starlette:
         return Route(path, endpoint, methods=[method])
 
     async def agent(websocket: WebSocket) -> None:
-        if not _is_authorized(registry, websocket):
-            await websocket.send_denial_response(_failure(401, "invalid token"))
+        if (denial := _deny(registry, websocket)) is not None:
+            await websocket.send_denial_response(_failure(denial.status, denial.message))
             return
         if websocket.scope["http_version"] != "1.1":
             # Over HTTP/2 the bounds of `_guarded_stream` do not hold.
@@ -85,6 +87,10 @@ def make_app(registry: Registry) -> Starlette:
 
     return Starlette(
         routes=[
+            # A page has no data in it: it asks for them.
+            route("/", "GET", page, is_open=True),
+            route("/static/{name}", "GET", page, is_open=True),
+            route("/events", "GET", events),
             route("/health", "GET", _health, is_open=True),
             route("/metrics", "GET", _metrics, is_open=True),
             route("/v2/agent/init-config", "POST", _init_config),
@@ -126,7 +132,7 @@ async def _create_room(registry: Registry, _: Request) -> Response:
 
 
 async def _dispatch(registry: Registry, request: Request) -> Response:
-    body = _Fields(await _json_object(request))
+    body = Fields(await json_object(request))
     job_request = JobRequest(
         agent_id=body.text("agentId", required=True),
         room_id=body.text("meetingId") or registry.create_room(),
@@ -148,40 +154,41 @@ async def _dispatch(registry: Registry, request: Request) -> Response:
 
 
 async def _workers(registry: Registry, _: Request) -> Response:
-    return JSONResponse({"workers": [_worker_json(worker) for worker in registry.workers()]})
+    return JSONResponse({"workers": [worker_json(worker) for worker in registry.workers()]})
 
 
 async def _jobs(registry: Registry, _: Request) -> Response:
     now = trio.current_time()
-    return JSONResponse({"jobs": [_job_json(job, now) for job in registry.jobs()]})
+    return JSONResponse({"jobs": [job_json(job, now) for job in registry.jobs()]})
 
 
 async def _job(registry: Registry, request: Request) -> Response:
     job = registry.job(request.path_params["job_id"])
     now = trio.current_time()
-    updates = [
-        {"age": now - update.time, **attrs.asdict(update, filter=_is_not_time)}
-        for update in registry.updates(job.job_id)
-    ]
-    return JSONResponse({"job": _job_json(job, now), "updates": updates})
+    updates = [update_json(update, now) for update in registry.updates(job.job_id)]
+    return JSONResponse({"job": job_json(job, now), "updates": updates})
 
 
 async def _terminate(registry: Registry, request: Request) -> Response:
-    reason = _Fields(await _json_object(request)).text("reason") or "terminated on request"
+    reason = Fields(await json_object(request)).text("reason") or "terminated on request"
     before = registry.job(request.path_params["job_id"])
     job = registry.terminate(before.job_id, reason)
     # Ended before it was asked: nothing was done, and the answer says so.
     status = 409 if before.state.ended else 202
     message = f"the job has already ended: {job.state.value}" if status == 409 else "terminating"
-    answer = {"message": message, "job": _job_json(job, trio.current_time())}
+    answer = {"message": message, "job": job_json(job, trio.current_time())}
     return JSONResponse(answer, status_code=status)
 
 
 # -- in and out ----------------------------------------------------------------------------------
 
 
-def _is_authorized(registry: Registry, connection: HTTPConnection) -> bool:
-    return registry.is_authorized(connection.headers.get("authorization"))
+def _deny(registry: Registry, connection: HTTPConnection) -> Denial | None:
+    """Why this request is not answered; None: it is."""
+    if not registry.is_authorized(connection.headers.get("authorization")):
+        return Denial(401, "invalid token")
+    anybody_may = registry.is_authorized(None)
+    return deny_web_page(asker_of(connection)) if anybody_may else None
 
 
 def _failure(status: int, message: str) -> JSONResponse:
@@ -195,103 +202,3 @@ async def _http_failure(_: Request, error: Exception) -> Response:
     """
     assert isinstance(error, HTTPException)
     return _failure(error.status_code, error.detail)
-
-
-async def _json_object(request: Request) -> dict[str, Any]:
-    """The body as an object; an empty body is an empty one."""
-    body = bytearray()
-    size = 0
-    with trio.move_on_after(_BODY_SECONDS) as scope:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size <= _MAX_BODY_BYTES:
-                body += chunk
-            elif size > _MAX_DISCARDED_BYTES:
-                break
-    if scope.cancelled_caught:
-        raise _BadRequestError(408, "the body did not arrive in time")
-    if size > _MAX_BODY_BYTES:
-        raise _BadRequestError(413, f"the body is larger than {_MAX_BODY_BYTES} bytes")
-    try:
-        parsed = orjson.loads(body) if body else {}
-    except orjson.JSONDecodeError as error:
-        raise _BadRequestError(400, f"the body is not JSON: {error.msg}") from None
-    if not isinstance(parsed, dict):
-        raise _BadRequestError(400, f"the body must be an object, not {type(parsed).__name__}")
-    return parsed
-
-
-@attrs.frozen
-class _Fields:
-    """The fields of a body, each checked when it is asked for."""
-
-    body: dict[str, Any]
-
-    def text(self, name: str, *, required: bool = False) -> str:
-        value = self._of_type(name, str) or ""
-        if len(value) > _MAX_ID or (required and not value):
-            least = 1 if required else 0
-            raise _BadRequestError(400, f"{name} must have {least} to {_MAX_ID} characters")
-        return value
-
-    def object(self, name: str) -> dict[str, Any] | None:
-        value: dict[str, Any] | None = self._of_type(name, dict)
-        return value
-
-    def flag(self, name: str) -> bool:
-        return bool(self._of_type(name, bool))
-
-    def seconds(self, name: str) -> float | None:
-        value = self._of_type(name, float, int)
-        if value is not None and (isinstance(value, bool) or value <= 0 or math.isinf(value)):
-            raise _BadRequestError(400, f"{name} must be a number of seconds above 0")
-        return value
-
-    def _of_type(self, name: str, *types: type) -> Any:
-        value = self.body.get(name)
-        if value is not None and not isinstance(value, types):
-            wanted = " or ".join(kind.__name__ for kind in types)
-            raise _BadRequestError(400, f"{name} must be {wanted}, not {type(value).__name__}")
-        return value
-
-
-def _is_not_time(attribute: attrs.Attribute[Any], _: Any) -> bool:
-    return attribute.name != "time"
-
-
-def _job_json(job: Job, now: float) -> dict[str, Any]:
-    """A job for people and programs; times are seconds since it was dispatched."""
-
-    def since(moment: float | None) -> float | None:
-        return None if moment is None else moment - job.created
-
-    return {
-        "job_id": job.job_id,
-        "agent_id": job.agent_id,
-        "room_id": job.room_id,
-        "worker_id": job.worker_id,
-        "status": job.state.value,
-        "error": job.error,
-        "presumed": job.presumed,
-        "adopted": job.adopted,
-        "terminating": job.terminating,
-        "offers": job.offers,
-        "age": now - job.created,
-        "assigned_after": since(job.assigned),
-        "running_after": since(job.started),
-        "ended_after": since(job.ended),
-        "participant_identity": job.participant_identity,
-        "participant_name": job.participant_name,
-    }
-
-
-def _worker_json(worker: Worker) -> dict[str, Any]:
-    return {
-        "worker_id": worker.worker_id,
-        "agent_id": worker.agent_id,
-        "status": "away" if worker.away else worker.status,
-        "load": worker.load,
-        "job_count": worker.job_count,
-        "max_processes": worker.capacity,
-        "jobs": sorted(worker.jobs),
-    }

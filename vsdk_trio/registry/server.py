@@ -46,7 +46,7 @@ async def open_registry(
     stopping = trio.Event()
     serve = partial(
         serve_app,
-        make_app(registry),
+        make_app(registry, stopping),
         listener,
         stopping,
         # Ours is the lower limit (http_api): past its own, hypercorn says 1009 and tells the app

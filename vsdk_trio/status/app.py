@@ -28,7 +28,7 @@ from ..web.answers import (
     make_application,
 )
 from ..web.events import Streams
-from ..web.pages import Pages, wants_page
+from ..web.pages import Pages, load_pages, wants_page
 from . import dashboard, published, task_tree
 from .history import events_of
 from .sources import Sources
@@ -40,7 +40,7 @@ _Answer = Callable[[Sources, Request], Awaitable[ASGIApp]]
 
 def make_app(sources: Sources, stopping: trio.Event) -> Starlette:
     """The ASGI application that shows a worker; pages stop watching at `stopping`."""
-    pages = Pages(["vsdk_trio.web", "vsdk_trio.status"])
+    pages = load_pages("vsdk_trio.web", "vsdk_trio.status")
     streams = Streams(stopping)
 
     def guard(asker: Asker) -> Denial | None:

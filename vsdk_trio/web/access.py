@@ -119,7 +119,8 @@ def is_token(authorization: str | None, token: str) -> bool:
 def is_local_name(host: str) -> bool:
     """Can nobody else make this name (with or without a port) point to this machine?
 
-    True for addresses, for `localhost` and below it, and for the machine's own name.
+    True for addresses, for names without a dot (nobody on the internet can have one), for what is
+    below `localhost`, and for the machine's own name.
     """
     name = host.lower()
     if name.startswith("["):
@@ -130,8 +131,8 @@ def is_local_name(host: str) -> bool:
     try:
         ipaddress.ip_address(name)
     except ValueError:
-        own = socket.gethostname().lower()
-        return name == "localhost" or name.endswith(".localhost") or (name == own != "")
+        is_plain = name != "" and "." not in name
+        return is_plain or name.endswith(".localhost") or name == socket.gethostname().lower()
     return True
 
 

@@ -1,13 +1,13 @@
 """Pages and what belongs to them, from files of the package: no build step, nothing from outside.
 
-Knows files and headers; not what the pages show. The files are read once, when the application is
-made. A page holds no data: it asks for them, so anybody may have it.
+Knows files and headers; not what the pages show. The files are read once, when an application
+is made. A page holds no data: it asks for them, so anybody may have it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Final
@@ -50,7 +50,7 @@ class _File:
 class Pages:
     """The files below `static` in these packages, by name; a later package's file wins."""
 
-    def __init__(self, packages: Iterable[str]) -> None:
+    def __init__(self, *packages: str) -> None:
         self._files: dict[str, _File] = {}
         for package in packages:
             for entry in files(package).joinpath("static").iterdir():
@@ -71,6 +71,12 @@ class Pages:
         if request.headers.get("if-none-match") == file.etag:
             return Response(status_code=304, headers=headers)
         return Response(file.body, headers=headers, media_type=file.media_type)
+
+
+@cache
+def load_pages(*packages: str) -> Pages:
+    """The pages of these packages, read once."""
+    return Pages(*packages)
 
 
 def wants_page(request: Request) -> bool:
