@@ -24,6 +24,9 @@ PANELS: Final[dict[str, dict[str, str]]] = {
         "jobs": "List the jobs that a registry knows, oldest first.",
         "terminate": "Ask for the end of a job.",
     },
+    "Look after workers": {
+        "doctor": "Find out why a worker cannot register: each step on its way, and what to do.",
+    },
     "More": {
         "demo": "Show the main job on this machine: a registry, a worker, and jobs of every kind.",
         "version": "Print the version.",

@@ -1,0 +1,183 @@
+"""The doctor: every step of a worker's way to its registration, in order.
+
+Knows the order, and what each answer of a registry means; the steps to a host, the token and the
+printing are elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Final
+
+import trio
+
+from .. import __version__
+from .._exit_codes import ExitCode
+from .._option_texts import environment_values
+from .._single_errors import single_errors
+from ..backend.api import RegistryApi, is_refusal
+from ..backend.dialer import Dialer
+from ..backend.opening import Opener, Registration
+from ..backend.urls import agent_url, api_base
+from ..backend.websocket import ConnectRejected, open_link
+from ..errors import ApiError, ConnectError, OptionsError, RegistrationRefusedError
+from ..options import Options
+from ._agent import agent_job
+from ._doctor_network import Report, StepFailed, Way
+from ._doctor_token import examine_token
+from ._errors import CommandError
+from ._finding import Finding, Verdict, print_finding, print_findings_json
+
+AGENT_NAME: Final = "vsdk-trio-doctor"
+"""What it registers as: no job is dispatched to an agent of this name."""
+
+_REFUSED: Final = "the registry does not want this token: is it of the right project, and valid?"
+_UNKNOWN: Final = (
+    "is this the address of a VideoSDK registry? signaling_base_url is the REST API, backend_url "
+    "the registry itself"
+)
+
+
+def examine_and_say(
+    agent: str | None, given: Mapping[str, Any], *, seconds: float, as_json: bool
+) -> ExitCode:
+    """Take every step and say how each went; returns the exit code of the program."""
+    findings: list[Finding] = []
+
+    def report(finding: Finding) -> None:
+        findings.append(finding)
+        if not as_json:
+            print_finding(finding)
+
+    with single_errors():
+        trio.run(_examine, agent, given, seconds, report)
+    failed = [finding.step for finding in findings if finding.verdict is Verdict.FAILED]
+    if as_json:
+        print_findings_json(findings)
+    elif failed:
+        print(f"\nnot well: {', '.join(failed)}")
+    else:
+        print("\nall is well: a worker can register from here")
+    return ExitCode.ERROR if failed else ExitCode.CLEAN
+
+
+async def _examine(
+    agent: str | None, given: Mapping[str, Any], seconds: float, report: Report
+) -> None:
+    try:
+        options = _options(agent, given)
+        way = Way(
+            http_proxy=options.http_proxy,
+            ssl_context=options.tls_context(),
+            seconds=seconds,
+            report=report,
+        )
+    except (CommandError, OptionsError) as error:
+        report(Finding("options", Verdict.FAILED, str(error), "correct that first"))
+        return
+    finding, token = await examine_token(options)
+    report(finding)
+    try:
+        url = await _find_registry(way, options, token)
+        await _try_registry(way, url, token)
+    except StepFailed:
+        report(Finding("the rest", Verdict.SKIPPED, "it stands on what has failed"))
+
+
+def _options(agent: str | None, given: Mapping[str, Any]) -> Options:
+    if agent is not None:
+        return agent_job(agent, given).options
+    return Options(**environment_values(Options, os.environ) | dict(given))
+
+
+async def _find_registry(way: Way, options: Options, token: str | None) -> str:
+    """Where the registry is, from the REST API, or as the options say."""
+    if options.backend_url:
+        way.report(Finding("init-config", Verdict.SKIPPED, "backend_url says where to go"))
+        return options.backend_url
+    try:
+        base = api_base(options.signaling_base_url)
+    except ConnectError as error:
+        way.fail("API address", f"{options.signaling_base_url!r}: {error}", _UNKNOWN)
+        raise StepFailed from None
+    dialer = await way.go("API", base)
+    if token is None:
+        raise StepFailed("token")
+    api = RegistryApi(options.signaling_base_url, lambda _: dialer, way.ssl_context)
+
+    async def ask() -> str:
+        try:
+            return await api.init_config(token)
+        except ApiError as error:
+            way.fail("init-config", str(error), _REFUSED if is_refusal(error) else _UNKNOWN)
+            raise StepFailed from None
+
+    slow = "something listens there, but does not answer: is it the right port?"
+    url = await way.step("init-config", ask, advice=_UNKNOWN, slow=slow)
+    way.ok("init-config", f"the registry is {url}")
+    return url
+
+
+async def _try_registry(way: Way, registry_url: str, token: str | None) -> None:
+    """The way to the registry itself, the WebSocket, and a registration."""
+    try:
+        url = agent_url(registry_url)
+    except ConnectError as error:
+        way.fail("registry address", f"{registry_url!r}: {error}", _UNKNOWN)
+        raise StepFailed from None
+    dialer = await way.go("registry", url)
+    if token is None:
+        raise StepFailed("token")
+    await _upgrade(way, url, dialer, token)
+    await _register(way, registry_url, dialer, token)
+
+
+async def _upgrade(way: Way, url: str, dialer: Dialer, token: str) -> None:
+    async def upgrade() -> None:
+        try:
+            async with open_link(
+                url,
+                dialer=dialer,
+                headers={"Authorization": f"Bearer {token}"},
+                ssl_context=way.ssl_context,
+                connect_timeout=way.seconds,
+                secrets=(token,),
+            ):
+                pass
+        except ConnectRejected as error:
+            refused = error.status in (401, 403)
+            way.fail("WebSocket", str(error), _REFUSED if refused else _UNKNOWN)
+            raise StepFailed from None
+
+    advice = "does a proxy or a gateway on the way keep WebSockets out?"
+    await way.step("WebSocket", upgrade, advice=advice)
+    way.ok("WebSocket", url)
+
+
+async def _register(way: Way, registry_url: str, dialer: Dialer, token: str) -> None:
+    opener = Opener(
+        backend_url=registry_url,
+        signaling_base_url="",
+        http_proxy=None,
+        dialer=dialer,
+        ssl_context=way.ssl_context,
+        connect_timeout=way.seconds,
+        registration_timeout=way.seconds,
+        registration=Registration(
+            agent_name=AGENT_NAME, version=__version__, load_threshold=0.75, max_processes=1
+        ),
+    )
+
+    async def register() -> str:
+        try:
+            async with opener.open_session(token, "", lambda _: None) as (_, _, registered):
+                return registered.worker_id
+        except RegistrationRefusedError as error:
+            way.fail("registration", str(error), _REFUSED)
+            raise StepFailed from None
+
+    slow = "it takes WebSockets, but does not answer a worker: is it the worker endpoint?"
+    worker_id = await way.step("registration", register, advice=slow, slow=slow)
+    text = f"as {AGENT_NAME!r} (no job can come), got the id {worker_id}, and left"
+    way.ok("registration", text)
