@@ -8,6 +8,8 @@ import signal
 import pytest
 from hypothesis import settings
 
+from .start_methods import START_METHODS, VARIABLE
+
 # A busy machine is no bug.
 settings.register_profile("vsdk_trio", deadline=None)
 settings.load_profile("vsdk_trio")
@@ -27,6 +29,12 @@ def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     for name in [name for name in os.environ if name.startswith("COVERAGE_PROCESS")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(params=START_METHODS)
+def each_start_method(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test runs once for each way in which job processes come to be."""
+    monkeypatch.setenv(VARIABLE, request.param)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

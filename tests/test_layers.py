@@ -19,6 +19,7 @@ LEAVES = (
     "_aio_loop",
     "_aio_thread",
     "_asgi",
+    "_before_fork",
     "_change",
     "_cut_watch",
     "_exit_codes",
@@ -49,6 +50,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "processes": (*LEAVES, "control", "jobs.prewarm"),
     "rooms": (*LEAVES, "protocol.peer_text", "web.access"),
     "runner": (*LEAVES, "control", "rooms", "jobs.entrypoint"),
+    "template": (*LEAVES, "control", "runner", "jobs.entrypoint"),
     "journal": (*LEAVES, "protocol.vocabulary"),
     "logs": LEAVES,
     "web": (*LEAVES, "metrics"),
@@ -104,6 +106,7 @@ PURE = (
     "control.frames",
     "control.ndjson",
     "control.job",
+    "control.orders",
     "registry.dispatcher",
     "registry.ledger",
 )

@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ._before_fork import before_fork
     from .backend import BackendConnection, open_backend_connection
     from .errors import VsdkTrioError
     from .load import CpuLoad
@@ -43,6 +44,7 @@ __version__ = "0.1.0"
 _MODULE_OF = {
     name: module
     for module, names in {
+        "_before_fork": ("before_fork",),
         "backend": ("BackendConnection", "open_backend_connection"),
         "errors": ("VsdkTrioError",),
         "load": ("CpuLoad",),
@@ -100,6 +102,7 @@ __all__ = [
     "WorkerReport",
     "WorkerType",
     "__version__",
+    "before_fork",
     "get_current_job_context",
     "open_backend_connection",
     "open_registry",

@@ -67,6 +67,15 @@ def text(_: object, field: attrs.Attribute[Any], value: object) -> None:
         raise fail(field, "a text that is not empty", value)
 
 
+def module_names(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    """Names that could be imported."""
+    if not isinstance(value, tuple) or not all(
+        isinstance(name, str) and all(part.isidentifier() for part in name.split("."))
+        for name in value
+    ):
+        raise fail(field, "names of modules, such as ['numpy', 'my.models']", value)
+
+
 def is_callable(_: object, field: attrs.Attribute[Any], value: object) -> None:
     """Anything that can be called."""
     if not callable(value):

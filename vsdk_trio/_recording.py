@@ -9,7 +9,7 @@ record nothing and must start nothing either.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 _active: list[object] | None = None
@@ -41,12 +41,16 @@ def record(job: object) -> None:
 
 
 @contextmanager
-def recording() -> Iterator[list[object]]:
-    """Record while the body runs; yields the list of the jobs built, which grows meanwhile."""
+def recording(before: Iterable[object] = ()) -> Iterator[list[object]]:
+    """Record while the body runs; yields the list of the jobs built, which grows meanwhile.
+
+    `before`: jobs that were recorded already, where the script is loaded and will not be executed
+    again: in a process that was forked after that.
+    """
     global _active
     if _active is not None:
         raise RuntimeError("a recording is active already")
-    jobs: list[object] = []
+    jobs: list[object] = list(before)
     _active = jobs
     try:
         yield jobs

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Literal, TypeAlias
 
@@ -63,6 +63,7 @@ RequestAnswer: TypeAlias = bool | str | None
 RequestFnc: TypeAlias = Callable[[JobRequest], RequestAnswer | Awaitable[RequestAnswer]]
 VocabularyName: TypeAlias = Literal["deployed", "documented"]
 LogFormat: TypeAlias = Literal["auto", "console", "json"]
+StartMethod: TypeAlias = Literal["auto", "spawn", "forkserver"]
 TokenSource: TypeAlias = str | Callable[[], str | Awaitable[str]]
 
 
@@ -84,6 +85,12 @@ def _upper(value: Any) -> Any:
 
 def _path(value: Any) -> Any:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def _names(value: Any) -> Any:
+    if isinstance(value, str):
+        value = [name.strip() for name in value.split(",") if name.strip()]
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _permissions(value: Any) -> Any:
@@ -215,8 +222,17 @@ class Options:
     state_dir: str | None = attrs.field(
         default=None, converter=_path, validator=_optional(_check.text)
     )
-    # How job processes come to be: "spawn" is a fresh interpreter for each.
-    start_method: str = attrs.field(default="spawn", validator=_check.one_of("spawn"))
+    # How job processes come to be. "spawn": a fresh interpreter for each. "forkserver": copies of a
+    # template that has loaded the entrypoint's module already. "auto": the template, where nothing
+    # is seen that a fork would break.
+    # (pyright widens the default's type from the literal to `str`)
+    start_method: StartMethod = attrs.field(  # pyright: ignore[reportAssignmentType]
+        default="auto", validator=_check.one_of("auto", "spawn", "forkserver")
+    )
+    # Modules that the template imports as well; several in one text are separated by commas.
+    preload: str | Sequence[str] = attrs.field(
+        default=(), converter=_names, validator=_check.module_names
+    )
 
     # What opens the status routes that show jobs to whoever is not on this machine; None: nothing.
     debug_token: str | None = attrs.field(

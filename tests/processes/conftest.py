@@ -6,7 +6,7 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,7 +16,9 @@ import trio.testing
 
 from vsdk_trio.control.channel import ControlChannel
 from vsdk_trio.control.frames import Finished, Hello, InitFailed, Ready, Running, Start, Stop
-from vsdk_trio.processes.edge import Command, DeliverCancel, ProcessHandle
+from vsdk_trio.processes.edge import Command, DeliverCancel, ProcessHandle, Spawner
+
+from .forking import START_METHODS, open_spawner
 
 CHILD = Path(__file__).with_name("child_program.py")
 
@@ -51,6 +53,13 @@ def _open_fds() -> set[str]:
         with suppress(FileNotFoundError):  # the directory's own
             fds.add(f"{fd} {os.readlink(f'/proc/self/fd/{fd}')}")
     return fds
+
+
+@pytest.fixture(params=START_METHODS)
+async def real_spawner(request: pytest.FixtureRequest) -> AsyncGenerator[Spawner]:
+    """A spawner of real processes, by each start method."""
+    async with open_spawner(request.param) as spawner:
+        yield spawner
 
 
 class SimulatedProcess:

@@ -27,6 +27,8 @@ from vsdk_trio.registry.placement import Policy
 from vsdk_trio.registry.server import open_registry
 from vsdk_trio.registry.session import WorkerLink
 
+from ..start_methods import start_method, templates
+
 AGENTS = Path(__file__).with_name("agents")
 # The patience of every wait. Nothing takes this long, not even on a loaded machine.
 PATIENCE_SECONDS = 20.0
@@ -176,6 +178,14 @@ class Programs:
     def job_processes(self) -> list[psutil.Process]:
         return self.find("vsdk_trio.runner")
 
+    def templates(self) -> list[psutil.Process]:
+        return self.find("vsdk_trio.template")
+
+    @property
+    def own(self) -> int:
+        """How many processes a worker has when it has no job: itself, guardian, template."""
+        return 2 + templates()
+
     def guardians(self) -> list[psutil.Process]:
         return self.find("guardian_main.py")
 
@@ -218,6 +228,7 @@ class System(Programs):
             "termination_timeout": 1.0,
             "max_retry": 1,
             "log_format": "console",
+            "start_method": start_method(),
         }
         settings = json.dumps({**defaults, **options})
         (self.directory / "options.json").write_text(settings, encoding="utf-8")

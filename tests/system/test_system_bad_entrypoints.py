@@ -12,12 +12,16 @@ import trio
 
 from .conftest import Program, System, eventually, open_system
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.slow,
+    pytest.mark.usefixtures("each_start_method"),
+]
 
 
 async def still_serves(system: System, worker: Program, *, idle: int = 0) -> None:
     """The slot is free again, no process of the job is left; then it ends in order."""
-    own = 2 + idle  # the worker and its guardian
+    own = system.own + idle
     job = await system.run_job("returns")
     assert job.state.value == "completed"
     await eventually(lambda: len(system.processes()) == own, "a process is left")
@@ -109,7 +113,7 @@ async def test_it_blocks_and_is_terminated(tmp_path: Path, kind: str) -> None:
         assert job.state.value == "failed"
         said = "terminated: enough; the job process did not stop when asked and was killed"
         assert str(job.error).startswith(said)
-        await eventually(lambda: len(system.processes()) == 2, "a process is left")
+        await eventually(lambda: len(system.processes()) == system.own, "a process is left")
         worker.signal(signal.SIGTERM)
         assert await worker.exit_code() == 0  # none had to be killed at its own end
         assert system.processes() == []
@@ -142,7 +146,7 @@ async def test_many_jobs_leave_no_descriptors_behind(tmp_path: Path) -> None:
                 nursery.start_soon(run, "raises")
                 nursery.start_soon(run, "forks")
                 nursery.start_soon(lambda: run("signal", signum=signal.SIGKILL))
-            await eventually(lambda: len(system.processes()) == 2, "a process is left")
+            await eventually(lambda: len(system.processes()) == system.own, "a process is left")
             return process.num_fds()
 
         first = await all_kinds()

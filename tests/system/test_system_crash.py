@@ -9,7 +9,11 @@ import trio
 
 from .conftest import System, eventually, open_system
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.slow,
+    pytest.mark.usefixtures("each_start_method"),
+]
 
 # Where the registry can still be told.
 TASKS = [

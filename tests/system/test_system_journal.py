@@ -16,7 +16,7 @@ from vsdk_trio.registry.session import WorkerLink
 
 from .conftest import Program, System, eventually, open_system
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("each_start_method")]
 
 
 def registrations(system: System) -> list[dict[str, Any]]:

@@ -12,7 +12,11 @@ from vsdk_trio.registry.placement import Policy
 
 from .conftest import open_system
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.slow,
+    pytest.mark.usefixtures("each_start_method"),
+]
 
 
 async def test_what_the_initializer_stores_is_there_for_the_job(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import trio
 
 from .conftest import Program, System, eventually, open_system
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("each_start_method")]
 
 
 async def ended(system: System, program: Program, *, code: int) -> None:

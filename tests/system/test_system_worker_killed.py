@@ -9,7 +9,7 @@ import pytest
 
 from .conftest import eventually, open_system
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("each_start_method")]
 
 
 async def test_jobs_run_their_callbacks_and_end(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Simulated processes and real ones keep the same contract of `Spawner` and `ProcessHandle`."""
+"""Simulated processes, spawned and forked ones keep one contract: `Spawner` and `ProcessHandle`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ import trio
 from vsdk_trio.processes.edge import Command, ProcessHandle, Spawner
 from vsdk_trio.processes.spawn import SubprocessSpawner
 from vsdk_trio.testing.processes import InsideProcess, MemorySpawner, ProcessExit
+
+from ..processes.forking import START_METHODS as REAL
+from ..processes.forking import open_spawner
 
 CHILD = """
 import os, signal, sys, time
@@ -73,12 +76,20 @@ class Life:
         assert await self.handle.stdout.receive_some(6) == b"ready\n"
 
 
-@pytest.fixture(params=["simulated", pytest.param("real", marks=pytest.mark.real)])
-def spawner(request: pytest.FixtureRequest) -> Spawner:
-    if request.param == "real":
-        return SubprocessSpawner()
-    request.getfixturevalue("autojump_clock")
-    return MemorySpawner(program)
+@pytest.fixture(params=["simulated", *(pytest.param(m, marks=pytest.mark.real) for m in REAL)])
+async def spawner(request: pytest.FixtureRequest, clock: None) -> AsyncGenerator[Spawner]:
+    if request.param == "simulated":
+        yield MemorySpawner(program)
+    else:
+        async with open_spawner(request.param) as spawner:
+            yield spawner
+
+
+@pytest.fixture
+def clock(request: pytest.FixtureRequest) -> None:
+    """Simulated processes run on a clock of their own."""
+    if "simulated" in request.node.callspec.id:
+        request.getfixturevalue("autojump_clock")
 
 
 Deliver = Callable[[ProcessHandle], Awaitable[None]]

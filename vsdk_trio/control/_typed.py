@@ -29,6 +29,10 @@ def _is_object(value: object) -> bool:
     return isinstance(value, dict)
 
 
+def _is_list_of_strings(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
 # Keyed by the annotation's text, which is what attrs keeps under `from __future__ import
 # annotations`: resolving the texts would cost a job process an import of the whole typing world.
 _READERS: dict[str, tuple[str, Callable[[object], bool]]] = {
@@ -43,6 +47,7 @@ _READERS: dict[str, tuple[str, Callable[[object], bool]]] = {
         "an object or null",
         lambda value: value is None or _is_object(value),
     ),
+    "list[str]": ("a list of strings", _is_list_of_strings),
     "FinishedStatus": (
         "'completed', 'failed' or 'cancelled'",
         lambda value: isinstance(value, str) and value in ("completed", "failed", "cancelled"),

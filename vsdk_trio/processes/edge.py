@@ -17,6 +17,9 @@ _T = TypeVar("_T", contravariant=True)
 COOKIE_VARIABLE: Final = "VSDK_TRIO_COOKIE"
 """The environment variable that marks every process of a job, whatever session it moves to."""
 
+EXIT_UNKNOWN: Final = 256
+"""The return code of a process whose end was seen, but not how it ended. None exits with it."""
+
 
 NOT_INHERITED: Final = frozenset(
     {"VSDK_TRIO_DEBUG_TOKEN", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}
@@ -36,7 +39,9 @@ class Command:
 
 def environment_of(command: Command, inherited: Mapping[str, str]) -> dict[str, str]:
     """The environment of a job process: the worker's, but for what is the worker's alone."""
-    kept = {name: value for name, value in inherited.items() if name not in NOT_INHERITED}
+    own = {*NOT_INHERITED, COOKIE_VARIABLE}
+    kept = {name: value for name, value in inherited.items() if name not in own}
+    # The cookie is the last one, where it stands in nobody's way: see `template.mark`.
     return {**kept, **command.env_extra, COOKIE_VARIABLE: command.cookie}
 
 
@@ -59,7 +64,8 @@ class ProcessHandle(Protocol):
 
     @property
     def returncode(self) -> int | None:
-        """None while it lives; then its exit code, or minus the signal that ended it."""
+        """None while it lives; then its exit code, minus the signal that ended it, or
+        `EXIT_UNKNOWN`."""
         ...
 
     def signal_group(self, signum: int) -> None:

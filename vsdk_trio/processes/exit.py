@@ -11,6 +11,7 @@ from typing import Final
 
 import attrs
 
+from .edge import EXIT_UNKNOWN
 from .stop_ladder import Rung
 
 _MAX_DESCRIPTION: Final = 2000
@@ -30,7 +31,7 @@ class Exit:
     """How a job process ended."""
 
     returncode: int
-    """Its exit code, or minus the signal that ended it."""
+    """Its exit code, minus the signal that ended it, or `EXIT_UNKNOWN`."""
     stop_reason: str | None
     """Why it was asked to stop; None where it ended by itself."""
     rung: Rung | None
@@ -41,12 +42,7 @@ class Exit:
     @property
     def signal_name(self) -> str | None:
         """The signal that ended it, such as "SIGSEGV"; None where it exited."""
-        if self.returncode >= 0:
-            return None
-        try:
-            return signal.Signals(-self.returncode).name
-        except ValueError:
-            return f"signal {-self.returncode}"
+        return signal_name(self.returncode)
 
     @property
     def killed(self) -> bool:
@@ -66,6 +62,8 @@ class Exit:
         """The cause, and the last lines of stderr: one text of bounded length for a person."""
         if self.killed:
             cause = "the job process did not stop when asked and was killed"
+        elif self.returncode == EXIT_UNKNOWN:
+            cause = "the job process ended, and how is not known: its template had died before it"
         elif self.signal_name is None:
             cause = f"the job process exited with code {self.returncode}"
         elif self.signal_name == "SIGKILL":
@@ -73,6 +71,16 @@ class Exit:
         else:
             cause = f"the job process was killed by {self.signal_name}"
         return with_last_words(cause, self.stderr_tail)
+
+
+def signal_name(returncode: int) -> str | None:
+    """The signal that a return code tells of, such as "SIGSEGV"; None where it is an exit code."""
+    if returncode >= 0:
+        return None
+    try:
+        return signal.Signals(-returncode).name
+    except ValueError:
+        return f"signal {-returncode}"
 
 
 def with_last_words(cause: str, tail: tuple[str, ...]) -> str:

@@ -95,6 +95,7 @@ class Pool:
         self._alive: dict[int, JobProcess] = {}
         self._given: set[JobProcess] = set()
         self._starting: set[int] = set()
+        self._coming: dict[int, trio.CancelScope] = {}
         self._number = 0
         self._outdated = 0  # up to this number
         self._open = False
@@ -193,6 +194,8 @@ class Pool:
             self._waiters.popleft().answer(error)
         for process in self._alive.values():
             process.request_stop("the worker is stopping")
+        for coming in self._coming.values():
+            coming.cancel()
 
     def _census(self) -> Census:
         # One that is on its way out counts: it takes up what a process takes up until it is gone.
@@ -215,6 +218,7 @@ class Pool:
             def adopt(process: JobProcess) -> None:
                 self._alive[number] = process
                 self._observe(seen.ProcessStarted(pid=process.pid))
+                self._coming.pop(number, None)
                 if self._guardian is not None:
                     self._guardian.watch(process.pid)
                 if not self._open:
@@ -223,16 +227,20 @@ class Pool:
 
             try:
                 if self._open:
-                    await run_job_process(
-                        self._spawner,
-                        command,
-                        graces=self._graces,
-                        job_log=self._job_log,
-                        task_status=OnStarted(adopt),
-                    )
+                    # A forkserver may have to load its template first; nobody waits for that when
+                    # the pool closes.
+                    with trio.CancelScope() as self._coming[number]:
+                        await run_job_process(
+                            self._spawner,
+                            command,
+                            graces=self._graces,
+                            job_log=self._job_log,
+                            task_status=OnStarted(adopt),
+                        )
             except JobProcessError as error:
                 self._start_failed(number, error)
             finally:
+                self._coming.pop(number, None)
                 self._take_off_the_books(number)
                 if self._sweeper is not None:
                     self._sweeper.sweep(cookie)

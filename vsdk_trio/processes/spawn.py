@@ -70,31 +70,37 @@ class SubprocessHandle:
         self._group_exists = False
 
     def memory_mb(self) -> float | None:
-        if self._process.returncode is not None:
-            return None
-        # Imported late: a worker that never asks need not load it.
-        import psutil
-
-        try:
-            return float(psutil.Process(self._process.pid).memory_info().rss) / (1 << 20)
-        except psutil.Error:
-            return None
+        return None if self._process.returncode is not None else resident_mb(self.pid)
 
     def cpu_seconds(self) -> float | None:
-        if self._process.returncode is not None:
-            return None
-        import psutil  # as above
-
-        try:
-            used = psutil.Process(self._process.pid).cpu_times()
-        except psutil.Error:
-            return None
-        return float(used.user + used.system)
+        return None if self._process.returncode is not None else used_cpu_seconds(self.pid)
 
     def close(self) -> None:
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             # trio types them by what every platform has; each has a `close` that is synchronous.
             stream.close()  # type: ignore[union-attr]
+
+
+def resident_mb(pid: int) -> float | None:
+    """What the process `pid` occupies in MiB; None where there is none."""
+    # Imported late: a worker that never asks need not load it.
+    import psutil
+
+    try:
+        return float(psutil.Process(pid).memory_info().rss) / (1 << 20)
+    except psutil.Error:
+        return None
+
+
+def used_cpu_seconds(pid: int) -> float | None:
+    """What the process `pid` has used of the CPU so far; None where there is none."""
+    import psutil  # as above
+
+    try:
+        used = psutil.Process(pid).cpu_times()
+    except psutil.Error:
+        return None
+    return float(used.user + used.system)
 
 
 class SubprocessSpawner:

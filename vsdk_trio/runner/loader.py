@@ -38,9 +38,38 @@ class Loaded:
     """Whether loading has built, and so recorded, a `WorkerJob`."""
     live_options: RoomOptions | None = None
     """The room options of that one's context: they hold what could not travel here."""
+    userdata: dict[str, Any] = attrs.field(factory=dict)
+    """What `process.userdata` has from the start."""
     callback_seconds: float = 10.0
     started_at: float = attrs.field(factory=time.perf_counter)
     """`time.perf_counter()` at this process' first line."""
+
+
+@attrs.frozen(kw_only=True)
+class Preloaded:
+    """What was done once, before this process was forked: see `preload`."""
+
+    jobs: Sequence[object] = ()
+    """The jobs that were recorded as the user's code was imported."""
+    userdata: dict[str, Any] | None = None
+    """What `initialize_process_fnc` has stored; None where it is to run in each process."""
+
+
+def preload(
+    entrypoint: EntrypointRef,
+    initialize: EntrypointRef | None,
+    run_initialize: Callable[[Callable[..., object]], dict[str, Any] | None],
+) -> Preloaded:
+    """Import the functions, so that processes forked from this one find them loaded.
+
+    Argument: `run_initialize`, given the `initialize_process_fnc`, runs it or not, and returns
+    what it has stored. Raises what `loading` raises.
+    """
+    with _recording.recording() as jobs:
+        load(entrypoint)
+        function = None if initialize is None else load(initialize)
+        userdata = None if function is None else run_initialize(function)
+    return Preloaded(jobs=tuple(jobs), userdata=userdata)
 
 
 @contextmanager
@@ -50,19 +79,25 @@ def loading(
     *,
     callback_seconds: float,
     started_at: float,
+    preloaded: Preloaded | None = None,
 ) -> Iterator[Loaded]:
     """Load the functions; during the body, too, `WorkerJob.start()` starts nothing.
 
     What the user's code raises as it is imported comes out as it is; `EntrypointError` where it
-    does not hold the function.
+    does not hold the function. `preloaded`: what was done before this process was forked.
     """
-    with _recording.recording() as jobs:
+    if preloaded is None:
+        preloaded = Preloaded()
+    if preloaded.userdata is not None:
+        initialize = None
+    with _recording.recording(preloaded.jobs) as jobs:
         function = load(entrypoint)
         yield Loaded(
             entrypoint=function,
             initialize=None if initialize is None else load(initialize),
             recorded=bool(jobs),
             live_options=_live_options(jobs, function),
+            userdata=dict(preloaded.userdata or {}),
             callback_seconds=callback_seconds,
             started_at=started_at,
         )

@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack, suppress
 from functools import partial
 
+import attrs
 import trio
 
 from ..control.frames import MAX_FRAME_BYTES, Hello, InitFailed, Stop, decode_frame, encode_frame
 from ..errors import FrameError
 from ..jobs.entrypoint import EntrypointRef
 from . import job_log
-from .loader import Loaded, loading
+from .loader import Loaded, Preloaded, loading
 from .outcome import describe_error
 from .runner import EXIT_INIT_FAILED, EXIT_OK, run_runner
 from .stacks import write_stacks_to
@@ -30,30 +31,37 @@ COOKIE_VARIABLE = "VSDK_TRIO_COOKIE"
 _STDERR = 2
 
 
-def main(receive_fd: int, send_fd: int, started_at: float) -> int:
+@attrs.frozen(kw_only=True)
+class Inherited:
+    """What a process that was forked from a template has from there."""
+
+    log: job_log.JobLogHandler
+    preloaded: Preloaded
+
+
+def main(
+    receive_fd: int, send_fd: int, started_at: float, inherited: Inherited | None = None
+) -> int:
     """Run one job process over two descriptors; returns its exit code.
 
-    The user's code is imported before any event loop runs. `started_at` is `time.perf_counter()`
-    at the first line of the process.
+    The user's code is imported before any event loop runs, if it was not in the template that
+    `inherited` comes from. `started_at` is `time.perf_counter()` at the first line of the process.
     """
-    log = job_log.install(_STDERR, "INFO")
+    log = job_log.install(_STDERR, "INFO") if inherited is None else inherited.log
     write_stacks_to(_STDERR)
     hello, rest = read_hello(receive_fd)
     if hello is None:
         return EXIT_OK
     with ExitStack() as stack:
         try:
-            loaded = stack.enter_context(_load(hello, started_at))
+            loaded = stack.enter_context(_load(hello, started_at, inherited))
         except (Exception, SystemExit, KeyboardInterrupt, BaseExceptionGroup) as error:
             logger.error("the entrypoint cannot be loaded", exc_info=error)
             _write(send_fd, encode_frame(InitFailed(error=describe_error(error))))
             return EXIT_INIT_FAILED
-        # What is loaded stays: no collection has to look at it again, not even the one at the
-        # interpreter's exit, which took 50 ms of a slot's time.
+        # What is loaded stays: no collection has to look at it again.
         gc.freeze()
-        code = trio.run(partial(_run, receive_fd, send_fd, loaded, rest, log.hide))
-        gc.freeze()
-    return code
+        return trio.run(partial(_run, receive_fd, send_fd, loaded, rest, log.hide))
 
 
 def read_hello(receive_fd: int) -> tuple[Hello | None, bytes]:
@@ -81,7 +89,9 @@ def read_hello(receive_fd: int) -> tuple[Hello | None, bytes]:
     return None, buffer
 
 
-def _load(hello: Hello, started_at: float) -> AbstractContextManager[Loaded]:
+def _load(
+    hello: Hello, started_at: float, inherited: Inherited | None
+) -> AbstractContextManager[Loaded]:
     logging.getLogger().setLevel(hello.log_level)
     if hello.cookie:
         # A launcher may not carry the environment, and the job's own children need the mark.
@@ -92,6 +102,7 @@ def _load(hello: Hello, started_at: float) -> AbstractContextManager[Loaded]:
         None if initialize is None else EntrypointRef.from_dict(initialize),
         callback_seconds=hello.shutdown_callback_timeout,
         started_at=started_at,
+        preloaded=None if inherited is None else inherited.preloaded,
     )
 
 

@@ -146,7 +146,7 @@ async def _read_signals(signals: AsyncIterable[int], stop: StopRequest) -> None:
 
 
 async def _serve(desk: _Desk, loaded: Loaded, hide: Hide) -> int:
-    process = JobProcessInfo()
+    process = JobProcessInfo(userdata=loaded.userdata)
     error: str | None = None
     async with desk.until_stopped():
         error = await _initialize(loaded, process)

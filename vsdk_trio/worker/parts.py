@@ -11,16 +11,20 @@ import sys
 from .._change import Change
 from ..backend.connection import BackendConnection
 from ..backend.token import TokenProvider
+from ..control.orders import Brief
+from ..errors import OptionsError
 from ..jobs.admission import Admission
 from ..jobs.prewarm import Prewarm
 from ..journal.journal import Journal
 from ..observations import JobRecovered, Observation, StatusReported
 from ..observations.observers import Observers
 from ..options import Options
+from ..processes.forkserver import Forkserver, missing_for_forking
 from ..processes.guardian import Guardian
 from ..processes.pool import Pool, PoolSettings
 from ..processes.stop_ladder import Graces
 from ..processes.sweeper import Sweeper
+from ..processes.template import TemplateSettings
 from ..protocol.messages import Message
 from ..protocol.vocabulary import vocabulary
 from ..status.view import Health
@@ -100,6 +104,7 @@ class Parts:
         )
         self.sweeper = Sweeper() if edges.is_real else None
         briefing = Briefing(options, agent, worker_id=self._worker_id, token=self._token)
+        self.forkserver = self._make_forkserver(agent)
         self.pool = self._make_pool(briefing)
         self.jobs = self._make_jobs(briefing)
         self.intake = self._make_intake()
@@ -128,6 +133,37 @@ class Parts:
             observe=self.observers,
         )
 
+    def _make_forkserver(self, agent: Agent) -> Forkserver | None:
+        """The forkserver, where one is asked for and possible."""
+        options = self._options
+        if options.start_method == "spawn" or not self._edges.is_real:
+            return None
+        is_demanded = options.start_method == "forkserver"
+        if (missing := missing_for_forking()) is not None:
+            if is_demanded:
+                raise OptionsError(
+                    f"option 'start_method' cannot be 'forkserver' here: {missing}; use 'auto'"
+                )
+            return None
+        settings = TemplateSettings(
+            argv=(sys.executable, "-m", "vsdk_trio.template"),
+            brief=Brief(
+                entrypoint=agent.entrypoint.to_dict(),
+                initialize=None if agent.initialize is None else agent.initialize.to_dict(),
+                preload=list(options.preload),
+                log_level=options.log_level,
+                cautious=not is_demanded,
+            ),
+            load_seconds=options.initialize_timeout,
+        )
+        return Forkserver(
+            settings,
+            self._edges.spawner,
+            cookie_prefix=self.cookie_prefix,
+            guardian=self.guardian,
+            log_level=logging.WARNING if is_demanded else logging.INFO,
+        )
+
     def _make_pool(self, briefing: Briefing) -> Pool:
         options = self._options
         settings = PoolSettings(
@@ -136,7 +172,7 @@ class Parts:
             initialize_timeout=options.initialize_timeout,
         )
         return Pool(
-            self._edges.spawner,
+            self.forkserver or self._edges.spawner,
             briefing.hello,
             settings,
             Prewarm(num_idle=options.num_idle_processes, max_processes=options.max_processes),

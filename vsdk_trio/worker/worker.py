@@ -197,6 +197,11 @@ class Worker:
                     await open_around(notify, SHORT_GRACE_SECONDS)
             if journal.is_on:
                 await self._recover(parts)
+            # Before the connection: the template loads while the registry is being reached.
+            if parts.guardian is not None:
+                await open_around(parts.guardian.run, 2 * SHORT_GRACE_SECONDS)
+            if parts.forkserver is not None:
+                await open_around(parts.forkserver.serve, SHORT_GRACE_SECONDS)
             # Around the connection: what the registry sends is answered until the goodbye.
             await open_around(partial(_answer, parts), SHORT_GRACE_SECONDS)
             await open_around(partial(_stay_connected, parts), parts.connection.grace_seconds)
@@ -206,8 +211,6 @@ class Worker:
             if parts.shutdown.stage is not Stage.SERVING:
                 logger.info("%s before a job could come", parts.shutdown.reason)
                 return WorkerReport()
-            if parts.guardian is not None:
-                await open_around(parts.guardian.run, 2 * SHORT_GRACE_SECONDS)
             if parts.sweeper is not None:
                 await open_around(parts.sweeper.run, SHORT_GRACE_SECONDS)
             await open_around(parts.pool.run, parts.graces.total_seconds)

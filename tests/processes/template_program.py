@@ -1,0 +1,52 @@
+"""A template for tests: forks what the command line of each order names, a script or `-c` program.
+
+As the real one, but it loads nothing, and what it forks is no runner.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import socket
+import sys
+
+from vsdk_trio.control.orders import Fork, TemplateReady
+from vsdk_trio.template.child import Marks, live
+from vsdk_trio.template.mark import find_command_line, find_variable
+from vsdk_trio.template.server import ControlSocket, ForkServer
+
+
+def run(argv: list[str]) -> int:
+    """What an interpreter would do with this command line."""
+    _, *rest = argv
+    while rest[0].startswith("-") and rest[0] != "-c":
+        rest.pop(0)
+    try:
+        if rest[0] == "-c":
+            sys.argv = ["-c", *rest[2:]]
+            exec(rest[1], {"__name__": "__main__"})
+        else:
+            sys.argv = rest
+            runpy.run_path(rest[0], run_name="__main__")
+    except SystemExit as error:
+        if isinstance(error.code, str):
+            print(error.code, file=sys.stderr)
+            return 1
+        return error.code or 0
+    return 0
+
+
+def main(fd: int) -> Fork:
+    os.set_inheritable(fd, False)
+    control = ControlSocket(socket.socket(fileno=fd))
+    assert control.receive() is not None
+    marks = Marks(cookie=find_variable("VSDK_TRIO_COOKIE"), command_line=find_command_line())
+    control.send(TemplateReady(seconds=0.0))
+    order = ForkServer(control, marks, lambda: None).serve()
+    if order is None:
+        os._exit(0)
+    return order
+
+
+_order = main(int(sys.argv[1]))
+live(lambda: run(_order.argv))
