@@ -57,13 +57,14 @@ def grandchild(*, escapes: bool) -> None:
 
 async def entrypoint(ctx: JobContext) -> None:
     job_id, options = ctx.job.job_id, ctx.metadata
-    note(f"{job_id} entered")
 
     def said_goodbye(reason: str) -> None:
         note(f"{job_id} callback: {reason}")
 
     ctx.add_shutdown_callback(said_goodbye)
     await ctx.connect()
+    # From here on nothing can cancel it before it has begun with what it is to do.
+    note(f"{job_id} entered")
     try:
         await run(ctx, options)
     finally:
