@@ -21,6 +21,12 @@ from vsdk_trio.room_options import (
 )
 
 
+def _assigned(wire: dict[str, object]) -> RoomOptions:
+    options = RoomOptions()
+    options.assign(wire)
+    return options
+
+
 def test_defaults_are_those_of_the_published_client() -> None:
     options = RoomOptions()
     wire, lost = options.to_wire()
@@ -172,7 +178,7 @@ def test_what_travels_and_what_does_not() -> None:
     wire, lost = options.to_wire()
     assert lost == ("avatar", "on_room_error")
     assert "s3cret" not in json.dumps(wire)
-    back = RoomOptions.from_wire(json.loads(json.dumps(wire)))
+    back = _assigned(json.loads(json.dumps(wire)))
     assert back.to_wire() == (wire, ())
     assert back.effective_transport({}) is TransportMode.LOOPBACK
 
@@ -202,8 +208,36 @@ def test_round_trip(
         observability=observability,
     )
     wire, lost = options.to_wire()
-    assert RoomOptions.from_wire(json.loads(json.dumps(wire))) == options
+    assert _assigned(json.loads(json.dumps(wire))) == options
     assert lost == ()
+    changes = options.changes_to_wire()
+    assert changes.items() <= wire.items()
+    assert _assigned(json.loads(json.dumps(changes))) == options
+
+
+def test_only_what_was_changed_travels() -> None:
+    assert RoomOptions().changes_to_wire() == {}
+    assert RoomOptions(auth_token="s3cret", avatar=object(), name="Bot").changes_to_wire() == {
+        "name": "Bot"
+    }
+    # 1 == True, and yet no number of seconds is a boolean.
+    assert RoomOptions(session_timeout_seconds=5.0).changes_to_wire() == {
+        "session_timeout_seconds": 5.0
+    }
+
+
+@pytest.mark.parametrize(
+    ("wire", "text"),
+    [
+        ({"vision": 1}, "RoomOptions.vision must be bool"),
+        ({"visoin": True}, "no option 'visoin'; did you mean 'vision'"),
+        ({"avatar": "face"}, "no option 'avatar'"),
+        ({"recording": True, "recording_options": {"screen_share": True}}, "vision=True"),
+    ],
+)
+def test_what_cannot_be_assigned(wire: dict[str, object], text: str) -> None:
+    with pytest.raises(OptionsError, match=text):
+        RoomOptions().assign(wire)
 
 
 def test_an_assignment_overlays_the_workers_defaults() -> None:
@@ -217,18 +251,17 @@ def test_an_assignment_overlays_the_workers_defaults() -> None:
         websocket=WebSocketConfig(port=9),
     )
     before = repr(defaults)
-    merged, unknown = defaults.merged(
-        {
-            "playground": False,
-            "session_timeout_seconds": None,
-            "traces": {"enabled": False, "export_url": None, "colour": "red"},
-            "recording": True,
-            "recording_options": {"screen_share": True, "smell": True},
-            "observability": {"recording": {"video": True, "x": 1}, "y": 2},
-            "avatar": "no",
-            "later": 1,
-        }
-    )
+    overlay = {
+        "playground": False,
+        "session_timeout_seconds": None,
+        "traces": {"enabled": False, "export_url": None, "colour": "red"},
+        "recording": True,
+        "recording_options": {"screen_share": True, "smell": True},
+        "observability": {"recording": {"video": True, "x": 1}, "y": 2},
+        "avatar": "no",
+        "later": 1,
+    }
+    merged, unknown = defaults.merged(overlay)
     assert unknown == (
         "traces.colour",
         "recording_options.smell",
@@ -247,6 +280,9 @@ def test_an_assignment_overlays_the_workers_defaults() -> None:
     assert merged.recording_options == RecordingOptions(screen_share=True)
     assert merged.observability is not None
     assert merged.observability.recording == RecordingOptions(video=True)
+    read_only, same_unknown = defaults.merged_to_read(overlay)
+    assert (read_only, same_unknown) == (merged, unknown)
+    assert repr(defaults) == before
     merged.websocket.port = 10
     assert repr(defaults) == before
 

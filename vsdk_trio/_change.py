@@ -15,13 +15,27 @@ class Change:
     """
 
     def __init__(self) -> None:
-        self._next = trio.Event()
+        self._waiting = trio.lowlevel.ParkingLot()
+        self._settling: dict[trio.CancelScope, float] = {}
 
     def notify(self) -> None:
         """Something changed."""
-        self._next.set()
-        self._next = trio.Event()
+        self._waiting.unpark_all()
+        for scope, seconds in self._settling.items():
+            scope.deadline = min(scope.deadline, trio.current_time() + seconds)
 
     async def wait(self) -> None:
         """Wait for the next change."""
-        await self._next.wait()
+        await self._waiting.park()
+
+    async def settle(self, seconds: float, *, at_most: float) -> None:
+        """Wait for the next change and `seconds` more, but `at_most` seconds in all.
+
+        Changes come in bursts, in the middle of what somebody waits for: they wake nobody here.
+        """
+        with trio.move_on_after(at_most) as scope:
+            self._settling[scope] = seconds
+            try:
+                await trio.sleep_forever()
+            finally:
+                del self._settling[scope]

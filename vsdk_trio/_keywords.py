@@ -30,13 +30,13 @@ def helpful_init(cls: _Class) -> _Class:
     # Through the metaclass-free route: replace `__init__` after attrs has made it, so that type
     # checkers still see the signature attrs generates.
     original: Callable[..., None] = cls.__init__  # type: ignore[misc]  # reading it off the class is the point
-    known = [field.alias for field in attrs.fields(cls) if field.init]
+    known = dict.fromkeys(field.alias for field in attrs.fields(cls) if field.init)
 
     @functools.wraps(original)
     def checked(self: Any, /, *args: Any, **kwargs: Any) -> None:
-        for name in kwargs:
-            if name not in known:
-                raise unknown_name(type(self).__name__, name, known)
+        if not kwargs.keys() <= known.keys():
+            name = next(name for name in kwargs if name not in known)
+            raise unknown_name(type(self).__name__, name, known)
         original(self, *args, **kwargs)
 
     cls.__init__ = checked  # type: ignore[misc]  # see above

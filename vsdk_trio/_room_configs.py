@@ -33,15 +33,17 @@ class TransportMode(Enum):
     LOOPBACK = "loopback"
 
 
+_MODES = {mode.value: mode for mode in TransportMode}
+
+
 def transport_mode_from(value: TransportMode | str | None) -> TransportMode | None:
     """The mode that `value` names; raises `OptionsError` with the words there are."""
     if value is None or isinstance(value, TransportMode):
         return value
-    words = [mode.value for mode in TransportMode]
-    if isinstance(value, str) and value.lower() in words:
-        return TransportMode(value.lower())
+    if isinstance(value, str) and (mode := _MODES.get(value.lower())) is not None:
+        return mode
     raise OptionsError(
-        f"transport_mode must be one of {', '.join(words)}, got {reprlib.repr(value)}"
+        f"transport_mode must be one of {', '.join(_MODES)}, got {reprlib.repr(value)}"
     )
 
 
@@ -65,9 +67,13 @@ def _is_subclassed(value: object, types: tuple[type, ...]) -> bool:
     return isinstance(value, types) and not isinstance(value, bool)
 
 
+_has_number = has_type(int, float, none=True)
+_has_dict = has_type(dict, none=True)
+
+
 def check_seconds(owner: object, field: attrs.Attribute[Any], value: object) -> None:
     """A validator for a duration in seconds, or None for "never"."""
-    has_type(int, float, none=True)(owner, field, value)
+    _has_number(owner, field, value)
     if isinstance(value, (int, float)) and not 0 <= value < float("inf"):
         raise OptionsError(f"{type(owner).__name__}.{field.name} must be >= 0, got {value!r}")
 
@@ -89,7 +95,7 @@ def log_level(value: object) -> str:
 
 
 def _check_headers(owner: object, field: attrs.Attribute[Any], value: object) -> None:
-    has_type(dict, none=True)(owner, field, value)
+    _has_dict(owner, field, value)
     for name, text in (value or {}).items():  # type: ignore[attr-defined]  # a dict by now
         if not (isinstance(name, str) and isinstance(text, str)):
             raise OptionsError(f"{type(owner).__name__}.{field.name} must map str to str")
@@ -202,8 +208,10 @@ def config(cls: type[_Config], value: Any) -> _Config:
     """A `cls`: `value` itself, or made from a mapping of its options, or its defaults for None."""
     if isinstance(value, cls):
         return value
-    if value is None or isinstance(value, Mapping):
-        names: dict[str, Any] = {str(name): item for name, item in (value or {}).items()}
+    if value is None:
+        return cls()
+    if isinstance(value, Mapping):
+        names: dict[str, Any] = {str(name): item for name, item in value.items()}
         return cls(**names)
     raise OptionsError(f"expected {cls.__name__} or a mapping, got {type(value).__name__}")
 

@@ -7,13 +7,15 @@ with it. Unknown names and wrong types are errors that name the culprit, never s
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import cache
+from typing import Any, Final, TypeVar
 
 import attrs
 
 from . import _room_configs as _configs
-from ._keywords import helpful_init
+from ._keywords import helpful_init, unknown_name
 from ._room_configs import (
     LoggingOptions,
     MetricsOptions,
@@ -29,6 +31,8 @@ from ._room_configs import (
     transport_mode_from,
 )
 from .errors import OptionsError
+
+_T = TypeVar("_T")
 
 __all__ = [
     "LoggingOptions",
@@ -160,10 +164,28 @@ class RoomOptions:
             wire["transport_mode"] = self._transport_mode.value
         return wire, tuple(sorted(n for n in _LIVE_FIELDS if getattr(self, n) is not None))
 
-    @classmethod
-    def from_wire(cls, wire: Mapping[str, Any]) -> RoomOptions:
-        """The value whose `to_wire()` gave `wire`; raises `OptionsError` where it could not."""
-        return cls(**wire)
+    def changes_to_wire(self) -> dict[str, Any]:
+        """As `to_wire`, but only what differs from the defaults: `assign` it to those."""
+        wire = {}
+        for name, default in _defaults_on_wire():
+            value = getattr(self, name)
+            # By type as well: True is 1 to `==`, and no number of seconds.
+            if value != default or type(value) is not type(default):
+                wire[name] = attrs.asdict(value) if attrs.has(type(value)) else value
+        if self._transport_mode is not None:
+            wire["transport_mode"] = self._transport_mode.value
+        return wire
+
+    def assign(self, wire: Mapping[str, Any]) -> None:
+        """Set what `wire` names, as `changes_to_wire` gives it; the shortest way to a value.
+
+        Raises `OptionsError` where it is nothing that `to_wire` could have given.
+        """
+        for alias, value in wire.items():
+            if (name := _FIELDS.get(alias)) is None:
+                raise unknown_name("RoomOptions", alias, _FIELDS)
+            setattr(self, name, value)  # checks and converts
+        self.check()
 
     def merged(self, overlay: Mapping[str, Any]) -> tuple[RoomOptions, tuple[str, ...]]:
         """A copy with what `overlay` (JSON, from an assignment) says, and the names it ignored.
@@ -172,20 +194,39 @@ class RoomOptions:
         returned as a path (`"traces.colour"`), since the registry is deployed independently; a
         known name with a wrong type raises `OptionsError`.
         """
-        names = {str(field.alias): field.name for field in attrs.fields(RoomOptions)}
-        changes: dict[str, Any] = {}
+        merged = _copied(self)  # so that two jobs never share a structured value
+        return merged, merged._overlay(overlay)
+
+    def merged_to_read(self, overlay: Mapping[str, Any]) -> tuple[RoomOptions, tuple[str, ...]]:
+        """As `merged`, for somebody who will only read it: what is not overlaid is shared."""
+        merged = copy.copy(self)
+        return merged, merged._overlay(overlay)
+
+    def _overlay(self, overlay: Mapping[str, Any]) -> tuple[str, ...]:
         unknown: list[str] = []
         for alias, value in overlay.items():
-            if alias not in names or alias in _LIVE_FIELDS:
+            if (name := _FIELDS.get(alias)) is None:
                 unknown.append(alias)
             elif value is not None:
-                changes[alias] = _overlaid(alias, getattr(self, names[alias]), value, unknown)
-        # A copy of the structured values, so that two jobs never share one.
-        values: dict[str, Any] = {
-            alias: _copied(getattr(self, name)) for alias, name in names.items()
-        }
-        values.update(changes)
-        return RoomOptions(**values), tuple(unknown)
+                setattr(self, name, _overlaid(alias, getattr(self, name), value, unknown))
+        self.check()
+        return tuple(unknown)
+
+
+_FIELDS: Final = {
+    str(field.alias): field.name
+    for field in attrs.fields(RoomOptions)
+    if field.name not in _LIVE_FIELDS
+}
+"""What an assignment may say, by its name there."""
+
+
+@cache
+def _defaults_on_wire() -> tuple[tuple[str, Any], ...]:
+    """The names of what travels under the name it has here, and the defaults."""
+    defaults = RoomOptions()
+    apart = ("auth_token", "_transport_mode")
+    return tuple((name, getattr(defaults, name)) for name in _FIELDS.values() if name not in apart)
 
 
 _STRUCTURED: Mapping[str, type[attrs.AttrsInstance]] = {
@@ -217,8 +258,17 @@ def _overlaid(path: str, base: Any, value: Any, unknown: list[str]) -> Any:
     return result
 
 
-def _copied(value: Any) -> Any:
-    if not attrs.has(type(value)):
-        return value
-    fields = attrs.fields(type(value))
-    return attrs.evolve(value, **{f.alias: _copied(getattr(value, f.name)) for f in fields})
+def _copied(value: _T) -> _T:
+    """A copy that shares no structured value with `value`, so that two jobs never share one."""
+    result = copy.copy(value)
+    for name in _NESTED.get(type(value), ()):
+        if attrs.has(type(nested := getattr(value, name))):
+            setattr(result, name, _copied(nested))
+    return result
+
+
+_NESTED: Final[Mapping[type, tuple[str, ...]]] = {
+    cls: tuple(name for name in attrs.fields_dict(cls) if name in _STRUCTURED)
+    for cls in (RoomOptions, ObservabilityOptions)
+}
+"""Which fields of a class may hold a structured value."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trio
+import trio.testing
 
 from vsdk_trio import backend
 from vsdk_trio._single_errors import single_errors
@@ -52,6 +53,45 @@ async def test_events_without_a_callback_are_passed_over():
     inbox.close()
     await inbox.run_callbacks()
     assert seen == [SessionLost("r")]
+
+
+async def test_a_handler_gets_what_has_come_and_then_each_event_at_once():
+    inbox, seen = Inbox(), []
+    await inbox.deliver(JobTermination(job_id="early"), may_drop=False)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(inbox.hand_to, seen.append)
+        await trio.testing.wait_all_tasks_blocked()
+        assert seen == [JobTermination(job_id="early")]
+        assert inbox.offer(SessionLost("r"))
+        assert seen[-1] == SessionLost("r")  # before any task has run
+        nursery.cancel_scope.cancel()
+    inbox.offer(SessionLost("kept"))
+    assert inbox.events().receive_nowait() == SessionLost("kept")
+
+
+async def test_what_a_handler_raises_comes_out_where_it_was_given():
+    inbox = Inbox()
+
+    def handle(event):
+        raise ValueError("a bug")
+
+    with pytest.RaisesGroup(pytest.RaisesExc(ValueError, match="a bug")):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(inbox.hand_to, handle)
+            await trio.testing.wait_all_tasks_blocked()
+            assert inbox.offer(SessionLost("bad"))
+            assert inbox.offer(SessionLost("kept"))
+    assert inbox.events().receive_nowait() == SessionLost("kept")
+    inbox.offer(SessionLost("bad"))
+    with pytest.raises(ValueError, match="a bug"):
+        await inbox.hand_to(handle)
+
+
+async def test_a_handler_is_a_consumer():
+    inbox = Inbox()
+    inbox.set_callback(SessionLost, print)
+    with pytest.raises(RuntimeError, match="has callbacks"):
+        await inbox.hand_to(print)
 
 
 async def test_the_memory_of_assignments_is_bounded(autojump_clock):

@@ -41,6 +41,35 @@ def test_waiting_for_the_room_holds_running_back() -> None:
     assert job.join(AGENT) is None
 
 
+def test_a_job_that_has_not_begun_may_get_another_process() -> None:
+    job = JobLifecycle()
+    job.start()
+    job.lose()
+    assert job.state is JobState.ASSIGNED
+    job.start()
+    assert job.enter() == Update(JobFact.RUNNING)
+
+
+@pytest.mark.parametrize("wait", [False, True])
+def test_a_job_that_has_begun_is_not_begun_again(wait: bool) -> None:
+    job = JobLifecycle(wait=wait)
+    job.start()
+    job.enter()
+    with pytest.raises(IllegalTransitionError, match="cannot lose its process"):
+        job.lose()
+
+
+def test_a_job_that_waits_for_its_room_has_begun_once() -> None:
+    job = JobLifecycle(wait=True)
+    job.start()
+    with pytest.raises(IllegalTransitionError, match="a job that is starting cannot join"):
+        job.join(AGENT)
+    job.enter()
+    assert job.state is JobState.JOINING
+    with pytest.raises(IllegalTransitionError, match="a job that is joining cannot enter"):
+        job.enter()
+
+
 def test_joining_without_waiting_tells_nothing_new() -> None:
     assert running().join(AGENT) is None
 
@@ -139,7 +168,7 @@ class LifecycleMachine(RuleBasedStateMachine):
             if isinstance(update, Update):
                 self.told.append(update)
 
-    @rule(event=st.sampled_from(["start", "enter", "abandon"]))
+    @rule(event=st.sampled_from(["start", "enter", "abandon", "lose"]))
     def plain(self, event: str) -> None:
         self._feed(event)
 

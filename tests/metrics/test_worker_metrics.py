@@ -94,6 +94,7 @@ def test_the_transitions_are_those_of_a_lifecycle() -> None:
         "join": lambda job: job.join(Participant("", "")),
         "stop": lambda job: job.stop(StopCause("x")),
         "abandon": JobLifecycle.abandon,
+        "lose": JobLifecycle.lose,
         "exit": lambda job: job.exit("x"),
         **{
             fact.name: lambda job, fact=fact: job.finish(fact)
@@ -101,8 +102,8 @@ def test_the_transitions_are_those_of_a_lifecycle() -> None:
         },
     }
 
-    def walk(path: tuple[str, ...]) -> None:
-        job = JobLifecycle()
+    def walk(path: tuple[str, ...], wait: bool) -> None:
+        job = JobLifecycle(wait=wait)
         for name in path:
             before = job.state
             try:
@@ -113,9 +114,10 @@ def test_the_transitions_are_those_of_a_lifecycle() -> None:
                 found.add((before.name.lower(), job.state.name.lower()))
         if not job.state.is_end and len(path) < 5:
             for name in steps:
-                walk((*path, name))
+                walk((*path, name), wait)
 
-    walk(())
+    walk((), wait=False)
+    walk((), wait=True)
     assert found == {*of_jobs.TRANSITIONS}
 
 

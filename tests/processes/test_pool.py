@@ -450,3 +450,63 @@ async def test_the_guardian_knows_each_process_for_as_long_as_it_lives(
         async with pool.acquire() as process:
             assert process.pid in notes.watched
     assert notes.watched == []
+
+
+async def test_a_refill_that_fails_is_not_held_against_a_job_that_came_later(
+    spawner: Any, autojump_clock: trio.testing.MockClock
+) -> None:
+    program, attempts = spawner.program, []
+
+    async def dies_while_it_starts(process: Any) -> int:
+        attempts.append(trio.current_time())
+        if len(attempts) == 1:
+            await trio.sleep(1)
+            return -signal.SIGKILL
+        result: int = await program(process)
+        return result
+
+    spawner.program = dies_while_it_starts
+    async with _open(spawner, idle=1) as pool:
+        await trio.sleep(0.5)
+        assert (pool.idle, pool.starting) == (0, 1)
+        async with pool.acquire() as process:
+            assert process.cookie == "w.2"
+    assert len(attempts) >= 2
+
+
+async def test_a_burst_of_jobs_starts_a_few_at_a_time(
+    spawner: Any, autojump_clock: trio.testing.MockClock
+) -> None:
+    starting: list[int] = []
+    async with _open(spawner, idle=0, most=100) as pool:
+
+        async def job() -> None:
+            async with pool.acquire() as process:
+                starting.append(pool.starting)
+                await process.send(Start(job={}))
+                async for _ in process.frames():
+                    pass
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(50):
+                nursery.start_soon(job)
+            await trio.testing.wait_all_tasks_blocked()
+            assert pool.starting == 8
+        assert len(starting) == 50
+        assert max(starting) <= 8
+
+
+async def test_a_refill_begins_as_soon_as_the_job_is_said_to_run(
+    spawner: Any, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with _open(spawner) as pool:
+        await _settle()
+        before = trio.current_time()
+        process = pool.take_idle()
+        assert process is not None
+        assert pool.take_idle() is None
+        pool.answered(process)
+        await trio.sleep(0.01)
+        assert pool.starting == 1
+        await pool.give_back(process)
+        assert trio.current_time() - before < 1

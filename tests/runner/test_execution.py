@@ -472,3 +472,25 @@ async def test_the_order_is_always_the_same(autojump_clock: trio.testing.MockClo
         first, *middle, last = room.log
         timelines.add((first, *sorted(map(str, middle)), last))
     assert timelines == {("callback", "background", "entrypoint", "left")}
+
+
+async def test_a_stop_at_the_very_moment_in_which_the_room_is_joined(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    stop, log = StopRequest(), []
+
+    @asynccontextmanager
+    async def joins_too_late(mode: TransportMode, request: RoomRequest) -> AsyncGenerator[Room]:
+        async with open_loopback_room(request) as room:
+            stop.request("terminated")
+            try:
+                yield room
+            finally:
+                log.append("left")
+
+    options = RoomOptions(transport_mode="loopback")
+    ctx = JobContext(room_options=options, room_factory=joins_too_late)
+    with trio.fail_after(100):
+        outcome, reasons = await execute(JobContext.connect, ctx, stop=stop)
+    assert outcome == Outcome(status="cancelled", error="terminated")
+    assert (reasons, log) == (["terminated"], ["left"])

@@ -20,7 +20,7 @@ from .inbox import Callback, Inbox
 
 
 class EventSource:
-    """The events of an inbox, to iterate over or to be called back with: one or the other.
+    """The events of an inbox: to iterate over, to be called back with, or to be handed.
 
     Callbacks may be sync or async and are called one at a time, in the order of the events; what
     one raises ends the connection and comes out where that runs. The first one to be set gets
@@ -33,6 +33,15 @@ class EventSource:
     def __aiter__(self) -> AsyncIterator[BackendEvent]:
         """Iterate over the events, until the connection has ended."""
         return self._inbox.events()
+
+    async def hand_events_to(self, handler: Callable[[BackendEvent], None]) -> None:
+        """Call `handler` with each event as soon as it has been read, until there are no more.
+
+        The shortest way to a decision: no task has to wake up for it. The handler runs inside of
+        the connection's own tasks and must not call back into it but to post. What it raises ends
+        this call and comes out of it; the connection lives on, and keeps the events that follow.
+        """
+        await self._inbox.hand_to(handler)
 
     def on_availability(self, callback: Callable[[AvailabilityRequest], Any]) -> None:
         """Call back with each offer."""

@@ -28,14 +28,33 @@ Callback = Callable[..., object | Awaitable[object]]
 """Sync or async; what it raises ends the connection."""
 
 
+class _Hand:
+    """Somebody who takes events at once; `broke` is what that has raised, if it did."""
+
+    def __init__(self, handler: Callable[[BackendEvent], None]) -> None:
+        self._handler = handler
+        self.broke: Exception | None = None
+        self.is_done = trio.Event()
+
+    def take(self, event: BackendEvent) -> None:
+        """Hand the event over; what that raises is not the giver's business."""
+        try:
+            self._handler(event)
+        except Exception as error:  # raised again by `Inbox.hand_to`, where the handler belongs
+            self.broke = error
+            self.is_done.set()
+
+
 class Inbox:
-    """The events of one connection, in order. One consumer: an iteration or the callbacks."""
+    """The events of one connection, in order. One consumer: iteration, callbacks or a handler."""
 
     def __init__(self) -> None:
+        self._hand: _Hand | None = None
         self._send, self._receive = trio.open_memory_channel[BackendEvent](QUEUE_LENGTH)
         self._callbacks: dict[type[Any], Callback] = {}
         self._first_callback = trio.Event()
         self._is_iterated = False
+        self._is_closed = False
 
     @property
     def has_callbacks(self) -> bool:
@@ -56,8 +75,30 @@ class Inbox:
         self._is_iterated = True
         return self._receive
 
+    async def hand_to(self, handler: Callable[[BackendEvent], None]) -> None:
+        """Be the consumer, until closed: `handler` is called by whoever brings an event.
+
+        What it raises comes out here, and what comes after that is queued again.
+        """
+        events = self.events()
+        hand = _Hand(handler)
+        if self._is_closed:
+            hand.is_done.set()
+        while events.statistics().current_buffer_used and hand.broke is None:
+            hand.take(events.receive_nowait())
+        self._hand = hand
+        try:
+            await hand.is_done.wait()
+        finally:
+            self._hand = None
+        if hand.broke is not None:
+            raise hand.broke
+
     def offer(self, event: BackendEvent) -> bool:
-        """Queue an event if there is room for it; returns whether."""
+        """Hand an event over, or queue it if there is room for it; returns whether it could."""
+        if self._hand is not None and self._hand.broke is None:
+            self._hand.take(event)
+            return True
         try:
             self._send.send_nowait(event)
         except (trio.WouldBlock, trio.BrokenResourceError):
@@ -82,7 +123,10 @@ class Inbox:
 
     def close(self) -> None:
         """No more events: the iteration ends after what is queued."""
+        self._is_closed = True
         self._send.close()
+        if self._hand is not None:
+            self._hand.is_done.set()
 
     async def run_callbacks(self) -> None:
         """Call the callbacks, one event at a time, until closed. What one raises comes out.

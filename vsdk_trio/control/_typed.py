@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, TypeVar
 
 import attrs
@@ -55,9 +56,30 @@ _READERS: dict[str, tuple[str, Callable[[object], bool]]] = {
 }
 
 
+@attrs.frozen
+class _Field:
+    name: str
+    is_required: bool
+    expected: str
+    accepts: Callable[[object], bool]
+
+
+@cache
+def _names(cls: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in attrs.fields(cls))
+
+
+@cache
+def _fields(cls: type[Any]) -> tuple[_Field, ...]:
+    return tuple(
+        _Field(field.name, field.default is attrs.NOTHING, *_READERS[str(field.type)])
+        for field in attrs.fields(cls)
+    )
+
+
 def to_object(instance: Any) -> dict[str, Any]:
     """The fields of `instance` as a JSON object; nested objects are shared, not copied."""
-    return {field.name: getattr(instance, field.name) for field in attrs.fields(type(instance))}
+    return {name: getattr(instance, name) for name in _names(type(instance))}  # type: ignore[arg-type]  # a class is hashable
 
 
 def from_object(cls: type[_T], value: Mapping[str, Any], what: str) -> _T:
@@ -68,14 +90,13 @@ def from_object(cls: type[_T], value: Mapping[str, Any], what: str) -> _T:
     values may be secrets.
     """
     known: dict[str, Any] = {}
-    for field in attrs.fields(cls):  # type: ignore[arg-type]  # any attrs class
+    for field in _fields(cls):  # type: ignore[arg-type]  # a class is hashable
         name = field.name
-        if name not in value:
-            if field.default is attrs.NOTHING:
-                raise FrameError(f"{what}: {name} is missing")
-            continue
-        expected, accepts = _READERS[str(field.type)]
-        if not accepts(value[name]):
-            raise FrameError(f"{what}: {name} must be {expected}, got {type(value[name]).__name__}")
-        known[name] = value[name]
+        if name in value:
+            if not field.accepts(value[name]):
+                kind = type(value[name]).__name__
+                raise FrameError(f"{what}: {name} must be {field.expected}, got {kind}")
+            known[name] = value[name]
+        elif field.is_required:
+            raise FrameError(f"{what}: {name} is missing")
     return cls(**known)

@@ -14,6 +14,7 @@ import trio
 from ..errors import FrameError
 from .frames import MAX_FRAME_BYTES, Frame, SendableFrame, decode_frame, encode_frame
 from .ndjson import Line, LineSplitter
+from .pipes import read_some, write_what_fits
 
 _CHUNK_BYTES = 1 << 16
 
@@ -61,12 +62,26 @@ class ControlChannel:
         half-way, the sending direction is closed and the other end sees EOF.
         """
         line = encode_frame(frame)
-        async with self._sending:
-            try:
-                await self._send_stream.send_all(line)
-            except trio.Cancelled:
-                await trio.aclose_forcefully(self._send_stream)
-                raise
+        await trio.lowlevel.checkpoint_if_cancelled()
+        try:
+            self._sending.acquire_nowait()
+        except trio.WouldBlock:
+            await self._sending.acquire()
+        try:
+            await self._send_line(line)
+        finally:
+            self._sending.release()
+
+    async def _send_line(self, line: bytes) -> None:
+        sent = write_what_fits(self._send_stream, line)
+        if sent == len(line):
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return
+        try:
+            await self._send_stream.send_all(line[sent:])
+        except trio.Cancelled:
+            await trio.aclose_forcefully(self._send_stream)
+            raise
 
     def __aiter__(self) -> ControlChannel:
         """The channel is its own iterator: iteration can be left and taken up again."""
@@ -85,7 +100,7 @@ class ControlChannel:
                 await trio.lowlevel.checkpoint()
                 raise StopAsyncIteration
             try:
-                chunk = await self._receive_stream.receive_some(_CHUNK_BYTES)
+                chunk = await read_some(self._receive_stream, _CHUNK_BYTES)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 chunk = b""
             if chunk:

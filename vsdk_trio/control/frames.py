@@ -140,6 +140,15 @@ _CLASSES: Final[dict[str, type[SendableFrame]]] = {
 _TYPES: Final = {cls: name for name, cls in _CLASSES.items()}
 
 
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+# Made once: `json.dumps` and `json.loads` build one for each call that has such arguments.
+_encode_json: Final = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
+_decode_json: Final = json.JSONDecoder(parse_constant=_refuse_constant).decode
+
+
 def encode_frame(frame: SendableFrame) -> bytes:
     """One line of JSON, newline included.
 
@@ -148,9 +157,7 @@ def encode_frame(frame: SendableFrame) -> bytes:
     """
     name = _TYPES[type(frame)]
     try:
-        text = json.dumps(
-            {"type": name, **to_object(frame)}, allow_nan=False, separators=(",", ":")
-        )
+        text = _encode_json({"type": name, **to_object(frame)})
     except (TypeError, ValueError, RecursionError) as error:
         raise FrameError(f"{name}: cannot be sent as JSON: {error}") from None
     line = text.encode("ascii") + b"\n"
@@ -168,7 +175,7 @@ def decode_frame(line: bytes) -> Frame:
     if len(line) > MAX_FRAME_BYTES:
         raise FrameError(f"a line of {len(line)} bytes, more than {MAX_FRAME_BYTES}")
     try:
-        value = json.loads(line, parse_constant=_refuse_constant)
+        value = _decode_json(str(line, "utf-8"))
     except (ValueError, RecursionError):
         # Without the cause: it carries the whole line, and with it a token.
         raise FrameError("not a line of JSON") from None
@@ -181,7 +188,3 @@ def decode_frame(line: bytes) -> Frame:
     if cls is None:
         return UnknownFrame(type=name)
     return from_object(cls, value, name)
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")

@@ -16,10 +16,11 @@ from ..protocol.vocabulary import JobFact
 
 
 class JobState(Enum):
-    """Where a job is; the last three are ends."""
+    """Where a job is; JOINING is one that waits for its room; the last three are ends."""
 
     ASSIGNED = auto()
     STARTING = auto()
+    JOINING = auto()
     RUNNING = auto()
     STOPPING = auto()
     COMPLETED = auto()
@@ -129,17 +130,25 @@ class JobLifecycle:
         self._require("start", JobState.ASSIGNED)
         self._state = JobState.STARTING
 
+    def lose(self) -> None:
+        """The process is gone, and the entrypoint has not begun: another one may have the job."""
+        self._require("lose its process", JobState.STARTING)
+        self._state = JobState.ASSIGNED
+
     def enter(self) -> Update | None:
         """The entrypoint has begun; RUNNING, unless the job waits for its room."""
         self._require("enter", JobState.STARTING, JobState.STOPPING)
-        if self._wait or self._state is JobState.STOPPING:
+        if self._state is JobState.STOPPING:
+            return None
+        if self._wait:
+            self._state = JobState.JOINING
             return None
         return self._run(None)
 
     def join(self, participant: Participant) -> Update | None:
         """The room was joined; RUNNING, if the job waited for that."""
-        self._require("join", JobState.STARTING, JobState.RUNNING, JobState.STOPPING)
-        if self._state is not JobState.STARTING or not self._wait:
+        self._require("join", JobState.JOINING, JobState.RUNNING, JobState.STOPPING)
+        if self._state is not JobState.JOINING:
             return None
         return self._run(participant)
 
@@ -156,7 +165,9 @@ class JobLifecycle:
 
         A job that was cancelled because of a fault of its own has failed with that fault.
         """
-        self._require("finish", JobState.STARTING, JobState.RUNNING, JobState.STOPPING)
+        self._require(
+            "finish", JobState.STARTING, JobState.JOINING, JobState.RUNNING, JobState.STOPPING
+        )
         if fact not in _STATE_OF:
             raise IllegalTransitionError(f"a job cannot finish as {fact.name.lower()}")
         if fact is JobFact.CANCELLED and (cause := self._stop_cause) is not None:

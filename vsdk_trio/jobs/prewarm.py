@@ -10,6 +10,7 @@ import attrs
 FIRST_RETRY_SECONDS = 0.5
 SLOWEST_RETRY_SECONDS = 30.0
 REFILL_DELAY_SECONDS = 0.05
+AFTER_ANSWER_SECONDS = 0.005
 
 
 @attrs.frozen(kw_only=True)
@@ -28,32 +29,42 @@ class Census:
 
 
 class Prewarm:
-    """Demand is served at once; refills wait, are few at a time, and back off after failures.
+    """Demand is served first; refills wait for it, are few at a time, and back off after failures.
 
     Arguments: `num_idle`, how many to keep ready; `max_processes`, the bound on all of them;
-    `max_starting`, how many may start at once to become idle ones. A job that waits is not held
-    up by `max_starting` or a back-off: its own start is how it learns what is wrong.
+    `max_refills`, how many may start at once to become idle ones; `max_starting`, how many at once
+    in all: a burst of jobs that all start one at the same moment starves them all, until each is
+    late. A job that waits is held up by nothing else: its own start is how it learns what is wrong.
     """
 
-    def __init__(self, *, num_idle: int, max_processes: int, max_starting: int = 2) -> None:
-        if num_idle < 0 or max_processes < 1 or max_starting < 1:
-            raise ValueError("num_idle must be at least 0, max_processes and max_starting 1")
+    def __init__(
+        self, *, num_idle: int, max_processes: int, max_refills: int = 2, max_starting: int = 8
+    ) -> None:
+        if num_idle < 0 or max_processes < 1 or not 1 <= max_refills <= max_starting:
+            raise ValueError(
+                "num_idle must be at least 0, max_processes and max_refills at least 1, "
+                "max_starting at least max_refills"
+            )
         self._num_idle = num_idle
         self._max_processes = max_processes
+        self._max_refills = max_refills
         self._max_starting = max_starting
         self._failures = 0
-        self._refill_at = float("-inf")
+        self._backed_off_until = float("-inf")
+        self._held_until = float("-inf")
+        self._unanswered: set[int] = set()
 
     def to_start(self, census: Census, *, now: float) -> int:
         """How many processes to start now. Never so many that there are over `max_processes`."""
-        room = max(0, self._max_processes - census.processes)
-        demand = max(0, census.waiting - census.idle - census.starting)
-        refill = 0
-        if now >= self._refill_at:
+        room = min(
+            self._max_processes - census.processes,
+            self._max_starting - census.starting,
+        )
+        wanted = census.waiting - census.idle - census.starting
+        if not self.refill_in(now=now):
             # What starts for a job that waits will not become idle.
-            missing = self._num_idle + census.waiting - census.idle - census.starting
-            refill = min(missing, self._max_starting - census.starting)
-        return min(room, max(demand, refill))
+            wanted = max(wanted, min(wanted + self._num_idle, self._max_refills - census.starting))
+        return max(0, min(room, wanted))
 
     def wants_to_keep(self, census: Census) -> bool:
         """Whether one more process that is ready, and that no job waits for, should stay."""
@@ -61,13 +72,25 @@ class Prewarm:
 
     def refill_in(self, *, now: float) -> float:
         """Seconds until refilling is no longer held back; 0.0 when it is not."""
-        return max(0.0, self._refill_at - now)
+        return max(0.0, self._held_until - now, self._backed_off_until - now)
 
-    def taken(self, *, now: float) -> None:
-        """An idle process got a job. Its first moments are not disturbed by starting another."""
+    def taken(self, pid: int, *, now: float) -> None:
+        """An idle process got a job: no refill is to compete with it until it is `answered`."""
+        self._unanswered.add(pid)
         # From the first of several: a steady stream of jobs must not put the refill off for ever.
-        if self._refill_at <= now:
-            self._refill_at = now + REFILL_DELAY_SECONDS
+        if self._held_until <= now:
+            self._held_until = now + REFILL_DELAY_SECONDS
+
+    def answered(self, pid: int, *, now: float) -> None:
+        """The registry is being told that the job of a process runs, or the job is over.
+
+        Saying it again, or of a process that was not `taken`, changes nothing.
+        """
+        if pid not in self._unanswered:
+            return
+        self._unanswered.remove(pid)
+        if not self._unanswered:
+            self._held_until = min(self._held_until, now + AFTER_ANSWER_SECONDS)
 
     def became_ready(self) -> None:
         """A start succeeded: the next failure is a first one again."""
@@ -76,11 +99,11 @@ class Prewarm:
     def renewed(self) -> None:
         """What failed may not fail again: refill at once."""
         self._failures = 0
-        self._refill_at = float("-inf")
+        self._backed_off_until = float("-inf")
 
     def failed(self, *, now: float) -> None:
         """A start failed or an idle process died: hold the next refill back, longer each time."""
         delay = min(FIRST_RETRY_SECONDS * 2**self._failures, SLOWEST_RETRY_SECONDS)
         # Beyond this the delay is the slowest one anyway, and 2**n would grow without bound.
         self._failures = min(self._failures + 1, 16)
-        self._refill_at = now + delay
+        self._backed_off_until = now + delay

@@ -23,7 +23,9 @@ TRANSITIONS: Final = (
     ("assigned", "starting"),
     ("assigned", "stopping"),
     ("assigned", "failed"),
-    *(("starting", to) for to in ("running", "stopping", *ENDS)),
+    ("starting", "assigned"),
+    *(("starting", to) for to in ("joining", "running", "stopping", *ENDS)),
+    *(("joining", to) for to in ("running", "stopping", *ENDS)),
     *(("running", to) for to in ("stopping", *ENDS)),
     *(("stopping", to) for to in ENDS),
 )

@@ -51,7 +51,8 @@ class FrameQueue:
         return self
 
     async def __anext__(self) -> Frame:
-        await trio.lowlevel.checkpoint()
+        if self._frames or self._closed:
+            await trio.lowlevel.checkpoint()
         while not self._frames:
             if self._closed:
                 raise StopAsyncIteration

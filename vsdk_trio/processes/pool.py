@@ -12,12 +12,14 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from enum import StrEnum
+from functools import partial
 from typing import Final
 
 import attrs
 import trio
 
 from .. import observations as seen
+from .._wait import first_of
 from ..control.frames import Hello, Ready
 from ..errors import JobProcessError, StartFailure
 from ..jobs.prewarm import Census, Prewarm
@@ -145,18 +147,44 @@ class Pool:
 
         Raises `JobProcessError` where the new one cannot be started, fails to initialize or is not
         ready within `initialize_timeout`; the text names the cause and its last words. When the
-        body ends, however it ends, the process is asked to stop, if it still runs, and is waited
-        for; so the process and its slot are free afterwards.
+        body ends, however it ends, the process is given back.
         """
         process = await self._take()
         try:
             yield process
         finally:
-            process.request_stop("the job is over")
-            with trio.move_on_after(self._graces.total_seconds, shield=True):
-                await process.exited.wait()
-            self._given.discard(process)
-            self._changed.set()
+            await self.give_back(process)
+
+    def take_idle(self) -> JobProcess | None:
+        """As `acquire`, where a process is idle: there is nothing to wait for.
+
+        Whoever gets one must `give_back` it, whatever happens.
+        """
+        if not (self._open and self._idle):
+            return None
+        process = self._idle.popleft()
+        self._given.add(process)
+        self._prewarm.taken(process.pid, now=trio.current_time())
+        self._changed.set()
+        self._observe(seen.ProcessGiven(pid=process.pid, is_warm=True))
+        return process
+
+    def answered(self, process: JobProcess) -> None:
+        """The registry is being told that the job of `process` runs: a refill may begin soon."""
+        self._prewarm.answered(process.pid, now=trio.current_time())
+        self._changed.set()
+
+    async def give_back(self, process: JobProcess) -> None:
+        """Have a process stopped that is no longer needed, if it still runs; wait for its end.
+
+        Cancellation does not cut that short: the stop ladder has an end of its own.
+        """
+        self.answered(process)
+        process.request_stop("the job is over")
+        with trio.move_on_after(self._graces.total_seconds, shield=True):
+            await process.exited.wait()
+        self._given.discard(process)
+        self._changed.set()
 
     async def run(
         self,
@@ -167,13 +195,11 @@ class Pool:
         """Service body: own all job processes until `stopping`, then stop what is left of them."""
         async with trio.open_nursery() as nursery:
             self._open = True
-            with trio.CancelScope() as keeping:
-                nursery.start_soon(_cancel_when, stopping, keeping)
-                task_status.started(self)
-                try:
-                    await self._keep_filled(nursery)
-                finally:
-                    self._close()
+            task_status.started(self)
+            try:
+                await first_of(partial(self._keep_filled, nursery), stopping.wait)
+            finally:
+                self._close()
 
     async def _keep_filled(self, nursery: trio.Nursery) -> None:
         while True:
@@ -275,8 +301,9 @@ class Pool:
             return  # nobody waits for it; or another will serve whoever does
         self._observe(seen.ProcessFailed(cause=error.cause))
         self._prewarm.failed(now=trio.current_time())
-        # Another start may still serve the job that waits; if none is left for it, it must know.
-        if len(self._waiters) > len(self._starting):
+        # Another start may still serve the job that waits. If the one that was made for it has
+        # failed, it must know; for a job that came later, another one is made.
+        if len(self._waiters) > len(self._starting) and self._waiters[0].since < number:
             self._waiters.popleft().answer(error)
         else:
             logger.warning("no idle job process: %s", error)
@@ -308,15 +335,10 @@ class Pool:
         if not self._open:
             await trio.lowlevel.checkpoint()  # cancelled together with the pool, say so
             raise JobProcessError("the pool is closed", StartFailure.CLOSED)
-        if self._idle:
-            process = self._idle.popleft()
-            self._given.add(process)
-            self._prewarm.taken(now=trio.current_time())
-            self._changed.set()
-            self._observe(seen.ProcessGiven(pid=process.pid, is_warm=True))
+        if (process := self.take_idle()) is not None:
             # No checkpoint: the job's first frame leaves before a refill competes with it.
             return process
-        waiter = Waiter()
+        waiter = Waiter(self._number)
         self._waiters.append(waiter)
         self._changed.set()
         try:
@@ -345,8 +367,3 @@ class Pool:
         else:
             process.request_stop("not needed")
         self._changed.set()
-
-
-async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:
-    await event.wait()
-    scope.cancel()

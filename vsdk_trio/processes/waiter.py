@@ -12,9 +12,14 @@ from .job_process import JobProcess
 
 
 class Waiter:
-    """Answered once, synchronously, so that nothing can come between a decision and its effect."""
+    """Answered once, synchronously, so that nothing can come between a decision and its effect.
 
-    def __init__(self) -> None:
+    Argument: `since`, the number of the newest start when the job began to wait: what goes wrong
+    with that one, or one before, is nothing that the job has asked for.
+    """
+
+    def __init__(self, since: int) -> None:
+        self.since = since
         self._send, self._receive = trio.open_memory_channel[JobProcess | JobProcessError](1)
 
     def answer(self, letter: JobProcess | JobProcessError) -> None:

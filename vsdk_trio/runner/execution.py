@@ -81,9 +81,8 @@ async def _run(
         with ctx._living_in(run):
             reason = "the entrypoint returned"
             try:
-                with run.scope:
+                with run.scope, stop.calling(run.stop):
                     async with trio.open_nursery() as nursery:
-                        nursery.start_soon(_watch, stop, run)
                         with ctx._offering(nursery):
                             await entrypoint(ctx)
                         progress.returned = True
@@ -100,8 +99,3 @@ async def _run(
                     )
                 finally:
                     run.release()
-
-
-async def _watch(stop: StopRequest, run: JobRun) -> None:
-    await stop.wait()
-    run.stop()

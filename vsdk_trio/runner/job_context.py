@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
@@ -89,6 +89,7 @@ class JobContext:
         self._room_creator = room_creator
         self._connecting = trio.Lock()
         self._joined = trio.Event()
+        self._when_joined: list[Callable[[], object]] = []
         self._callbacks = CallbackStack()
         self._run: JobRun | None = None  # the job, while there is one
         self._nursery: trio.Nursery | None = None  # its nursery, while the entrypoint runs
@@ -184,7 +185,10 @@ class JobContext:
 
     def notify_meeting_joined(self) -> None:
         """Note that the room is joined. `connect()` does this."""
-        self._joined.set()
+        if not self._joined.is_set():
+            self._joined.set()
+            for call in self._when_joined:
+                call()
 
     async def wait_for_meeting_joined(self, timeout: float = 30.0) -> bool:
         """Wait until the room is joined, at most `timeout` seconds; whether it is."""

@@ -78,17 +78,23 @@ class JobRun:
 
         Cancelled while entering, it is not entered. What it raises later fails the job.
         """
-        value: _T = await self._support.start(self._hold, manager)
+        # Shielded from here and not in there: where a cancellation calls the start off, trio leaves
+        # the task in this call's scope, and nobody but that cancellation would ever end it.
+        started: tuple[_T, trio.CancelScope] = await self._support.start(self._hold, manager)
+        value, scope = started
+        scope.shield = True
         return value
 
     async def _hold(
-        self, manager: AbstractAsyncContextManager[_T], *, task_status: trio.TaskStatus[_T]
+        self,
+        manager: AbstractAsyncContextManager[_T],
+        *,
+        task_status: trio.TaskStatus[tuple[_T, trio.CancelScope]],
     ) -> None:
         with trio.CancelScope() as scope:
             async with manager as value:
-                scope.shield = True
                 self._held.append(scope)
-                task_status.started(value)
+                task_status.started((value, scope))
                 await self._leaving.wait()
         if scope.cancelled_caught:
             logger.warning("leaving the room was cut off after %g s", self.callback_seconds)

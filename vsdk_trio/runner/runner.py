@@ -58,10 +58,10 @@ class _Desk:
     news: trio.Event = attrs.field(factory=trio.Event)
     """There is a job, or a request to stop. One event, so that waiting takes no nursery: it is
     left on the way to the job's first line."""
-    stop: StopRequest = attrs.field(
-        default=attrs.Factory(lambda self: StopRequest(wakes=self.news), takes_self=True)
-    )
+    stop: StopRequest = attrs.field(factory=StopRequest)
     job: dict[str, Any] | None = attrs.field(default=None, repr=False)  # holds a token
+    joining_told: trio.Event = attrs.field(factory=trio.Event)
+    """The worker was told that the room is joined."""
 
     async def tell(self, frame: SendableFrame) -> None:
         """Send a frame; to nobody if the worker is gone, which the reader finds out as well."""
@@ -113,7 +113,7 @@ async def run_runner(
             nursery.start_soon(_read_frames, desk, steps)
             if signals is not None:
                 nursery.start_soon(_read_signals, signals, desk.stop)
-            code = await _serve(desk, loaded, hide)
+            code = await _serve(desk, loaded, hide, nursery)
             nursery.cancel_scope.cancel()
     finally:
         trio.lowlevel.remove_instrument(steps)
@@ -145,8 +145,9 @@ async def _read_signals(signals: AsyncIterable[int], stop: StopRequest) -> None:
         stop.request(f"received {Signals(number).name}")
 
 
-async def _serve(desk: _Desk, loaded: Loaded, hide: Hide) -> int:
+async def _serve(desk: _Desk, loaded: Loaded, hide: Hide, nursery: trio.Nursery) -> int:
     process = JobProcessInfo(userdata=loaded.userdata)
+    options = _room_options(loaded)
     error: str | None = None
     async with desk.until_stopped():
         error = await _initialize(loaded, process)
@@ -162,10 +163,18 @@ async def _serve(desk: _Desk, loaded: Loaded, hide: Hide) -> int:
             stack_signal=stack_signal(),
         )
         await desk.tell(ready)
-        await desk.news.wait()
+        with desk.stop.calling(desk.news.set):
+            await desk.news.wait()
     # A job that came together with the request to stop still gets its answer.
     if desk.job is not None:
-        outcome = await _run_job(desk, desk.job, loaded, process, hide)
+        try:
+            ctx = _context(desk.job, options, process)
+        except (FrameError, OptionsError) as fault:
+            outcome = Outcome(status="failed", error=f"the job is not understood: {fault}")
+        else:
+            hide(ctx._secrets())
+            ctx._when_joined.append(lambda: nursery.start_soon(_tell_of_joining, desk, ctx))
+            outcome = await _run_job(desk, ctx, loaded)
         await desk.tell(Finished(status=outcome.status, error=outcome.error))
     return EXIT_OK
 
@@ -184,40 +193,38 @@ async def _initialize(loaded: Loaded, process: JobProcessInfo) -> str | None:
     return None
 
 
-async def _run_job(
-    desk: _Desk, wire: dict[str, Any], loaded: Loaded, process: JobProcessInfo, hide: Hide
-) -> Outcome:
-    try:
-        ctx = _context(JobInfo.from_dict(wire), loaded, process)
-    except (FrameError, OptionsError) as error:
-        return Outcome(status="failed", error=f"the job is not understood: {error}")
-    hide(ctx._secrets())
+async def _run_job(desk: _Desk, ctx: JobContext, loaded: Loaded) -> Outcome:
     if not desk.stop.is_requested:
         await desk.tell(Running())
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_tell_when_joined, desk, ctx)
-        outcome = await run_entrypoint(
-            loaded.entrypoint, ctx, callback_seconds=loaded.callback_seconds, stop=desk.stop
-        )
-        if not ctx._joined.is_set():  # else it may be in the middle of a frame
-            nursery.cancel_scope.cancel()
+    outcome = await run_entrypoint(
+        loaded.entrypoint, ctx, callback_seconds=loaded.callback_seconds, stop=desk.stop
+    )
+    if ctx._joined.is_set():
+        await desk.joining_told.wait()
     if outcome.status == "failed":
         logger.error("the job failed: %s", outcome.error, exc_info=outcome.exception)
     return outcome
 
 
-def _context(job: JobInfo, loaded: Loaded, process: JobProcessInfo) -> JobContext:
-    options = RoomOptions.from_wire(job.room_options)
+def _room_options(loaded: Loaded) -> RoomOptions:
+    """What the job's own options are laid over; made while no job waits for it."""
+    options = RoomOptions()
     if loaded.live_options is not None:
         options.avatar = loaded.live_options.avatar
         options.on_room_error = loaded.live_options.on_room_error
+    return options
+
+
+def _context(wire: dict[str, Any], options: RoomOptions, process: JobProcessInfo) -> JobContext:
+    job = JobInfo.from_dict(wire)
+    options.assign(job.room_options)
     return JobContext(room_options=options, metadata=job.metadata, job=job, process=process)
 
 
-async def _tell_when_joined(desk: _Desk, ctx: JobContext) -> None:
-    await ctx._joined.wait()
+async def _tell_of_joining(desk: _Desk, ctx: JobContext) -> None:
     if ctx.room is None:  # the user's code has joined something by itself
         await desk.tell(Joined())
     else:
         room = ctx.room
         await desk.tell(Joined(participant_id=room.participant_id, participant_name=room.name))
+    desk.joining_told.set()

@@ -5,18 +5,18 @@ Knows trio and nothing of the project.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import trio
 
 
 class StopRequest:
-    """Whether somebody wants the end, and why; the first reason counts.
+    """Whether somebody wants the end, and why; the first reason counts."""
 
-    Argument: `wakes`, an event to set as well, for somebody who waits for other things, too.
-    """
-
-    def __init__(self, *, wakes: trio.Event | None = None) -> None:
+    def __init__(self) -> None:
         self._requested = trio.Event()
-        self._wakes = wakes
+        self._calls: list[Callable[[], object]] = []
         self._reason = ""
 
     @property
@@ -34,8 +34,22 @@ class StopRequest:
         if not self._requested.is_set():
             self._reason = reason
             self._requested.set()
-            if self._wakes is not None:
-                self._wakes.set()
+            for call in self._calls:
+                call()
+
+    @contextmanager
+    def calling(self, call: Callable[[], object]) -> Iterator[None]:
+        """Call `call` once if the end is asked for before the body ends, or was before.
+
+        It takes no task to wait for it, which would have to be started before a job can begin.
+        """
+        if self._requested.is_set():
+            call()
+        self._calls.append(call)
+        try:
+            yield
+        finally:
+            self._calls.remove(call)
 
     async def wait(self) -> str:
         """Wait for the request; returns the reason."""

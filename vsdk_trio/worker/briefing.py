@@ -54,7 +54,8 @@ class Briefing:
         self._worker_id = worker_id
         self._token = token
         self._permissions = attrs.asdict(options.permissions)
-        self._default_wire, self._left_behind = agent.room_options.to_wire()
+        self._default_wire = agent.room_options.changes_to_wire()
+        _, self._left_behind = agent.room_options.to_wire()
         self._reported_names: set[str] = set()
         self._warned_of_fields = False
 
@@ -88,8 +89,8 @@ class Briefing:
         """What the job process is told; raises `OptionsError` for room options of a wrong type."""
         defaults = self._agent.room_options
         if assignment.room_options:
-            merged, unknown = defaults.merged(assignment.room_options)
-            wire, _ = merged.to_wire()
+            merged, unknown = defaults.merged_to_read(assignment.room_options)
+            wire = merged.changes_to_wire()
         else:  # the usual case, and the shortest way to the job's start
             merged, unknown, wire = defaults, (), dict(self._default_wire)
         self._report(unknown)

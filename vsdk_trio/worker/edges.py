@@ -5,6 +5,7 @@ A value that is handed in, so that the same worker runs against a simulated worl
 
 from __future__ import annotations
 
+import os
 import random
 
 import attrs
@@ -31,3 +32,13 @@ class Edges:
     rng: random.Random = attrs.field(factory=random.Random)
     is_real: bool = True
     """False: no signals are watched, no port is opened, no guardian is started."""
+    processors: int = attrs.field(
+        default=attrs.Factory(lambda self: _processors() if self.is_real else 2, takes_self=True)
+    )
+    """How many processors there are to start job processes on."""
+
+
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):  # a container may have fewer than the machine
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import math
 from collections.abc import Callable
 from typing import assert_never
 
@@ -92,6 +91,7 @@ class Intake:
         self._change = change
         self._on_registered = on_registered
         self._is_open = trio.Event()
+        self._promised = Change()
         # The session whose events are being handled: the connection counts them the same way.
         self._epoch = 0
         # The offers of a job while `request_fnc` has not decided yet: one of each session.
@@ -105,8 +105,7 @@ class Intake:
         """Handle events, once opened, until the connection has ended, or cancelled."""
         await self._is_open.wait()
         async with trio.open_nursery() as nursery:
-            async for event in self._link:
-                self._handle(event, nursery)
+            await self._link.hand_events_to(lambda event: self._handle(event, nursery))
 
     async def expire_promises(self) -> None:
         """Free the slots whose assignment does not come; runs until cancelled."""
@@ -116,9 +115,10 @@ class Intake:
                 logger.warning("no assignment came in time; slot freed", extra={"job_id": job_id})
                 self._observe(seen.PromiseExpired(job_id=job_id))
                 self._change.notify()
-            wake = self._admission.next_expiry
-            with trio.move_on_at(math.inf if wake is None else wake):
-                await self._change.wait()
+            if (wake := self._admission.next_expiry) is None:
+                await self._promised.wait()
+            else:  # a later promise runs out later
+                await trio.sleep_until(wake)
 
     def _handle(self, event: BackendEvent, nursery: trio.Nursery) -> None:
         match event:
@@ -187,6 +187,7 @@ class Intake:
         if refusal is not None:
             self._refuse(offer, refusal)
             return
+        self._promised.notify()
         self._link.post(self._reporter.yes(job_id, self._token()), epoch=offer.epoch)
         self._answered(offer, None)
 

@@ -16,7 +16,7 @@ import trio
 from ..control.frames import Finished, Frame, Joined, Pong, Running, Start
 from ..control.job import JobInfo
 from ..errors import FrameError, IllegalTransitionError, JobProcessError, OptionsError
-from ..jobs.lifecycle import EndCause, Participant, StopCause, Update
+from ..jobs.lifecycle import EndCause, JobState, Participant, StopCause, Update
 from ..journal.journal import PATIENCE_SECONDS
 from ..observations import JobAnswered, Observe
 from ..processes.job_process import JobProcess
@@ -30,6 +30,10 @@ logger = logging.getLogger(__name__)
 
 # How long the end of a job may take to be written down; a journal is given up before that.
 TELL_SECONDS = 2 * PATIENCE_SECONDS
+
+# A process can die at the very moment in which it gets its job. Several can: but one whose job
+# kills them must come to an end.
+MAX_PROCESSES_TRIED = 3
 
 _FACT_OF = {
     "completed": JobFact.COMPLETED,
@@ -77,34 +81,58 @@ async def supervise_job(job: LiveJob, *, tools: JobTools) -> None:
 
 
 async def _run_somewhere(job: LiveJob, start: Start, tools: JobTools) -> None:
-    async with AsyncExitStack() as stack:
-        match await _acquire(job, stack, tools.pool):
-            case JobProcess() as process:
+    """Give the job to a process; to another one where that was dead before the job could begin."""
+    for attempts_left in reversed(range(MAX_PROCESSES_TRIED)):
+        process = _take_idle(job, tools.pool)
+        if process is not None:
+            try:
                 await _run_on(process, job, start, tools)
-            case JobProcessError() as failure:
-                _tell(job, job.lifecycle.exit(str(failure), EndCause.NO_PROCESS), tools)
-            case None:
-                _tell(job, job.lifecycle.abandon(), tools)
+            finally:
+                await tools.pool.give_back(process)
+        else:
+            async with AsyncExitStack() as stack:
+                process = await _acquire(job, stack, tools)
+                if process is None:
+                    return
+                await _run_on(process, job, start, tools)
+        how = process.exit.describe()
+        # A process says that the job begins before a line of it runs.
+        if job.lifecycle.state is not JobState.STARTING or not attempts_left:
+            cause = EndCause.PROCESS_KILLED if process.exit.killed else EndCause.PROCESS_DIED
+            _tell(job, job.lifecycle.exit(how, cause), tools)
+            return
+        job.lifecycle.lose()
+        job.progress.follow()
+        text = "the job gets another process, this one ended before it began: %s"
+        logger.warning(text, how, extra=job.log_fields)
 
 
-async def _acquire(
-    job: LiveJob, stack: AsyncExitStack, pool: Pool
-) -> JobProcess | JobProcessError | None:
-    """A process, the reason why there is none, or None when the job was stopped meanwhile."""
-    if pool.idle and job.accepted.is_settled and not job.stop_requested.is_set():
-        # Nothing is waited for, so nothing can come in between: the shortest way to a warm start.
-        return await stack.enter_async_context(pool.acquire())
+def _take_idle(job: LiveJob, pool: Pool) -> JobProcess | None:
+    """The shortest way to a process: nothing is waited for, so nothing can come in between."""
+    if not job.accepted.is_settled or job.stop_requested.is_set():
+        return None
+    return pool.take_idle()
+
+
+async def _acquire(job: LiveJob, stack: AsyncExitStack, tools: JobTools) -> JobProcess | None:
+    """Wait for a process. None where there is none, or the job was stopped meanwhile: told so."""
     found: JobProcess | JobProcessError | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_cancel_when_stopped, job, nursery.cancel_scope)
         try:
-            found = await stack.enter_async_context(pool.acquire())
+            found = await stack.enter_async_context(tools.pool.acquire())
             # Not before it is written down: a next worker that knew nothing would run it again.
             await job.accepted.wait()
         except JobProcessError as error:
             found = error
         nursery.cancel_scope.cancel()
-    return None if job.stop_requested.is_set() else found
+    if job.stop_requested.is_set():
+        _tell(job, job.lifecycle.abandon(), tools)
+        return None
+    if isinstance(found, JobProcessError):
+        _tell(job, job.lifecycle.exit(str(found), EndCause.NO_PROCESS), tools)
+        return None
+    return found
 
 
 async def _cancel_when_stopped(job: LiveJob, scope: trio.CancelScope) -> None:
@@ -117,22 +145,20 @@ async def _run_on(process: JobProcess, job: LiveJob, start: Start, tools: JobToo
     job.lifecycle.start()
     job.progress.follow()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_stop_when_asked, process, job)
-        nursery.start_soon(_limit_time, job, tools.job_timeout)
-        nursery.start_soon(watch_health, process, job, tools.memory, tools.observe)
-        await _send_start(process, job, start)
-        await _follow(process, job, tools)
-        with trio.move_on_after(tools.termination_timeout):
+        with job.stopping(lambda cause: process.request_stop(cause.reason)):
+            if (seconds := _time_limit(job, tools.job_timeout)) is not None:
+                nursery.start_soon(_limit_time, job, seconds)
+            nursery.start_soon(watch_health, process, job, tools.memory, tools.observe)
+            await _send_start(process, job, start)
+            await _follow(process, job, tools)
+            with trio.move_on_after(tools.termination_timeout):
+                await process.exited.wait()
+            # What still lives after its last word is not waited for politely a second time.
+            process.request_stop("the job has ended")
             await process.exited.wait()
-        # What still lives after its last word is not waited for politely a second time.
-        process.request_stop("the job has ended")
-        await process.exited.wait()
         nursery.cancel_scope.cancel()
-    cause = EndCause.PROCESS_DIED
     if process.exit.killed:
         tools.note_killed(job)
-        cause = EndCause.PROCESS_KILLED
-    _tell(job, job.lifecycle.exit(process.exit.describe(), cause), tools)
 
 
 def _secrets(start: Start) -> list[str]:
@@ -161,6 +187,7 @@ async def _follow(process: JobProcess, job: LiveJob, tools: JobTools) -> None:
             logger.warning("job process out of turn: %s", error, extra=job.log_fields)
             continue
         _tell(job, update, tools)
+        tools.pool.answered(process)
         if job.lifecycle.state.is_end:
             return
 
@@ -184,20 +211,17 @@ def _feed(job: LiveJob, frame: Frame, observe: Observe) -> Update | None:
             return None
 
 
-async def _stop_when_asked(process: JobProcess, job: LiveJob) -> None:
-    await job.stop_requested.wait()
-    cause = job.lifecycle.stop_cause
-    process.request_stop(cause.reason if cause is not None else "stopped")
-
-
-async def _limit_time(job: LiveJob, default_seconds: float | None) -> None:
-    """Stop the job when its time is up; an assignment's own `timeout` wins over the option."""
+def _time_limit(job: LiveJob, default_seconds: float | None) -> float | None:
+    """An assignment's own `timeout` wins over the option."""
     own = job.assignment.timeout
-    seconds = own if own is not None and own > 0 else default_seconds
-    if seconds is not None:
-        await trio.sleep(seconds)
-        text = f"ran longer than {seconds:g} s"
-        job.stop(StopCause(text, is_fault=True, cause=EndCause.TIME_LIMIT))
+    return own if own is not None and own > 0 else default_seconds
+
+
+async def _limit_time(job: LiveJob, seconds: float) -> None:
+    """Stop the job when its time is up."""
+    await trio.sleep(seconds)
+    text = f"ran longer than {seconds:g} s"
+    job.stop(StopCause(text, is_fault=True, cause=EndCause.TIME_LIMIT))
 
 
 def _tell(job: LiveJob, update: Update | None, tools: JobTools) -> None:

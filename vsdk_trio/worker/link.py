@@ -1,11 +1,11 @@
 """What the worker needs of its connection to the registry, and nothing more.
 
-`BackendConnection` provides it; so does a list of events in a test.
+`BackendConnection` provides it.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from typing import Protocol
 
 from ..backend.events import BackendEvent
@@ -23,6 +23,9 @@ class RegistryLink(Protocol):
         """
         ...
 
-    def __aiter__(self) -> AsyncIterator[BackendEvent]:
-        """The events in the order in which they came; `Registered` opens each session."""
+    async def hand_events_to(self, handler: Callable[[BackendEvent], None]) -> None:
+        """Call `handler` with each event in the order in which they come, until the last.
+
+        `Registered` opens each session. What the handler raises comes out here.
+        """
         ...

@@ -7,6 +7,7 @@ and not what is said about it on the wire.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import attrs
 import trio
@@ -18,6 +19,10 @@ from ..journal.records import REMEMBERED_JOBS, Accepted
 from ..observations import Observe, unobserved
 from ..protocol.messages import JobAssignment
 from .job_progress import JobProgress
+
+
+def _nothing_to_stop(cause: StopCause) -> None:
+    """The job has no process yet, or no more."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -35,6 +40,7 @@ class LiveJob:
     accepted_at: float = attrs.field(factory=trio.current_time)
     """When the job was assigned, on Trio's clock."""
     stop_requested: trio.Event = attrs.field(factory=trio.Event)
+    _stop_process: Callable[[StopCause], None] = attrs.field(default=_nothing_to_stop, repr=False)
     answered_pings: int = 0
     """The number of the newest ping that the job's process has answered."""
     told: Update | None = None
@@ -63,16 +69,25 @@ class LiveJob:
             return False
         self.progress.follow()
         self.stop_requested.set()
+        self._stop_process(cause)
         return True
+
+    @contextmanager
+    def stopping(self, stop_process: Callable[[StopCause], None]) -> Iterator[None]:
+        """During the body, a stop calls `stop_process`: no task has to wait for it."""
+        self._stop_process = stop_process
+        try:
+            yield
+        finally:
+            self._stop_process = _nothing_to_stop
 
 
 class LiveJobs:
     """Every live job by its id, each supervised by `supervise(job)` in a task of its own.
 
-    Arguments: `agent_id`, for the log; `capacity`, the most jobs that are ever live at once;
-    `change`, notified whenever a job comes or goes; `journal`, where a job is noted as accepted;
-    `ended`, jobs that ended before this worker began, oldest first; `on_bug`, called with what a
-    supervisor raises; `observe`, told of every move of a job.
+    Arguments: `agent_id`, for the log; `change`, notified whenever a job comes or goes; `journal`,
+    where a job is noted as accepted; `ended`, jobs that ended before this worker began, oldest
+    first; `on_bug`, called with what a supervisor raises; `observe`, told of every move of a job.
     """
 
     def __init__(
@@ -80,7 +95,6 @@ class LiveJobs:
         supervise: Callable[[LiveJob], Awaitable[None]],
         *,
         agent_id: str,
-        capacity: int,
         change: Change,
         journal: Journal,
         ended: Mapping[str, Update],
@@ -96,7 +110,9 @@ class LiveJobs:
         self._journal = journal
         self._live: dict[str, LiveJob] = {}
         self._ended = dict(ended)
-        self._send, self._receive = trio.open_memory_channel[LiveJob](capacity)
+        # Until `run` has begun, jobs wait for it; from then on each begins at once.
+        self._early: list[LiveJob] = []
+        self._begin: Callable[[LiveJob], None] = self._early.append
 
     def __len__(self) -> int:
         return len(self._live)
@@ -138,7 +154,7 @@ class LiveJobs:
             log_fields=self.log_fields(assignment.job_id, assignment.room_id),
         )
         self._live[job.job_id] = job
-        self._send.send_nowait(job)
+        self._begin(job)
         self._change.notify()
 
     async def wait_until_none(self) -> None:
@@ -152,20 +168,24 @@ class LiveJobs:
         A supervisor raises only for a bug of ours. The other jobs are no part of it: they end in
         order before it comes out, at `stopping`, which `on_bug` is to bring about.
         """
-        with self._receive:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._stop_all_at, stopping)
-                task_status.started()
-                async for job in self._receive:
-                    nursery.start_soon(self._supervise_to_the_end, job)
+        async with trio.open_nursery() as nursery:
+
+            def begin(job: LiveJob) -> None:
+                nursery.start_soon(self._supervise_to_the_end, job)
+
+            self._begin = begin
+            for job in self._early:
+                begin(job)
+            self._early.clear()
+            task_status.started()
+            try:
+                await stopping.wait()
+            finally:
+                self._begin = _too_late
+            for job in self:
+                job.stop(StopCause("worker is shutting down", cause=EndCause.WORKER_STOPS))
         if self._bugs:
             raise ExceptionGroup("supervising a job failed", self._bugs)
-
-    async def _stop_all_at(self, stopping: trio.Event) -> None:
-        await stopping.wait()
-        self._send.close()
-        for job in self:
-            job.stop(StopCause("worker is shutting down", cause=EndCause.WORKER_STOPS))
 
     async def _supervise_to_the_end(self, job: LiveJob) -> None:
         try:
@@ -178,3 +198,7 @@ class LiveJobs:
             if (end := job.told) is not None and end.is_terminal:
                 self.remember(job.job_id, end)
             self._change.notify()
+
+
+def _too_late(job: LiveJob) -> None:
+    raise RuntimeError(f"job {job.job_id} was accepted after the end: admission is to be closed")

@@ -175,7 +175,12 @@ class Parts:
             self.forkserver or self._edges.spawner,
             briefing.hello,
             settings,
-            Prewarm(num_idle=options.num_idle_processes, max_processes=options.max_processes),
+            Prewarm(
+                num_idle=options.num_idle_processes,
+                max_processes=options.max_processes,
+                max_refills=max(2, self._edges.processors),
+                max_starting=max(4, 2 * self._edges.processors),
+            ),
             graces=self.graces,
             guardian=self.guardian,
             sweeper=self.sweeper,
@@ -199,7 +204,6 @@ class Parts:
         return LiveJobs(
             lambda job: supervise_job(job, tools=tools),
             agent_id=options.agent_id,
-            capacity=options.max_processes,
             change=self.change,
             journal=self.journal,
             ended=self.recovery.remembered,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import trio
-
 from .._change import Change
 
 # Changes come in bursts (an offer, its assignment, its start); one message tells of them all.
@@ -20,8 +18,5 @@ async def report_status(
     The status that a new session starts with is the connection's announcement, not this loop's.
     """
     while True:
-        with trio.move_on_after(ping_interval) as waiting:
-            await change.wait()
-        if not waiting.cancelled_caught:
-            await trio.sleep(SETTLE_SECONDS)
+        await change.settle(SETTLE_SECONDS, at_most=ping_interval)
         post()

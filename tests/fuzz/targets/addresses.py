@@ -116,10 +116,11 @@ def run_room_options(data: bytes) -> None:
         expect(TOKEN not in repr(merged) or is_told(), "the token in a repr")
         wire, lost = merged.to_wire()
         expect(not lost, "a live object out of JSON")
-        again = RoomOptions.from_wire(json.loads(json.dumps(wire)))
+        again = RoomOptions()
+        again.assign(json.loads(json.dumps(wire)))
         expect(again.to_wire() == (wire, lost), "not the same")
     with only(OptionsError, is_told=is_told):
-        RoomOptions.from_wire(overlay)
+        RoomOptions().assign(overlay)
 
 
 _ADDRESSES = tuple(

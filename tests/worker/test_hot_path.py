@@ -1,0 +1,153 @@
+"""From an assignment to its process: which tasks run, and what happens to a process that is dead.
+
+Scheduling steps are counted, not milliseconds: the same on every machine, however busy.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections import Counter
+from typing import Any
+
+import attrs
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from vsdk_trio.control.channel import ControlChannel
+from vsdk_trio.control.frames import Ready, Running, Start
+from vsdk_trio.testing.processes import InsideProcess, ProcessExit
+from vsdk_trio.testing.scripted_runner import ScriptedRunner
+
+from .conftest import World, open_world
+
+
+class Steps(trio.abc.Instrument):
+    """Counts the scheduling steps of the tasks whose code is the worker's."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        """Called by Trio."""
+        # The simulated process waits with `first_of`.
+        if task.name.startswith("vsdk_trio.") and not re.search("testing|first_of", task.name):
+            self.counts[task.name.rpartition(".")[2]] += 1
+
+
+async def _steps_until_started(world: World, job_id: str) -> Counter[str]:
+    """From the moment an assignment arrives until its process has been told."""
+    steps, before = Steps(), len(world.runner.started)
+    assert (await world.offer(job_id))["available"]
+    await trio.sleep(1)
+    await world.assign(job_id, seconds=60)
+    trio.lowlevel.add_instrument(steps)
+    while len(world.runner.started) == before:
+        await trio.lowlevel.checkpoint()
+    trio.lowlevel.remove_instrument(steps)
+    return steps.counts
+
+
+async def test_an_assignment_wakes_nobody_who_is_not_on_its_way(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_world(num_idle_processes=1, max_processes=20) as world:
+        for number in range(10):
+            await trio.sleep(10)
+            counts = await _steps_until_started(world, f"job-{number}")
+            # The WebSocket's reader, the session's, and the job's own task. What comes after the
+            # start frame may have begun: the pool's refill, the job's watch, the frames' reader.
+            assert set(counts) <= {
+                "_run",
+                "_read",
+                "_supervise_to_the_end",
+                "watch_health",
+                "serve",
+                "_drain",
+                "_send_all",
+                "run",
+            }, counts
+            assert counts["_read"] <= 2, counts
+            assert counts["_supervise_to_the_end"] <= 3, counts
+            await world.session.send({"type": "job_termination", "job_id": f"job-{number}"})
+
+
+@attrs.define
+class DyingRunner(ScriptedRunner):
+    """The first processes end as soon as they are given a job: without a word, or with one."""
+
+    deaths: int = 1
+    says: tuple[Any, ...] = ()
+
+    async def __call__(self, inside: InsideProcess) -> None:
+        """Be one job process."""
+        if not self.deaths:
+            await super().__call__(inside)
+            return
+        channel = ControlChannel(inside.stdout, inside.stdin)
+        async for frame in channel:
+            if isinstance(frame, Start):
+                self.deaths -= 1
+                for word in self.says:
+                    await channel.send(word)
+                raise ProcessExit(-signal.SIGKILL)
+            await channel.send(Ready(pid=inside.pid))
+
+
+@pytest.mark.parametrize("idle", [0, 1, 2])
+async def test_a_process_that_dies_before_the_job_begins_is_replaced(
+    idle: int, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    runner = DyingRunner(deaths=2)
+    async with open_world(runner=runner, num_idle_processes=idle) as world:
+        await trio.sleep(5)
+        job_id = await world.run_job(seconds=1)
+        assert (await world.end_of(job_id))["status"] == "completed"
+        assert world.updates(job_id) == [("running", None), ("completed", None)]
+    assert [job.job_id for _, job in runner.started] == [job_id]
+    warnings = [record for record in caplog.records if "gets another process" in record.message]
+    assert len(warnings) == 2
+    assert "SIGKILL" in warnings[0].message
+
+
+async def test_a_job_that_kills_each_process_ends(autojump_clock: MockClock) -> None:
+    runner = DyingRunner(deaths=100)
+    async with open_world(runner=runner, num_idle_processes=2, max_processes=4) as world:
+        await trio.sleep(5)
+        assert (await world.offer("a"))["available"]
+        await world.assign("a")
+        end = await world.end_of("a")
+        assert end["status"] == "failed"
+        assert "SIGKILL" in end["error"]
+    assert runner.deaths == 97
+
+
+@pytest.mark.parametrize("wait", [False, True])
+async def test_a_job_that_has_begun_is_never_run_again(
+    wait: bool, autojump_clock: MockClock
+) -> None:
+    runner = DyingRunner(deaths=1, says=(Running(),))
+    async with open_world(runner=runner, num_idle_processes=1) as world:
+        await trio.sleep(5)
+        assert (await world.offer("a"))["available"]
+        await world.assign("a", fields={"wait": wait})
+        end = await world.end_of("a")
+        assert end["status"] == "failed"
+        await trio.sleep(100)
+    assert runner.started == []
+
+
+async def test_a_job_that_is_stopped_as_its_process_dies_gets_no_other(
+    autojump_clock: MockClock,
+) -> None:
+    runner = DyingRunner(deaths=1)
+    async with open_world(runner=runner, num_idle_processes=1) as world:
+        await trio.sleep(5)
+        assert (await world.offer("a"))["available"]
+        await world.assign("a")
+        await world.session.send({"type": "job_termination", "job_id": "a", "reason": "late"})
+        end = await world.end_of("a")
+        assert end["status"] in ("failed", "cancelled")
+        await wait_all_tasks_blocked()
+    assert runner.started == []

@@ -1,0 +1,54 @@
+"""Pipes as Trio's sockets are: what can be done at once is done first, and other tasks run after.
+
+Trio's own pipes let every other task run before they read or write, which is on the way to each
+job's first line, several times. Knows Trio's streams; not what is in them. Other streams are used
+as they are.
+"""
+
+from __future__ import annotations
+
+import os
+
+import trio
+
+
+def write_what_fits(stream: trio.abc.SendStream, data: bytes) -> int:
+    """Write to a pipe what it takes without waiting; returns how many bytes that were.
+
+    0 where there is no room, where the stream is broken, closed or no pipe: `send_all` is to wait,
+    or to say what is wrong. Nobody else may be writing to the stream.
+    """
+    if not isinstance(stream, trio.lowlevel.FdStream):
+        return 0
+    try:
+        return os.write(stream.fileno(), data)
+    except OSError:
+        return 0
+
+
+async def read_some(stream: trio.abc.ReceiveStream, max_bytes: int) -> bytes | bytearray:
+    """Read what is there, or wait for it; nothing at the end of the stream.
+
+    Raises what the stream's `receive_some` does. Cancelled, it has read nothing. Nobody else may
+    be reading from the stream.
+    """
+    if not isinstance(stream, trio.lowlevel.FdStream):
+        return await stream.receive_some(max_bytes)
+    await trio.lowlevel.checkpoint_if_cancelled()
+    try:
+        data = os.read(stream.fileno(), max_bytes)
+    except BlockingIOError:
+        pass
+    except OSError:  # closed or broken: it says which
+        return await stream.receive_some(max_bytes)
+    else:
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        return data
+    while True:
+        await trio.lowlevel.wait_readable(stream.fileno())
+        try:
+            return os.read(stream.fileno(), max_bytes)
+        except BlockingIOError:  # woken for nothing
+            continue
+        except OSError:
+            return await stream.receive_some(max_bytes)
