@@ -36,13 +36,16 @@ async def entrypoint(ctx: JobContext) -> None:
     note(joined=room.participant_id, room=room.room_id, seconds=time.monotonic() - began)
     ctx.nursery.start_soon(room.play, tone(ctx.metadata["tone"], ctx.metadata["seconds"]))
     events = room.events()
+    chat = await room.messages()
     other = await room.wait_for_participant()
     assert other is not None
     heard = room.audio(other)
     note(pitch=pitch([await anext(heard) for _ in range(75)][25:]), of=other)
     lateness.sort()
     note(p99=lateness[int(len(lateness) * 0.99)], worst=lateness[-1], ticks=len(lateness))
+    await room.send_message("I have heard you")
     if ctx.metadata.get("leaves"):
+        note(read=(await anext(chat)).text)  # and not before: the other one listens still
         return
     async for event in events:
         if isinstance(event, ParticipantLeft):
