@@ -90,6 +90,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "backend",
         "jobs",
         "protocol",
+        "testing.videosdk",
     ),
 }
 

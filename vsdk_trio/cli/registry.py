@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
-from typing import Annotated
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -15,11 +20,24 @@ from ._options import TOKEN_VARIABLE
 def registry(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 8080,
+    rooms: Annotated[
+        bool, typer.Option("--rooms", help="Serve rooms, too: needs the extra videosdk.")
+    ] = False,
+    rooms_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Where the rooms are; 0 takes any free one.")
+    ] = 8443,
+    rooms_ca: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where to write whom jobs in these rooms must trust."),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings only.")] = False,
 ) -> None:
     """Serve a registry until SIGINT (Ctrl-C), SIGTERM or SIGHUP.
 
     Workers and callers must present the token in VSDK_TRIO_REGISTRY_TOKEN, where that is set.
+
+    With --rooms, jobs that are dispatched here join rooms that are served here, without a network.
+    Start their worker with REQUESTS_CA_BUNDLE set as it is printed at the start.
     """
     import trio
 
@@ -27,10 +45,14 @@ def registry(
     handler.setFormatter(_FieldsFormatter("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, handlers=[handler])
     token = os.environ.get(TOKEN_VARIABLE) or None
-    trio.run(_serve, host, port, token)
+    serve_rooms = partial(_rooms, host, rooms_port, token, rooms_ca) if rooms else _no_rooms
+    trio.run(_serve, host, port, token, serve_rooms)
 
 
-async def _serve(host: str, port: int, token: str | None) -> None:
+_Rooms = Callable[[], AbstractAsyncContextManager[dict[str, Any]]]
+
+
+async def _serve(host: str, port: int, token: str | None, serve_rooms: _Rooms) -> None:
     import trio
 
     from .._signals import ending_signals
@@ -38,13 +60,37 @@ async def _serve(host: str, port: int, token: str | None) -> None:
     from ..registry.server import open_registry
 
     with trio.open_signal_receiver(*ending_signals()) as signals:
-        async with open_registry(Registry(auth_token=token), host=host, port=port) as running:
+        async with (
+            serve_rooms() as room_options,
+            open_registry(
+                Registry(auth_token=token, room_options=room_options), host=host, port=port
+            ) as running,
+        ):
             if token is None and host not in ("127.0.0.1", "::1", "localhost"):
                 text = f"vsdk-trio: open to everybody on {host}; set {TOKEN_VARIABLE}"
                 print(text, file=sys.stderr)
             print(f"registry ready at {running.url}", flush=True)
             async for _ in signals:
                 break
+
+
+@asynccontextmanager
+async def _no_rooms() -> AsyncGenerator[dict[str, Any], None]:
+    yield {}
+
+
+@asynccontextmanager
+async def _rooms(
+    host: str, port: int, token: str | None, ca_file: Path | None
+) -> AsyncGenerator[dict[str, Any], None]:
+    """Serve rooms, and say how to get in; yields the room options that lead a job there."""
+    from ._rooms import default_ca_file, open_rooms
+
+    ca_file = (ca_file or default_ca_file()).absolute()
+    async with open_rooms(host, port, token, ca_file) as rooms:
+        print(f"rooms ready at https://{rooms.signaling_base_url}")
+        print(f"start workers with REQUESTS_CA_BUNDLE={shlex.quote(str(ca_file))}")
+        yield {"signaling_base_url": rooms.signaling_base_url}
 
 
 class _FieldsFormatter(logging.Formatter):

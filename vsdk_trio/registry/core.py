@@ -14,9 +14,9 @@ import math
 import random
 import uuid
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import Final, assert_never
+from typing import Any, Final, assert_never
 
 import attrs
 import trio
@@ -68,7 +68,8 @@ class Registry:
 
     Arguments: `auth_token`, what workers and callers must present, None lets everybody in;
     `registration_timeout`, seconds for a worker's `register`; `max_links`, workers served at once;
-    `history`, ended jobs kept.
+    `history`, ended jobs kept; `room_options`, those of every job that is dispatched, where the
+    dispatch does not say otherwise.
     """
 
     def __init__(
@@ -80,7 +81,9 @@ class Registry:
         registration_timeout: float = 10.0,
         max_links: int = 1_000,
         history: int = 1_000,
+        room_options: Mapping[str, Any] | None = None,
     ) -> None:
+        self._room_options = dict(room_options or {})
         self.observers: Observers[seen.RegistryObservation] = Observers()
         """Told of everything that an operator counts; see `observations.of_registry`."""
         self._tallies = RegistryTallies()
@@ -121,6 +124,9 @@ class Registry:
         Raises `DispatchError` where no worker takes it, `WireError` where its payload does not fit
         into a frame. A cancelled dispatch withdraws the job unless it is assigned already.
         """
+        if self._room_options:
+            options = {**self._room_options, **(request.room_options or {})}
+            request = attrs.evolve(request, room_options=options)
         job_id = self._new_uuid()
         wire.assignment(job_id, request)
         if self._closing:

@@ -5,6 +5,7 @@ Speaks and hears PCM; the media thread turns it into Opus and back. Must not kno
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
@@ -40,7 +41,7 @@ class Person:
         self._track = Track("audio", _OPUS)
         self._is_unmuted = False
         self._ears: Handover[tuple[str, bytes]] = Handover(_MOST_HEARD)
-        self._heard: list[AudioFrame] = []
+        self._heard: deque[AudioFrame] = deque(maxlen=_MOST_HEARD)
 
     @property
     def info(self) -> Json:

@@ -5,7 +5,9 @@ Knows members only as what can be told something. Must not know sockets or media
 
 from __future__ import annotations
 
+import secrets
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -13,6 +15,8 @@ import trio
 
 from .messages import Json
 from .tracks import Track
+
+_MOST_NOTED = 1000
 
 
 class Member(Protocol):
@@ -51,13 +55,13 @@ class FakeRoom:
 
     `requests` is what members asked for that the fake does not do but agrees to (recordings,
     transcripts, an agent's state), as (peer id, method, data). `messages` is what was published,
-    as (peer id, topic, text).
+    as (peer id, topic, text). Both keep the last thousand.
     """
 
     def __init__(self, room_id: str, make_person: Callable[..., Any]) -> None:
         self.room_id = room_id
-        self.requests: list[tuple[str, str, Any]] = []
-        self.messages: list[tuple[str, str, str]] = []
+        self.requests: deque[tuple[str, str, Any]] = deque(maxlen=_MOST_NOTED)
+        self.messages: deque[tuple[str, str, str]] = deque(maxlen=_MOST_NOTED)
         self._make_person = make_person
         self._members: dict[str, Member] = {}
         self._tracks: dict[str, tuple[str, Track]] = {}
@@ -182,7 +186,7 @@ class FakeRoom:
         """Tell everybody who subscribed, the sender too."""
         self.messages.append((sender.peer_id, topic, text))
         message = {
-            "id": f"message-{len(self.messages)}",
+            "id": secrets.token_hex(8),
             "topic": topic,
             "message": text,
             "senderId": sender.peer_id,

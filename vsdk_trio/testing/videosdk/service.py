@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import socket
 import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -23,6 +24,7 @@ from trio_websocket import (
 )
 
 from ..._aio_thread import open_aio_thread
+from ..._asgi import bind_listener
 from .certificate import make_certificate
 from .faults import Faults, Refusal
 from .gate import GatedStream
@@ -35,6 +37,8 @@ from .room import FakeRoom
 
 _CONFIG_PATH = "/infra/v1/meetings/server-init-config"
 _HANDSHAKE_SECONDS = 10.0
+_MOST_ROOMS = 1000
+_MOST_TOKENS = 1000
 
 
 class FakeVideoSDK:
@@ -60,6 +64,10 @@ class FakeVideoSDK:
     def room(self, room_id: str) -> FakeRoom:
         """The room with this id, which exists from now on."""
         if room_id not in self.rooms:
+            if len(self.rooms) >= _MOST_ROOMS:  # of those that somebody may still look into
+                empty = [key for key, room in self.rooms.items() if not room.peer_ids]
+                for key in empty[: len(self.rooms) // 2]:
+                    del self.rooms[key]
             self.rooms[room_id] = FakeRoom(room_id, partial(Person, self._plane))
             self._opened.set()
             self._opened = trio.Event()
@@ -70,6 +78,14 @@ class FakeVideoSDK:
         while not self.rooms:
             await self._opened.wait()
         return list(self.rooms.values())[-1]
+
+    async def end_all(self) -> None:
+        """End every meeting, and wait until everybody has left."""
+        for room in list(self.rooms.values()):
+            room.end()
+        for room in list(self.rooms.values()):
+            for peer_id in room.peer_ids:
+                await room.wait_gone(peer_id)
 
     def drop(self) -> None:
         """Break every connection, without a goodbye."""
@@ -145,7 +161,8 @@ class FakeVideoSDK:
         raise Refusal(404, f"there is no {path}")
 
     def _check(self, token: str) -> None:
-        self.tokens_seen.add(token)
+        if len(self.tokens_seen) < _MOST_TOKENS:
+            self.tokens_seen.add(token)
         if self._tokens is not None and token not in self._tokens:
             raise Refusal(401, "Token is invalid or expired")
 
@@ -164,9 +181,13 @@ async def open_fake_videosdk(
     that are let in, all of them where it is None; `ca_file`, where to write whom to trust, a
     temporary file where it is None.
 
-    Leaving breaks what is still connected. Raises `OSError` where the port cannot be had.
+    Leaving breaks what is still connected. Raises `PortInUseError` where the port cannot be had.
     """
+    rest = _listener(await bind_listener(host, port))
+    signaling = _listener(await bind_listener(host, 0))
     async with (
+        rest,
+        signaling,
         _directory() as directory,
         open_aio_thread(name="fake media", close_seconds=1.0) as thread,
         trio.open_nursery() as nursery,
@@ -174,22 +195,22 @@ async def open_fake_videosdk(
         ca_file = directory / "ca.pem" if ca_file is None else ca_file
         context = await trio.to_thread.run_sync(make_certificate, host, ca_file)
         fake = FakeVideoSDK(MediaPlane(thread, host), ca_file, tokens)
-        signaling = await nursery.start(partial(trio.serve_tcp, fake.serve_signaling, 0, host=host))
-        rest = await nursery.start(
-            partial(
-                trio.serve_ssl_over_tcp,
-                fake.serve_rest,
-                port,
-                context,
-                host=host,
-                https_compatible=True,
-            )
-        )
-        fake._signaling_url = f"ws://{host}:{signaling[0].socket.getsockname()[1]}"
-        rest_port = rest[0].transport_listener.socket.getsockname()[1]
-        fake.signaling_base_url = f"{host}:{rest_port}"
+        fake._signaling_url = f"ws://{_address_of(signaling)}"
+        fake.signaling_base_url = _address_of(rest)
+        secure = trio.SSLListener(rest, context, https_compatible=True)
+        await nursery.start(trio.serve_listeners, fake.serve_signaling, [signaling])
+        await nursery.start(trio.serve_listeners, fake.serve_rest, [secure])
         yield fake
         nursery.cancel_scope.cancel()
+
+
+def _listener(bound: socket.socket) -> trio.SocketListener:
+    return trio.SocketListener(trio.socket.from_stdlib_socket(bound))
+
+
+def _address_of(listener: trio.SocketListener) -> str:
+    host, port = listener.socket.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 @asynccontextmanager

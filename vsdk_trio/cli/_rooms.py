@@ -1,0 +1,68 @@
+"""The rooms of a local registry: the stand-in for the hosted room service, where it is asked for.
+
+Needs the extra `videosdk`, whose media stack it uses. Must not know the registry.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import ipaddress
+import os
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+
+from ..testing.videosdk import FakeVideoSDK, open_fake_videosdk
+from ._errors import CommandError
+
+_GOODBYE_SECONDS = 2.0
+
+
+def default_ca_file() -> Path:
+    """Where it is written whom jobs have to trust, unless somebody says another place."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "vsdk-trio" / "rooms-ca.pem"
+
+
+@asynccontextmanager
+async def open_rooms(
+    host: str, port: int, token: str | None, ca_file: Path
+) -> AsyncGenerator[FakeVideoSDK, None]:
+    """Serve rooms on `host` and `port`; writes to `ca_file` whom jobs have to trust.
+
+    Raises `CommandError` where something is missing, or the host or the file would not work,
+    `PortInUseError` where the port is taken.
+    """
+    if not all(importlib.util.find_spec(name) for name in ("vsaiortc", "trustme")):
+        raise CommandError("--rooms needs more: python -m pip install 'vsdk-trio[videosdk]'")
+    address = _reachable(host)
+    tokens = None if token is None else frozenset({token})
+    await trio.to_thread.run_sync(_prepare, ca_file)
+    async with open_fake_videosdk(host=address, port=port, tokens=tokens, ca_file=ca_file) as rooms:
+        yield rooms
+        with trio.move_on_after(_GOODBYE_SECONDS):
+            await rooms.end_all()
+
+
+def _prepare(ca_file: Path) -> None:
+    try:
+        ca_file.parent.mkdir(parents=True, exist_ok=True)
+        ca_file.touch()
+    except OSError as error:
+        raise CommandError(f"cannot write {ca_file}: {error.strerror}") from None
+
+
+def _reachable(host: str) -> str:
+    """`host` as the address that media are sent to."""
+    try:
+        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
+    except ValueError:
+        address = ipaddress.ip_address("0.0.0.0")
+    if address.is_unspecified:
+        raise CommandError(
+            f"--rooms needs an address that jobs can send to, not {host!r}: "
+            "give one by --host, such as 127.0.0.1"
+        )
+    return str(address)
