@@ -190,6 +190,12 @@ class Options:
     heartbeat_interval: float = attrs.field(
         default=15.0, validator=_check.number(_seconds, above=0)
     )
+    # How often a running job's memory is looked at, and its event loop asked for a sign of life.
+    health_interval: float = attrs.field(default=5.0, validator=_check.number(_seconds, above=0))
+    # Warn when a job's event loop does not answer for this long; 0 means never.
+    loop_warn_after: float = attrs.field(default=5.0, validator=_check.number(_seconds))
+    # How long it takes until a job that uses much memory is warned about again.
+    memory_warn_cooldown: float = attrs.field(default=300.0, validator=_check.number(_seconds))
     # How long a job may run; an assignment's own `timeout` wins. None: for ever.
     job_timeout: float | None = attrs.field(
         default=None, validator=_optional(_check.number(_seconds, above=0))

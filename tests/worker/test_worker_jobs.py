@@ -205,14 +205,43 @@ async def test_a_job_over_its_memory_limit_fails(autojump_clock: MockClock) -> N
         assert end["error"] == "used 130 MB of memory, more than the limit of 100 MB"
 
 
-async def test_memory_above_the_first_limit_is_said_once(
+async def test_a_job_that_grows_instead_of_stopping_is_killed(autojump_clock: MockClock) -> None:
+    async with open_world(memory_limit_mb=100) as world:
+        job_id = await world.run_job(seconds=500, on_stop="stuck")
+        await trio.sleep(3)
+        began = trio.current_time()
+        for memory in (130.0, 150.0, 170.0):
+            for process in world.spawner.processes:
+                process.inside.memory_mb = memory  # type: ignore[attr-defined]  # the simulated one
+            await trio.sleep(5)
+        end = await world.end_of(job_id)
+        assert trio.current_time() - began < 20  # and not `close_timeout`
+        assert end["error"] == (
+            "used 130 MB of memory, more than the limit of 100 MB; "
+            "the job process was killed by SIGKILL (out of memory?)"
+        )
+
+
+async def test_memory_above_the_first_limit_is_said_once_in_a_while(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with open_world(memory_warn_mb=10) as world:  # a simulated process has 20
-        await world.run_job(seconds=60)
-        await trio.sleep(50)
-    said = [r.getMessage() for r in caplog.records if "MB of memory" in r.getMessage()]
-    assert said == ["job uses 20 MB of memory, more than 10 MB"]
+    # A simulated process has 20 MB.
+    async with open_world(memory_warn_mb=15, memory_warn_cooldown=60) as world:
+        job_id = await world.run_job(seconds=600)
+        for process in world.spawner.processes:
+            process.inside.memory_mb = 10.0  # type: ignore[attr-defined]  # as above
+        await trio.sleep(3)
+        for process in world.spawner.processes:
+            process.inside.memory_mb = 90.0  # type: ignore[attr-defined]  # as above
+        await trio.sleep(90)
+    said = [r for r in caplog.records if "MB of memory" in r.getMessage()]
+    assert [record.getMessage() for record in said] == [
+        f"job uses 90 MB of memory, more than 15 MB; 80 MB more than {seconds} s ago, when it began"
+        for seconds in (5, 65)
+    ]
+    assert said[0].__dict__["job_id"] == job_id
+    assert said[0].__dict__["room_id"] == "room"
+    assert said[0].__dict__["agent_id"] == "agent"
 
 
 async def test_a_job_that_blocks_its_loop_is_said_to(
@@ -220,13 +249,27 @@ async def test_a_job_that_blocks_its_loop_is_said_to(
 ) -> None:
     async with open_world() as world:
         job_id = await world.run_job(seconds=600, deaf=[20, 50])
-        await trio.sleep(90)
+        await trio.sleep(40)
+        (process,) = [p for p, _ in world.worker._parts.pool.processes() if p.job_id == job_id]
+        assert (process.lag_seconds or 0) > 15
+        await trio.sleep(50)
+        assert process.lag_seconds == 0
         assert world.updates(job_id) == [("running", None)]
     said = [r.getMessage() for r in caplog.records if r.name.endswith("health_watch")]
     assert said == [
-        "job does not answer: something blocks its event loop",
-        "job answers again; its event loop was blocked for about 35 s",
+        "job blocks its event loop for 5.0 s; where, it cannot tell",
+        "job answers again; its event loop was blocked for 29.0 s",
     ]
+
+
+@pytest.mark.parametrize("options", [{"loop_warn_after": 0}, {"loop_warn_after": 40}])
+async def test_a_block_is_said_only_when_it_is_long(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, options: dict[str, Any]
+) -> None:
+    async with open_world(**options) as world:
+        await world.run_job(seconds=600, deaf=[20, 50])
+        await trio.sleep(90)
+    assert not [r for r in caplog.records if r.name.endswith("health_watch")]
 
 
 async def test_running_waits_for_the_room(world: World, autojump_clock: MockClock) -> None:

@@ -14,7 +14,7 @@ from vsdk_trio.options import JobRequest
 from vsdk_trio.processes.job_process import JobProcess
 from vsdk_trio.testing.fake_registry import FakeRegistry
 from vsdk_trio.worker import job_task
-from vsdk_trio.worker.health_watch import MemoryLimits
+from vsdk_trio.worker.health_watch import HealthRules
 from vsdk_trio.worker.live_jobs import LiveJob
 from vsdk_trio.worker.worker import WorkerHandle, WorkerReport
 
@@ -280,12 +280,12 @@ async def test_a_bug_around_one_job_lets_the_others_end_in_order(
     real = job_task.watch_health
 
     async def breaks(
-        process: JobProcess, job: LiveJob, limits: MemoryLimits, observe: Observe
+        process: JobProcess, job: LiveJob, rules: HealthRules, observe: Observe
     ) -> None:
         if job.job_id == "job-1":
             await trio.sleep(10)
             raise ZeroDivisionError("injected")
-        await real(process, job, limits, observe)
+        await real(process, job, rules, observe)
 
     monkeypatch.setattr(job_task, "watch_health", breaks)
     worlds: list[World] = []

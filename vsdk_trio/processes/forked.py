@@ -20,7 +20,8 @@ import trio
 
 from .caught_signals import catches
 from .edge import EXIT_UNKNOWN
-from .spawn import resident_mb, used_cpu_seconds
+from .memory import GroupMemory
+from .spawn import used_cpu_seconds
 
 STATUS_SECONDS: Final = 3.0
 """How long a template may take to tell the status of a process whose end is seen."""
@@ -43,6 +44,7 @@ class ForkedHandle:
         self._pidfd = pidfd
         self._stdin, self._stdout, self._stderr = map(trio.lowlevel.FdStream, pipes)
         self._group_exists = True
+        self._memory = GroupMemory(pid)
         self._returncode: int | None = None
         self._reported: int | None = None
         self._template_lost = False
@@ -106,7 +108,7 @@ class ForkedHandle:
         return False
 
     def memory_mb(self) -> float | None:
-        return self._measured(resident_mb)
+        return self._measured(lambda _: self._memory.look())
 
     def cpu_seconds(self) -> float | None:
         return self._measured(used_cpu_seconds)

@@ -123,7 +123,8 @@ class JobLog:
     def _log_dump(self, dump: StackDump) -> None:
         if dump.fatal:
             text = f"the job process crashed: {dump.fatal}"
-            self._tail.extend(Line(line.encode()) for line in dump.text.split("\n")[:TAIL_LINES])
+            lines = [text, *dump.text.split("\n")][:TAIL_LINES]
+            self._tail.extend(Line(line.encode()) for line in lines)
             self._log(_own(logging.CRITICAL, text, dump.text))
         else:
             self._log(_own(logging.WARNING, "stacks of the job process", dump.text))

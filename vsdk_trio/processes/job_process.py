@@ -7,6 +7,7 @@ one, or whether the process is real: it runs on any `Spawner` and on trio's cloc
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import AsyncIterator, Iterable, Mapping
 from functools import partial
 from typing import Any, Final
@@ -14,7 +15,7 @@ from typing import Any, Final
 import trio
 
 from ..control.channel import ControlChannel
-from ..control.frames import Finished, Frame, Pong, Ready, SendableFrame, Start, Stop
+from ..control.frames import Finished, Frame, Ping, Pong, Ready, SendableFrame, Start, Stop
 from ..errors import JobProcessError
 from .edge import Command, OnStarted, ProcessHandle, Spawner
 from .exit import Exit
@@ -47,8 +48,12 @@ class JobProcess:
         self.started_at = trio.current_time()
         self.heard_at = self.started_at
         """When it last sent a frame, on Trio's clock."""
-        self.lag_seconds: float | None = None
-        """How long its event loop was blocked at worst, by its last answer to a ping."""
+        self.round_trip_seconds: float | None = None
+        """How long its last answer to a ping took to come."""
+        self._lag_seconds: float | None = None
+        self._pings = 0
+        self._pinged_at = self.started_at
+        self._answered = trio.Event()
         self.job_id: str | None = None
         """The job that it was given."""
         self.cookie = cookie
@@ -95,6 +100,31 @@ class JobProcess:
         """
         self.job_id = job_id
         self._log.bind({"job_id": job_id, **(fields or {})}, secrets)
+
+    @property
+    def lag_seconds(self) -> float | None:
+        """How long its event loop was blocked at worst, by its last answer to a ping.
+
+        While an answer is due, it is blocked at least since it was asked.
+        """
+        if self._pings and not self._answered.is_set():
+            return max(self._lag_seconds or 0.0, trio.current_time() - self._pinged_at)
+        return self._lag_seconds
+
+    async def ping(self) -> trio.Event:
+        """Ask for a sign of life; returns once asked, with the event of the answer.
+
+        Raises and is cancelled as `send`.
+        """
+        self._pings += 1
+        self._pinged_at = trio.current_time()
+        answered = self._answered = trio.Event()
+        await self.send(Ping(seq=self._pings))
+        return answered
+
+    def kill(self) -> None:
+        """End it and its group at once; its exit tells how it ended."""
+        self._handle.signal_group(signal.SIGKILL)
 
     async def stacks(self) -> str:
         """What every thread of the process does right now, also where all of it is blocked.
@@ -153,8 +183,14 @@ class JobProcess:
             elif isinstance(frame, Finished):
                 self._job_over.set()
             elif isinstance(frame, Pong):
-                self.lag_seconds = frame.lag_ms / 1000
+                self._note_answer(frame)
             await self._frames.put(frame)
+
+    def _note_answer(self, pong: Pong) -> None:
+        self._lag_seconds = pong.lag_ms / 1000
+        if pong.seq == self._pings:
+            self.round_trip_seconds = trio.current_time() - self._pinged_at
+            self._answered.set()
 
     def _note_rung(self, rung: Rung) -> None:
         self._rung = rung

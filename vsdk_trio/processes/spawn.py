@@ -15,6 +15,7 @@ import trio
 
 from .caught_signals import catches
 from .edge import Command, DeliverCancel, OnStarted, ProcessHandle, environment_of
+from .memory import GroupMemory
 
 
 class SubprocessHandle:
@@ -28,6 +29,7 @@ class SubprocessHandle:
         self._stdout = process.stdout
         self._stderr = process.stderr
         self._group_exists = True
+        self._memory = GroupMemory(process.pid)
 
     @property
     def pid(self) -> int:
@@ -70,7 +72,7 @@ class SubprocessHandle:
         self._group_exists = False
 
     def memory_mb(self) -> float | None:
-        return None if self._process.returncode is not None else resident_mb(self.pid)
+        return None if self._process.returncode is not None else self._memory.look()
 
     def cpu_seconds(self) -> float | None:
         return None if self._process.returncode is not None else used_cpu_seconds(self.pid)
@@ -81,20 +83,9 @@ class SubprocessHandle:
             stream.close()  # type: ignore[union-attr]
 
 
-def resident_mb(pid: int) -> float | None:
-    """What the process `pid` occupies in MiB; None where there is none."""
-    # Imported late: a worker that never asks need not load it.
-    import psutil
-
-    try:
-        return float(psutil.Process(pid).memory_info().rss) / (1 << 20)
-    except psutil.Error:
-        return None
-
-
 def used_cpu_seconds(pid: int) -> float | None:
     """What the process `pid` has used of the CPU so far; None where there is none."""
-    import psutil  # as above
+    import psutil  # late: a worker that never asks need not load it
 
     try:
         used = psutil.Process(pid).cpu_times()

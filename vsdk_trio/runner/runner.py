@@ -128,6 +128,7 @@ async def _read_frames(desk: _Desk, steps: LongestStep) -> None:
     async for frame in desk.channel:
         match frame:
             case Start() if desk.job is None:
+                steps.take_ms()  # what came before is none of the job's doing
                 desk.job = frame.job
                 desk.news.set()
             case Stop():

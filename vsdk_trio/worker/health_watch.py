@@ -1,18 +1,17 @@
 """Watches a running job: its memory, and whether its event loop still answers.
 
-A fault found here stops the job through its lifecycle, or is said in the log; nothing is killed
-from here.
+A fault found here stops the job through its lifecycle, or is said in the log. Only a job that goes
+on growing above its memory limit, instead of stopping, is killed from here.
 """
 
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 
 import attrs
 import trio
 
-from ..control.frames import Ping
+from .._records import log_with_trace
 from ..jobs.lifecycle import EndCause, StopCause
 from ..observations import LoopBlocked, LoopFreed, MemoryWarned, Observe
 from ..processes.job_process import JobProcess
@@ -20,80 +19,145 @@ from .live_jobs import LiveJob
 
 logger = logging.getLogger(__name__)
 
-# How often a running job is looked at, and asked for a sign of life.
-LOOK_SECONDS = 5.0
+# What a job uses then is what it has grown from; by then its own modules are mostly loaded.
+BASELINE_SECONDS = 1.0
+# A job that is being stopped for its memory is looked at so often, and killed when it has grown so.
+_STOPPING_LOOK_SECONDS = 0.5
+_KILL_GROWTH = 1.25
 
 
 @attrs.frozen(kw_only=True)
-class MemoryLimits:
-    """Limits for one job process in MB; 0 means none."""
+class HealthRules:
+    """When a job is looked at, in seconds, and what is too much, in MB; 0 means never."""
 
-    warn_mb: float
-    limit_mb: float
+    interval: float
+    loop_warn_after: float
+    memory_warn_mb: float
+    memory_limit_mb: float
+    memory_warn_cooldown: float
 
 
 async def watch_health(
-    process: JobProcess, job: LiveJob, limits: MemoryLimits, observe: Observe
+    process: JobProcess, job: LiveJob, rules: HealthRules, observe: Observe
 ) -> None:
-    """Look at the job every few seconds, until cancelled or until it is over its limit."""
-    watch = _Watch(process, job, limits, observe)
-    while True:
-        await trio.sleep(LOOK_SECONDS)
-        if not watch.memory_is_within_limit():
-            return
-        await watch.ping()
+    """Look at the job every few seconds, until cancelled."""
+    await trio.sleep(min(BASELINE_SECONDS, rules.interval))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_MemoryWatch(process, job, rules, observe).run)
+        nursery.start_soon(_LoopWatch(process, job, rules, observe).run)
 
 
-class _Watch:
-    """What has been seen of one job so far, so that each thing is said once."""
+class _MemoryWatch:
+    """Warns of memory at one limit, and stops the job at the other."""
 
     def __init__(
-        self, process: JobProcess, job: LiveJob, limits: MemoryLimits, observe: Observe
+        self, process: JobProcess, job: LiveJob, rules: HealthRules, observe: Observe
     ) -> None:
-        self._observe = observe
         self._process = process
         self._job = job
-        self._limits = limits
-        self._fields = {"job_id": job.job_id}
-        self._warned_of_memory = False
-        self._pings = 0
-        self._silent_since: float | None = None
+        self._rules = rules
+        self._observe = observe
+        self._began = trio.current_time()
+        self._at_start = process.memory_mb()
+        self._may_warn_at = self._began
 
-    def memory_is_within_limit(self) -> bool:
-        """Warn at one limit, stop the job at the other."""
-        used, limits = self._process.memory_mb(), self._limits
-        if used is None:
-            return True
-        if 0 < limits.limit_mb < used:
-            text = f"used {used:.0f} MB of memory, more than the limit of {limits.limit_mb:.0f} MB"
-            self._job.stop(StopCause(text, is_fault=True, cause=EndCause.MEMORY_LIMIT))
-            return False
-        if 0 < limits.warn_mb < used and not self._warned_of_memory:
-            self._warned_of_memory = True
-            self._observe(MemoryWarned(job_id=self._job.job_id, memory_mb=used))
-            text = "job uses %.0f MB of memory, more than %.0f MB"
-            logger.warning(text, used, limits.warn_mb, extra=self._fields)
-        return True
+    async def run(self) -> None:
+        """Look at the memory until the job has more than it may, then see to its end."""
+        rules = self._rules
+        used = self._at_start
+        while used is None or not 0 < rules.memory_limit_mb < used:
+            if used is not None and 0 < rules.memory_warn_mb < used:
+                self._warn(used)
+            await trio.sleep(rules.interval)
+            used = self._process.memory_mb()
+        limit = rules.memory_limit_mb
+        text = f"used {used:.0f} MB of memory, more than the limit of {limit:.0f} MB"
+        self._job.stop(StopCause(text, is_fault=True, cause=EndCause.MEMORY_LIMIT))
+        await self._kill_if_it_goes_on(_KILL_GROWTH * used)
 
-    async def ping(self) -> None:
-        """Ask for a sign of life; say so when none comes, and when one comes again.
+    def _warn(self, used: float) -> None:
+        now = trio.current_time()
+        if now < self._may_warn_at:
+            return
+        self._may_warn_at = now + self._rules.memory_warn_cooldown
+        self._observe(MemoryWarned(job_id=self._job.job_id, memory_mb=used))
+        logger.warning(
+            "job uses %.0f MB of memory, more than %.0f MB; %.0f MB more than %.0f s ago, "
+            "when it began",
+            used,
+            self._rules.memory_warn_mb,
+            used - (used if self._at_start is None else self._at_start),
+            now - self._began,
+            extra=self._job.log_fields,
+        )
+
+    async def _kill_if_it_goes_on(self, limit: float) -> None:
+        """A job that leaks faster than it stops must not take the machine down."""
+        while True:
+            await trio.sleep(_STOPPING_LOOK_SECONDS)
+            used = self._process.memory_mb()
+            if used is not None and used > limit:
+                text = "job is killed: asked to stop for its memory, it grew to %.0f MB"
+                logger.error(text, used, extra=self._job.log_fields)
+                self._process.kill()
+                return
+
+
+class _LoopWatch:
+    """Pings the job; where no answer comes, says which code keeps it from answering."""
+
+    def __init__(
+        self, process: JobProcess, job: LiveJob, rules: HealthRules, observe: Observe
+    ) -> None:
+        self._process = process
+        self._job = job
+        self._rules = rules
+        self._observe = observe
+
+    async def run(self) -> None:
+        """Ping until the job has ended, or cannot hear any more because it is being stopped.
 
         One ping at a time: those to a job that does not read must not fill its pipe.
         """
-        now = trio.current_time()
-        if self._job.answered_pings < self._pings:
-            if self._silent_since is None:
-                self._silent_since = now - LOOK_SECONDS
-                self._observe(LoopBlocked(job_id=self._job.job_id))
-                text = "job does not answer: something blocks its event loop"
-                logger.warning(text, extra=self._fields)
-            return
-        if self._silent_since is not None:
-            text = "job answers again; its event loop was blocked for about %.0f s"
-            blocked = now - self._silent_since
-            logger.warning(text, blocked, extra=self._fields)
-            self._observe(LoopFreed(job_id=self._job.job_id, seconds=blocked))
-            self._silent_since = None
-        self._pings += 1
-        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            await self._process.send(Ping(seq=self._pings))
+        while not self._job.lifecycle.state.is_end:
+            try:
+                answered = await self._process.ping()
+            except trio.BrokenResourceError:
+                return
+            await self._follow(answered, trio.current_time())
+            await trio.sleep(self._rules.interval)
+
+    async def _follow(self, answered: trio.Event, asked_at: float) -> None:
+        warn_after = self._rules.loop_warn_after or float("inf")
+        with trio.move_on_after(warn_after):
+            await answered.wait()
+        if answered.is_set():
+            if (lag := self._process.lag_seconds or 0.0) >= warn_after:
+                self._blocked(f"blocked its event loop for {lag:.1f} s", "")
+                self._freed(lag)
+        elif not self._job.lifecycle.state.is_end:
+            await self._tell_block(asked_at)
+            await answered.wait()
+            self._tell_end(trio.current_time() - asked_at)
+
+    async def _tell_block(self, asked_at: float) -> None:
+        text = f"blocks its event loop for {trio.current_time() - asked_at:.1f} s"
+        stacks = await self._process.stacks()
+        if not stacks:
+            text += "; where, it cannot tell"
+        self._blocked(text, stacks)
+
+    def _tell_end(self, waited: float) -> None:
+        # It may have been blocked for a while when it was asked, and knows.
+        blocked = max(waited, self._process.lag_seconds or 0.0)
+        text = "job answers again; its event loop was blocked for %.1f s"
+        logger.warning(text, blocked, extra=self._job.log_fields)
+        self._freed(blocked)
+
+    def _blocked(self, text: str, trace: str) -> None:
+        self._observe(LoopBlocked(job_id=self._job.job_id))
+        fields = self._job.log_fields
+        log_with_trace(logger, logging.WARNING, "job %s", text, trace=trace, extra=fields)
+
+    def _freed(self, seconds: float) -> None:
+        self._observe(LoopFreed(job_id=self._job.job_id, seconds=seconds))

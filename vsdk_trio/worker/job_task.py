@@ -23,7 +23,7 @@ from ..processes.job_process import JobProcess
 from ..processes.pool import Pool
 from ..protocol.messages import JobAssignment
 from ..protocol.vocabulary import JobFact
-from .health_watch import MemoryLimits, watch_health
+from .health_watch import HealthRules, watch_health
 from .live_jobs import LiveJob
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class JobTools:
     describe_job: Callable[[JobAssignment], JobInfo]
     job_timeout: float | None
     termination_timeout: float
-    memory: MemoryLimits
+    health: HealthRules
     # Called for a job whose process had to be killed, so that the worker can end with that news.
     note_killed: Callable[[LiveJob], None]
     observe: Observe
@@ -148,7 +148,7 @@ async def _run_on(process: JobProcess, job: LiveJob, start: Start, tools: JobToo
         with job.stopping(lambda cause: process.request_stop(cause.reason)):
             if (seconds := _time_limit(job, tools.job_timeout)) is not None:
                 nursery.start_soon(_limit_time, job, seconds)
-            nursery.start_soon(watch_health, process, job, tools.memory, tools.observe)
+            nursery.start_soon(watch_health, process, job, tools.health, tools.observe)
             await _send_start(process, job, start)
             await _follow(process, job, tools)
             with trio.move_on_after(tools.termination_timeout):
@@ -203,7 +203,6 @@ def _feed(job: LiveJob, frame: Frame, observe: Observe) -> Update | None:
         case Finished():
             return job.lifecycle.finish(_FACT_OF[frame.status], frame.error)
         case Pong():
-            job.answered_pings = frame.seq
             lag = frame.lag_ms / 1000
             observe(JobAnswered(job_id=job.job_id, memory_mb=frame.memory_mb, lag_seconds=lag))
             return None

@@ -41,8 +41,6 @@ class LiveJob:
     """When the job was assigned, on Trio's clock."""
     stop_requested: trio.Event = attrs.field(factory=trio.Event)
     _stop_process: Callable[[StopCause], None] = attrs.field(default=_nothing_to_stop, repr=False)
-    answered_pings: int = 0
-    """The number of the newest ping that the job's process has answered."""
     told: Update | None = None
     """The newest update that the registry is told. The lifecycle may be ahead of it, by the time
     that it takes to write an end down."""

@@ -30,7 +30,7 @@ from ..protocol.vocabulary import vocabulary
 from ..status.view import Health
 from .briefing import Agent, Briefing
 from .edges import Edges
-from .health_watch import MemoryLimits
+from .health_watch import HealthRules
 from .intake import Intake, Terms
 from .job_task import JobTools, supervise_job
 from .live_jobs import LiveJob, LiveJobs
@@ -197,7 +197,13 @@ class Parts:
             describe_job=briefing.describe_job,
             job_timeout=options.job_timeout,
             termination_timeout=options.termination_timeout,
-            memory=MemoryLimits(warn_mb=options.memory_warn_mb, limit_mb=options.memory_limit_mb),
+            health=HealthRules(
+                interval=options.health_interval,
+                loop_warn_after=options.loop_warn_after,
+                memory_warn_mb=options.memory_warn_mb,
+                memory_limit_mb=options.memory_limit_mb,
+                memory_warn_cooldown=options.memory_warn_cooldown,
+            ),
             note_killed=self._note_killed,
             observe=self.observers,
         )

@@ -35,6 +35,7 @@ from ..status.view import WorkerView
 from .briefing import Agent
 from .edges import Edges
 from .look import Address, Look
+from .loop_watch import watched_loop
 from .parts import Parts
 from .showing import open_sources
 from .shutdown import Stage
@@ -187,6 +188,7 @@ class Worker:
                 await stack.enter_async_context(open_service(body, grace=grace))
 
             if listener is not None:
+                stack.enter_context(watched_loop())
                 await open_around(partial(watch_signals, parts.shutdown), SHORT_GRACE_SECONDS)
                 sources = stack.enter_context(open_sources(parts, options, look, tallies))
                 await open_around(partial(serve_status, listener, sources), SHORT_GRACE_SECONDS)

@@ -50,6 +50,17 @@ async def refuse_async(request: Any) -> bool:
     return bool(request.room_id != "sunday")
 
 
+def slow_load() -> float:
+    """Quick at the start, as the worker tries it; then it blocks whoever asks."""
+    slow_load.calls += 1  # type: ignore[attr-defined]
+    if slow_load.calls > 1:  # type: ignore[attr-defined]
+        time.sleep(1.5)
+    return 0.0
+
+
+slow_load.calls = 0  # type: ignore[attr-defined]
+
+
 def grandchild(*, escapes: bool) -> None:
     """Leave a process behind: in the job's group, or as a daemon in a session of its own."""
     subprocess.Popen(["sleep", str(FOREVER)], start_new_session=escapes)
@@ -108,6 +119,16 @@ async def run(ctx: JobContext, options: dict[str, Any]) -> None:
             await trio.sleep(FOREVER)
         case "sleeps":
             time.sleep(FOREVER)  # noqa: ASYNC251  # that is the point
+        case "blocks":
+            time.sleep(options["seconds"])  # noqa: ASYNC251  # as above
+            await trio.sleep(FOREVER)
+        case "leaks":
+            leak = bytearray()
+            while True:
+                leak += b"x" * (options["megabytes"] << 20)
+                await trio.sleep(0.2)
+        case "crashes natively":
+            ctypes.string_at(0)
         case "spins":
             while True:
                 pass
@@ -128,7 +149,7 @@ async def run(ctx: JobContext, options: dict[str, Any]) -> None:
 
 def options() -> Options:
     values = json.loads(Path("options.json").read_text(encoding="utf-8"))
-    for name in ("initialize_process_fnc", "request_fnc"):
+    for name in ("initialize_process_fnc", "request_fnc", "load_fnc"):
         if name in values:
             values[name] = globals()[values[name]]
     return Options(**values)
