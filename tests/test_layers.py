@@ -49,8 +49,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "backend": (*LEAVES, "protocol"),
     "processes": (*LEAVES, "control", "jobs.prewarm"),
     "rooms": (*LEAVES, "protocol.peer_text", "web.access"),
-    "runner": (*LEAVES, "control", "rooms", "jobs.entrypoint"),
+    "runner": (*LEAVES, "control", "rooms", "jobs.entrypoint", "traces"),
     "template": (*LEAVES, "control", "runner", "jobs.entrypoint"),
+    "traces": LEAVES,
     "journal": (*LEAVES, "protocol.vocabulary"),
     "logs": LEAVES,
     "web": (*LEAVES, "metrics"),
@@ -69,6 +70,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "processes",
         "protocol",
         "status",
+        "traces",
     ),
     "testing": (
         *LEAVES,

@@ -245,6 +245,9 @@ class Options:
         default=None, validator=_optional(_check.secret_word), repr=False
     )
 
+    # One OpenTelemetry trace for each job; None: where the OTEL_* environment asks for it.
+    traces: bool | None = attrs.field(default=None, validator=_optional(_check.boolean))
+
     def __attrs_post_init__(self) -> None:
         self._check_trust()
 

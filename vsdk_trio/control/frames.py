@@ -36,6 +36,8 @@ class Hello:
     """Seconds that each shutdown callback may take."""
     cookie: str = ""
     """What marks this job's processes; for launchers that do not carry the environment."""
+    traces: bool = False
+    """Whether its job will come with a trace: what that takes is loaded beforehand."""
 
 
 @attrs.frozen(kw_only=True)
@@ -44,6 +46,8 @@ class Start:
 
     job: dict[str, Any] = attrs.field(repr=False)
     """A `JobInfo` as `JobInfo.to_dict()` gives it; holds a token."""
+    trace: dict[str, Any] = attrs.field(factory=dict)
+    """The trace that the job is a part of, as W3C headers; empty for none."""
 
 
 @attrs.frozen(kw_only=True)

@@ -19,6 +19,7 @@ import trio
 from ..control.frames import MAX_FRAME_BYTES, Hello, InitFailed, Stop, decode_frame, encode_frame
 from ..errors import FrameError
 from ..jobs.entrypoint import EntrypointRef
+from ..traces.job_span import prepare
 from . import job_log
 from .loader import Loaded, Preloaded, loading
 from .outcome import describe_error
@@ -55,6 +56,8 @@ def main(
     with ExitStack() as stack:
         try:
             loaded = stack.enter_context(_load(hello, started_at, inherited))
+            if hello.traces:
+                prepare(hello.agent_id)
         except (Exception, SystemExit, KeyboardInterrupt, BaseExceptionGroup) as error:
             logger.error("the entrypoint cannot be loaded", exc_info=error)
             _write(send_fd, encode_frame(InitFailed(error=describe_error(error))))

@@ -33,6 +33,7 @@ from ..control.frames import (
 from ..control.job import JobInfo
 from ..errors import FrameError, OptionsError
 from ..room_options import RoomOptions
+from ..traces.job_span import entrypoint_span, flush_spans
 from .callbacks import call
 from .execution import run_entrypoint
 from .job_context import JobContext, JobProcessInfo
@@ -60,6 +61,7 @@ class _Desk:
     left on the way to the job's first line."""
     stop: StopRequest = attrs.field(factory=StopRequest)
     job: dict[str, Any] | None = attrs.field(default=None, repr=False)  # holds a token
+    trace: dict[str, Any] = attrs.field(factory=dict)
     joining_told: trio.Event = attrs.field(factory=trio.Event)
     """The worker was told that the room is joined."""
 
@@ -129,7 +131,7 @@ async def _read_frames(desk: _Desk, steps: LongestStep) -> None:
         match frame:
             case Start() if desk.job is None:
                 steps.take_ms()  # what came before is none of the job's doing
-                desk.job = frame.job
+                desk.job, desk.trace = frame.job, frame.trace
                 desk.news.set()
             case Stop():
                 desk.stop.request(frame.reason or "stopped")
@@ -177,6 +179,8 @@ async def _serve(desk: _Desk, loaded: Loaded, hide: Hide, nursery: trio.Nursery)
             ctx._when_joined.append(lambda: nursery.start_soon(_tell_of_joining, desk, ctx))
             outcome = await _run_job(desk, ctx, loaded)
         await desk.tell(Finished(status=outcome.status, error=outcome.error))
+        if desk.trace:  # after the last word: whoever waits for that waits for no collector
+            await flush_spans()
     return EXIT_OK
 
 
@@ -197,9 +201,11 @@ async def _initialize(loaded: Loaded, process: JobProcessInfo) -> str | None:
 async def _run_job(desk: _Desk, ctx: JobContext, loaded: Loaded) -> Outcome:
     if not desk.stop.is_requested:
         await desk.tell(Running())
-    outcome = await run_entrypoint(
-        loaded.entrypoint, ctx, callback_seconds=loaded.callback_seconds, stop=desk.stop
-    )
+    with entrypoint_span(loaded.entrypoint.__qualname__, desk.trace) as span:
+        outcome = await run_entrypoint(
+            loaded.entrypoint, ctx, callback_seconds=loaded.callback_seconds, stop=desk.stop
+        )
+        span.status, span.error = outcome.status, outcome.error
     if ctx._joined.is_set():
         await desk.joining_told.wait()
     if outcome.status == "failed":

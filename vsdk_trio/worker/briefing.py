@@ -38,7 +38,8 @@ class Briefing:
     """Makes the frames that every job process of a worker gets.
 
     Arguments: `worker_id` and `token`, asked anew for each job, because a new session may change
-    them; the token is that of the worker, for jobs that come without one.
+    them; the token is that of the worker, for jobs that come without one; `traces`, whether jobs
+    come with a trace.
     """
 
     def __init__(
@@ -48,7 +49,9 @@ class Briefing:
         *,
         worker_id: Callable[[], str],
         token: Callable[[], str],
+        traces: bool,
     ) -> None:
+        self._traces = traces
         self._options = options
         self._agent = agent
         self._worker_id = worker_id
@@ -66,6 +69,7 @@ class Briefing:
             entrypoint=agent.entrypoint.to_dict(),
             initialize=None if agent.initialize is None else agent.initialize.to_dict(),
             cookie=cookie,
+            traces=self._traces,
             agent_id=options.agent_id,
             log_level=options.log_level,
             shutdown_callback_timeout=options.shutdown_callback_timeout,

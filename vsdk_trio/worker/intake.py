@@ -203,10 +203,10 @@ class Intake:
         if refusal is not None:
             reason = presentable(refusal.reason)
             answered = attrs.evolve(answered, refusal=refusal.cause.value, reason=reason)
-        self._observe(answered)
         seconds = trio.current_time() - offer.came_at
         stage = seen.Stage.OFFER_TO_ANSWER
         self._observe(seen.StageTook(job_id=offer.job_id, stage=stage, seconds=seconds))
+        self._observe(answered)
 
     # Assignments and terminations
 

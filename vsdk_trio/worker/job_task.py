@@ -23,6 +23,7 @@ from ..processes.job_process import JobProcess
 from ..processes.pool import Pool
 from ..protocol.messages import JobAssignment
 from ..protocol.vocabulary import JobFact
+from ..traces.worker_traces import Traces
 from .health_watch import HealthRules, watch_health
 from .live_jobs import LiveJob
 
@@ -56,6 +57,7 @@ class JobTools:
     # Called for a job whose process had to be killed, so that the worker can end with that news.
     note_killed: Callable[[LiveJob], None]
     observe: Observe
+    traces: Traces
 
 
 async def supervise_job(job: LiveJob, *, tools: JobTools) -> None:
@@ -65,7 +67,9 @@ async def supervise_job(job: LiveJob, *, tools: JobTools) -> None:
     an end is told: the pool's `acquire` waits for the process under a shield.
     """
     try:
-        start = Start(job=tools.describe_job(job.assignment).to_dict())
+        told = job.assignment
+        trace = tools.traces.begin(told.job_id, told.room_id, told.metadata or {})
+        start = Start(job=tools.describe_job(told).to_dict(), trace=trace)
         await _run_somewhere(job, start, tools)
     except OptionsError as error:
         text = f"the assignment cannot be used: {error}"

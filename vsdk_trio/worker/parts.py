@@ -28,6 +28,7 @@ from ..processes.template import TemplateSettings
 from ..protocol.messages import Message
 from ..protocol.vocabulary import vocabulary
 from ..status.view import Health
+from ..traces.worker_traces import Traces
 from .briefing import Agent, Briefing
 from .edges import Edges
 from .health_watch import HealthRules
@@ -57,8 +58,10 @@ class Parts:
         edges: Edges,
         journal: Journal,
         observers: Observers[Observation],
+        traces: Traces,
     ) -> None:
         self._options = options
+        self._traces = traces
         self.observers = observers
         """Told of everything that an operator counts; see `observations`."""
         self._edges = edges
@@ -103,7 +106,9 @@ class Parts:
             Guardian(options.close_timeout, self.cookie_prefix) if edges.is_real else None
         )
         self.sweeper = Sweeper() if edges.is_real else None
-        briefing = Briefing(options, agent, worker_id=self._worker_id, token=self._token)
+        briefing = Briefing(
+            options, agent, worker_id=self._worker_id, token=self._token, traces=traces.are_on
+        )
         self.forkserver = self._make_forkserver(agent)
         self.pool = self._make_pool(briefing)
         self.jobs = self._make_jobs(briefing)
@@ -206,6 +211,7 @@ class Parts:
             ),
             note_killed=self._note_killed,
             observe=self.observers,
+            traces=self._traces,
         )
         return LiveJobs(
             lambda job: supervise_job(job, tools=tools),

@@ -32,6 +32,7 @@ from ..room_options import RoomOptions
 from ..status.sd_notify import ServiceManager, notify_service_manager
 from ..status.server import serve_status
 from ..status.view import WorkerView
+from ..traces.worker_traces import open_traces
 from .briefing import Agent
 from .edges import Edges
 from .look import Address, Look
@@ -175,11 +176,15 @@ class Worker:
             observers: Observers[Observation] = Observers()
             tallies = WorkerTallies()
             observers.add(tallies)
+            # Around everything, as the journal is: a trace ends with the proof of its job's end.
+            traces = await stack.enter_async_context(
+                open_traces(options.traces, options.agent_id, observers)
+            )
             # Around everything: the last proofs of delivery come with the connection's goodbye.
             journal = await stack.enter_async_context(
                 open_journal(options.state_dir, options.agent_id, edges.disk, observers)
             )
-            parts = Parts(options, self._agent, edges, journal, observers)
+            parts = Parts(options, self._agent, edges, journal, observers, traces)
             # Bound before anything is done, so that a taken port is found before a job can be.
             listener = await _listen(options) if edges.is_real else None
             look = Look(parts=parts, options=options, address=Address.of(listener))
