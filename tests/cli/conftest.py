@@ -83,6 +83,10 @@ class RunningCli:
         return bool(chunk)
 
 
+async def _kill(process: trio.Process) -> None:
+    process.kill()
+
+
 @asynccontextmanager
 async def open_cli(
     *args: str, env: Mapping[str, str] | None = None, cwd: Path | None = None
@@ -98,6 +102,7 @@ async def open_cli(
             env=clean_environment(env),
             cwd=cwd,
             process_group=0,
+            deliver_cancel=_kill,
         )
         process: trio.Process = await nursery.start(start)
         assert process.stdout is not None

@@ -143,7 +143,7 @@ async def test_the_token_comes_from_the_environment_alone() -> None:
     env = {"VSDK_TRIO_REGISTRY_TOKEN": "s3cret"}
     async with open_program(env=env) as url:
         code, _, err = await run("jobs", "--registry", url)
-        assert code == 1
+        assert code == 4
         assert "refuses the token" in err
         assert (await run("jobs", "--registry", url, env=env))[0] == 0
 
@@ -158,17 +158,19 @@ async def test_a_taken_port_is_one_clear_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "message"),
+    ("url", "expected", "message"),
     [
-        ("http://127.0.0.1:1", "no registry answers at http://127.0.0.1:1"),
-        ("ftp://127.0.0.1", "is not the URL of a registry"),
-        ("foo", "is not the URL of a registry"),
-        ("127.0.0.1:1", "it must start with http:// or https://"),
+        ("http://127.0.0.1:1", 4, "no registry answers at http://127.0.0.1:1"),
+        ("ftp://127.0.0.1", 2, "is not the URL of a registry"),
+        ("foo", 2, "is not the URL of a registry"),
+        ("127.0.0.1:1", 2, "it must start with http:// or https://"),
     ],
 )
-async def test_a_registry_that_is_away_is_one_clear_line(url: str, message: str) -> None:
+async def test_a_registry_that_is_away_is_one_clear_line(
+    url: str, expected: int, message: str
+) -> None:
     code, out, err = await run("jobs", "--registry", url)
-    assert (code, out) == (1, "")
+    assert (code, out) == (expected, "")
     assert message in err
     assert err.count("\n") == 1
 

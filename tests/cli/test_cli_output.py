@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from vsdk_trio.cli._output import harmless, print_table, seconds
+from vsdk_trio.cli._output import console, harmless, seconds
+from vsdk_trio.cli._tables import TableOf, rendered
 
 
 def test_control_characters_of_others_do_not_reach_the_terminal() -> None:
@@ -12,7 +13,8 @@ def test_control_characters_of_others_do_not_reach_the_terminal() -> None:
 
 
 def test_a_table_that_is_piped_is_plain_and_complete(capsys: pytest.CaptureFixture[str]) -> None:
-    print_table(["JOB", "ERROR"], [["x" * 36, "[bold]not markup[/bold] " + "y" * 100]])
+    rows = [("x" * 36, "[bold]not markup[/bold] " + "y" * 100)]
+    console().print(rendered(TableOf(["JOB", "ERROR"], rows)))
     out = capsys.readouterr().out
     assert "\x1b" not in out
     assert "x" * 36 in out

@@ -23,8 +23,11 @@ PANELS: Final[dict[str, dict[str, str]]] = {
         "dispatch": "Send a job to the least loaded worker of an agent.",
         "jobs": "List the jobs that a registry knows, oldest first.",
         "terminate": "Ask for the end of a job.",
+        "workers": "List the workers that a registry knows, with their load and their jobs.",
     },
     "Look after workers": {
+        "top": "Watch a registry, its workers and jobs, or one worker, until Ctrl-C.",
+        "drain": "Have a worker take nothing new, let what runs finish, and end. Like SIGTERM.",
         "doctor": "Find out why a worker cannot register: each step on its way, and what to do.",
     },
     "More": {

@@ -21,16 +21,6 @@ _STYLES = {
 }
 
 
-class DemoConsole(Console):
-    """A console that says it by `BrokenPipeError` where nobody reads it any more.
-
-    rich would end the program, from the midst of whatever was running.
-    """
-
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError("nobody reads the output")
-
-
 @attrs.define
 class Dispatched:
     """One job of the demo: what it is, and what the registry knows of it."""

@@ -23,5 +23,10 @@ Agent = Annotated[
 
 Metadata = Annotated[str | None, typer.Option(metavar="JSON", help="An object for the job.")]
 
+Every = Annotated[
+    float,
+    typer.Option(metavar="SECONDS", min=0.5, help="How long to wait between two looks."),
+]
+
 # In the environment and nowhere else: everybody on the machine can read a command line.
 TOKEN_VARIABLE = "VSDK_TRIO_REGISTRY_TOKEN"

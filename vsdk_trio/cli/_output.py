@@ -6,9 +6,23 @@ Text that came over the network is made harmless for a terminal here.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import sys
+from types import TracebackType
+
+from rich.console import Console
+from rich.status import Status
 
 _WIDTH_WHEN_PIPED = 200
+
+
+class HonestConsole(Console):
+    """A console that says it by `BrokenPipeError` where nobody reads it any more.
+
+    rich would end the program, from the midst of whatever was running.
+    """
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError("nobody reads the output")
 
 
 def print_json(value: object) -> None:
@@ -16,21 +30,10 @@ def print_json(value: object) -> None:
     print(json.dumps(value, indent=2))
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table; colours only on a terminal and never where NO_COLOR is set."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_WIDTH_WHEN_PIPED)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(harmless(cell)) for cell in row))
-    console.print(table)
+def console() -> Console:
+    """Where a command prints: colours only on a terminal, and never where NO_COLOR is set."""
+    found = HonestConsole()
+    return found if found.is_terminal else HonestConsole(width=_WIDTH_WHEN_PIPED)
 
 
 def harmless(text: str) -> str:
@@ -41,3 +44,36 @@ def harmless(text: str) -> str:
 def seconds(value: float | None) -> str:
     """A duration for a table."""
     return "" if value is None else f"{value:.3f} s" if value < 10 else f"{value:.0f} s"
+
+
+class Progress:
+    """Says on stderr what is waited for: in place on a terminal, else a line for each change."""
+
+    def __init__(self) -> None:
+        self._said = ""
+        self._status: Status | None = None
+
+    def __enter__(self) -> Progress:
+        if sys.stderr is not None and sys.stderr.isatty():
+            self._status = Console(stderr=True).status("")
+            self._status.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def say(self, what: str, how_long: str = "") -> None:
+        """Say what is waited for; `how_long` is only for where it can be overwritten."""
+        if self._status is not None:
+            from rich.text import Text
+
+            self._status.update(Text(harmless(f"{what} {how_long}".rstrip())))
+        elif what != self._said and sys.stderr is not None:
+            self._said = what
+            print(harmless(what), file=sys.stderr, flush=True)

@@ -16,8 +16,8 @@ def demo() -> None:
     import trio
 
     from ._demo_run import run_within_limit
-    from ._demo_screen import DemoConsole
+    from ._output import HonestConsole
 
     # How each job fares is on the screen; what it prints would run across that.
     logging.getLogger("vsdk_trio").addHandler(logging.NullHandler())
-    raise typer.Exit(trio.run(run_within_limit, DemoConsole(soft_wrap=True)))
+    raise typer.Exit(trio.run(run_within_limit, HonestConsole(soft_wrap=True)))

@@ -8,35 +8,30 @@ import typer
 
 from ._options import DEFAULT_REGISTRY_URL, Json, Metadata, RegistryUrl
 
-# What the wire's words for a failure mean here, and so what could be done about it.
-_MEANINGS = {
-    "Agent Not Deployed": "no worker of {agent!r} has been seen at {registry}",
-    "No Workers Registered": "no worker of {agent!r} is connected to {registry} now",
-    "No workers available": "every worker of {agent!r} is full, draining, or did not take it",
-}
-
 
 def dispatch(
-    agent: Annotated[str, typer.Argument(metavar="AGENT", help="The agent id of the workers.")],
+    agent: Annotated[str, typer.Argument(metavar="AGENT_ID", help="The agent id of the workers.")],
     room: Annotated[str | None, typer.Option(help="The room; a new one if left out.")] = None,
     metadata: Metadata = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="See the job to its end; that is the exit code.")
+    ] = False,
+    timeout: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", min=0, help="Wait no longer; the job goes on."),
+    ] = None,
     registry: RegistryUrl = DEFAULT_REGISTRY_URL,
     as_json: Json = False,
 ) -> None:
-    """Send a job to the least loaded worker of an agent."""
-    from ._client import CallError, call
+    """Send a job to the least loaded worker of an agent.
+
+    With --wait it ends with 0 where the job completes, with 5 where it fails, and with 6 where it
+    is cancelled. Ctrl-C ends the waiting, not the job.
+    """
+    from ._client import Peer, run
+    from ._dispatch import dispatch_and_say
     from ._json import json_object
-    from ._output import harmless, print_json
 
     given = None if metadata is None else json_object(metadata, "--metadata")
     body = {"agentId": agent, "meetingId": room, "metadata": given}
-    try:
-        answer = call(registry, "POST", "/v2/agent/dispatch", body)
-    except CallError as error:
-        meaning = _MEANINGS.get(str(error), "").format(agent=agent, registry=registry)
-        raise CallError(f"{error}: {meaning}" if meaning else str(error)) from None
-    if as_json:
-        print_json(answer)
-        return
-    data = answer.get("data") or {}
-    print(harmless(f"{data.get('jobId')} {data.get('status')} in room {data.get('roomId')}"))
+    raise typer.Exit(run(dispatch_and_say, Peer(registry), body, wait, timeout, as_json))
