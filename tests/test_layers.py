@@ -29,6 +29,7 @@ LEAVES = (
     "_masking",
     "_option_checks",
     "_option_texts",
+    "_playground",
     "_reader_guard",
     "_recording",
     "_records",

@@ -43,6 +43,7 @@ def test_defaults_are_those_of_the_published_client() -> None:
         "auto_end_session": True,
         "session_timeout_seconds": 5,
         "no_participant_timeout_seconds": 90,
+        "join_timeout_seconds": 30,  # a new one
         "owns_session_metrics": True,
         "stop_recording_on_leave": True,
         "record_all_participants": False,

@@ -66,7 +66,8 @@ class RoomOptions:
 
     Times are in seconds, and None means "never". A structured option also takes a mapping.
     `transport_mode` takes a `TransportMode` or its word. Fields can be assigned later and are
-    checked then, too.
+    checked then, too. New here: `join_timeout_seconds`, how long `connect()` may take, and, of a
+    job that is assigned with `wait`, how long it may run without having joined.
 
     Raises `OptionsError` for an unknown name, a wrong type, or `screen_share` recording without
     `vision`.
@@ -92,6 +93,7 @@ class RoomOptions:
     auto_end_session: bool = attrs.field(default=True, validator=has_type(bool))
     session_timeout_seconds: float | None = attrs.field(default=5, validator=check_seconds)
     no_participant_timeout_seconds: float | None = attrs.field(default=90, validator=check_seconds)
+    join_timeout_seconds: float | None = attrs.field(default=30, validator=check_seconds)
     owns_session_metrics: bool = attrs.field(default=True, validator=has_type(bool))
     stop_recording_on_leave: bool = attrs.field(default=True, validator=has_type(bool))
     record_all_participants: bool = attrs.field(default=False, validator=has_type(bool))

@@ -460,3 +460,27 @@ async def test_ended_jobs_are_forgotten_in_the_end(
         assert (await world.end_of("c"))["status"] == "completed"
         await world.assign("a")
         await world.session.expect("job_update", job_id="a", status="running")
+
+
+@pytest.mark.parametrize(("options", "seconds"), [({}, 30), ({"join_timeout_seconds": 7}, 7)])
+async def test_a_job_that_never_joins_is_failed_where_the_registry_waits(
+    options: dict[str, Any], seconds: float, world: World, autojump_clock: MockClock
+) -> None:
+    await world.offer("a")
+    started = trio.current_time()
+    await world.assign("a", seconds=1000, fields={"wait": True, "room_options": options})
+    end = await world.end_of("a")
+    assert (end["status"], end["error"]) == (
+        "failed",
+        f"has not joined its room within {seconds} s",
+    )
+    assert seconds <= trio.current_time() - started < seconds + 5
+    assert [u["status"] for u in world.session.of_type("job_update")] == ["failed"]
+
+
+async def test_a_job_may_take_its_time_to_join_where_nobody_waits(
+    world: World, autojump_clock: MockClock
+) -> None:
+    await world.offer("a")
+    await world.assign("a", seconds=100)
+    assert (await world.end_of("a"))["status"] == "completed"

@@ -92,10 +92,14 @@ class Running:
 
 @attrs.frozen(kw_only=True)
 class Joined:
-    """Runner to worker: the room is joined."""
+    """Runner to worker: the room is joined.
+
+    `playground` is its id where people may talk to the agent on the playground page.
+    """
 
     participant_id: str = ""
     participant_name: str = ""
+    playground: str = ""
 
 
 @attrs.frozen(kw_only=True)

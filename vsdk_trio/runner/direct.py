@@ -13,6 +13,7 @@ from functools import partial
 import attrs
 import trio
 
+from .._playground import show_playground
 from .._signals import ending_signals
 from ..options import Options, TokenSource
 from .callbacks import call
@@ -54,6 +55,7 @@ async def _run(
     async with trio.open_nursery() as nursery:
         if threading.current_thread() is threading.main_thread():  # the only one that gets signals
             await nursery.start(_stop_on_signal, stop)
+        nursery.start_soon(_show_playground, ctx)
         outcome = await run_entrypoint(
             partial(_prepared, entrypoint, options, token),
             ctx,
@@ -62,6 +64,12 @@ async def _run(
         )
         nursery.cancel_scope.cancel()
     return outcome
+
+
+async def _show_playground(ctx: JobContext) -> None:
+    await ctx._joined.wait()
+    if room_id := ctx._playground_room():
+        show_playground(room_id, ctx.videosdk_auth or "")
 
 
 async def _stop_on_signal(stop: StopRequest, *, task_status: trio.TaskStatus[None]) -> None:

@@ -21,11 +21,12 @@ from ..control.job import JobInfo
 from ..errors import TokenError
 from ..options import WorkerPermissions
 from ..room_options import RoomOptions, TransportMode
-from ..rooms import Room, RoomFactory, RoomRequest, open_room, require_transport
+from ..rooms import Room, RoomFactory, RoomRequest, open_room
 from ..rooms.base import read_permissions
 from ..rooms.rest import RoomCreator, create_room
 from .callbacks import CallbackStack, ShutdownCallback, call
 from .job_run import JobRun
+from .joining import join_room
 from .stop import StopRequest
 
 _current: ContextVar[JobContext | None] = ContextVar("vsdk_trio_job_context", default=None)
@@ -87,6 +88,7 @@ class JobContext:
         self._token = token or self.job.token
         self._room_factory = room_factory
         self._room_creator = room_creator
+        self._transport: TransportMode | None = None  # of the room, once it is being joined
         self._connecting = trio.Lock()
         self._joined = trio.Event()
         self._when_joined: list[Callable[[], object]] = []
@@ -126,22 +128,24 @@ class JobContext:
         """Join the room that the options describe; afterwards `room` is set.
 
         The room outlives the entrypoint and is left after the shutdown callbacks. Does nothing if
-        it is joined already, or with `join_meeting=False`. Raises `RoomError` or `OptionsError`
-        where it cannot be joined, `TokenError` or `ApiError` where it would have to be created and
-        cannot.
+        it is joined already, or with `join_meeting=False`. Cancelled, it leaves what it was about
+        to join. Raises `RoomError` or `OptionsError` where it cannot be joined, or not within
+        `RoomOptions.join_timeout_seconds`; `TokenError` or `ApiError` where it would have to be
+        created and cannot.
         """
         run = self._running("connect()")
         async with self._connecting:
-            if self.room is not None or not self.room_options.join_meeting:
-                return
-            mode = self.room_options.effective_transport(os.environ)
-            self.room_options.check()
-            if self._room_factory is open_room:
-                require_transport(mode)  # before a room is created that could not be joined
-            if not self.room_options.room_id:
-                self.room_options.room_id = await self._choose_room(mode)
-            self.room = await run.hold(self._room_factory(mode, self._room_request()))
-        self.notify_meeting_joined()
+            if self.room is None and self.room_options.join_meeting:
+                self._transport = self.room_options.effective_transport(os.environ)
+                self.room = await join_room(
+                    run,
+                    self.room_options,
+                    self._transport,
+                    factory=self._room_factory,
+                    choose_room=self._choose_room,
+                    request=self._room_request,
+                )
+                self.notify_meeting_joined()
 
     def _room_request(self) -> RoomRequest:
         options = self.room_options
@@ -279,6 +283,13 @@ class JobContext:
             yield
         finally:
             self._nursery = None
+
+    def _playground_room(self) -> str:
+        """For whoever runs the job: the room that the playground page can join; "" for none."""
+        is_meant = self.room_options.playground and not self.want_console
+        if self.room is None or not is_meant or self._transport is not TransportMode.VIDEOSDK:
+            return ""
+        return self.room.room_id
 
     def _secrets(self) -> tuple[str, ...]:
         """For `execution`: what must not occur in an error's text."""

@@ -233,5 +233,11 @@ async def _tell_of_joining(desk: _Desk, ctx: JobContext) -> None:
         await desk.tell(Joined())
     else:
         room = ctx.room
-        await desk.tell(Joined(participant_id=room.participant_id, participant_name=room.name))
+        await desk.tell(
+            Joined(
+                participant_id=room.participant_id,
+                participant_name=room.name,
+                playground=ctx._playground_room(),
+            )
+        )
     desk.joining_told.set()

@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack
 import attrs
 import trio
 
+from .._playground import show_playground
 from ..control.frames import Finished, Frame, Joined, Pong, Running, Start
 from ..control.job import JobInfo
 from ..errors import FrameError, IllegalTransitionError, JobProcessError, OptionsError
@@ -152,9 +153,11 @@ async def _run_on(process: JobProcess, job: LiveJob, start: Start, tools: JobToo
         with job.stopping(lambda cause: process.request_stop(cause.reason)):
             if (seconds := _time_limit(job, tools.job_timeout)) is not None:
                 nursery.start_soon(_limit_time, job, seconds)
+            if (patience := _join_patience(job, start)) is not None:
+                nursery.start_soon(_limit_joining, job, patience)
             nursery.start_soon(watch_health, process, job, tools.health, tools.observe)
             await _send_start(process, job, start)
-            await _follow(process, job, tools)
+            await _follow(process, job, tools, start)
             with trio.move_on_after(tools.termination_timeout):
                 await process.exited.wait()
             # What still lives after its last word is not waited for politely a second time.
@@ -181,9 +184,13 @@ async def _send_start(process: JobProcess, job: LiveJob, start: Start) -> None:
         job.stop(StopCause(text, is_fault=True, cause=EndCause.BAD_ASSIGNMENT))
 
 
-async def _follow(process: JobProcess, job: LiveJob, tools: JobTools) -> None:
+async def _follow(process: JobProcess, job: LiveJob, tools: JobTools, start: Start) -> None:
     """Feed the lifecycle until the job has said its last word, or its process is gone."""
     async for frame in process.frames():
+        if isinstance(frame, Joined):
+            job.joined.set()
+            if frame.playground:
+                show_playground(frame.playground, str(start.job.get("token", "")))
         try:
             update = _feed(job, frame, tools.observe)
         except IllegalTransitionError as error:
@@ -224,6 +231,21 @@ async def _limit_time(job: LiveJob, seconds: float) -> None:
     """Stop the job when its time is up."""
     await trio.sleep(seconds)
     text = f"ran longer than {seconds:g} s"
+    job.stop(StopCause(text, is_fault=True, cause=EndCause.TIME_LIMIT))
+
+
+def _join_patience(job: LiveJob, start: Start) -> float | None:
+    """How long the job may take to join, if the registry waits for that."""
+    seconds: float | None = start.job["room_options"].get("join_timeout_seconds")
+    return seconds if job.assignment.wait else None
+
+
+async def _limit_joining(job: LiveJob, seconds: float) -> None:
+    """Stop a job that the registry believes to be joining, and that does not."""
+    with trio.move_on_after(seconds):
+        await job.joined.wait()
+        return
+    text = f"has not joined its room within {seconds:g} s"
     job.stop(StopCause(text, is_fault=True, cause=EndCause.TIME_LIMIT))
 
 

@@ -41,6 +41,8 @@ class LiveJob:
     """When the job was assigned, on Trio's clock."""
     stop_requested: trio.Event = attrs.field(factory=trio.Event)
     _stop_process: Callable[[StopCause], None] = attrs.field(default=_nothing_to_stop, repr=False)
+    joined: trio.Event = attrs.field(factory=trio.Event)
+    """Set once the job is in its room."""
     told: Update | None = None
     """The newest update that the registry is told. The lifecycle may be ahead of it, by the time
     that it takes to write an end down."""

@@ -1,0 +1,51 @@
+"""How a job joins its room: checked before, within a time limit, and held beyond the entrypoint.
+
+Knows options, rooms and runs. Must not know what a context offers.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from ..errors import RoomError
+from ..room_options import RoomOptions, TransportMode
+from ..rooms import Room, RoomFactory, RoomRequest, open_room, require_transport
+from ..rooms.limits import check_transport
+from .job_run import JobRun
+
+logger = logging.getLogger(__name__)
+
+
+async def join_room(
+    run: JobRun,
+    options: RoomOptions,
+    mode: TransportMode,
+    *,
+    factory: RoomFactory,
+    choose_room: Callable[[TransportMode], Awaitable[str]],
+    request: Callable[[], RoomRequest],
+) -> Room:
+    """Join the room that `options` describe, by `factory`; `run` leaves it at the job's end.
+
+    `choose_room` finds an id where the options have none, and may create a room; `request` is
+    asked afterwards. Raises `OptionsError` for what cannot be done, `RoomError` where the room
+    cannot be joined, or not in time. Cancelled, it leaves nothing behind.
+    """
+    options.check()
+    for text in check_transport(options, mode):
+        logger.warning("%s", text)
+    if factory is open_room:
+        require_transport(mode)  # before a room is created that could not be joined
+    seconds = options.join_timeout_seconds
+    with trio.move_on_after(math.inf if seconds is None else seconds):
+        if not options.room_id:
+            options.room_id = await choose_room(mode)
+        return await run.hold(factory(mode, request()))
+    raise RoomError(
+        f"the room {options.room_id or '(a new one)'} was not joined within {seconds:g} s "
+        "(RoomOptions.join_timeout_seconds)"
+    )
