@@ -22,7 +22,7 @@ def show_playground(room_id: str, token: str, *, stream: TextIO | None = None) -
     Argument: `stream`, where a person may be reading; standard error as it is now by default.
     """
     stream = sys.stderr if stream is None else stream
-    if token and stream.isatty():
+    if token and stream is not None and stream.isatty():  # a program may have no standard error
         link = f"{_PAGE}?{urlencode({'token': token, 'meetingId': room_id})}"
         stream.write(f"Talk to the agent at {link}\n")
         stream.flush()

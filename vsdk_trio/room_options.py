@@ -49,6 +49,8 @@ __all__ = [
 TRANSPORT_VARIABLE = "VSDK_TRIO_TRANSPORT"
 """The environment variable that chooses the transport where `transport_mode` was not given."""
 
+JOIN_TIMEOUT_SECONDS = 30
+
 _LIVE_FIELDS = frozenset({"avatar", "on_room_error"})
 """Fields that hold live objects and so cannot travel to another process."""
 
@@ -93,7 +95,9 @@ class RoomOptions:
     auto_end_session: bool = attrs.field(default=True, validator=has_type(bool))
     session_timeout_seconds: float | None = attrs.field(default=5, validator=check_seconds)
     no_participant_timeout_seconds: float | None = attrs.field(default=90, validator=check_seconds)
-    join_timeout_seconds: float | None = attrs.field(default=30, validator=check_seconds)
+    join_timeout_seconds: float | None = attrs.field(
+        default=JOIN_TIMEOUT_SECONDS, validator=check_seconds
+    )
     owns_session_metrics: bool = attrs.field(default=True, validator=has_type(bool))
     stop_recording_on_leave: bool = attrs.field(default=True, validator=has_type(bool))
     record_all_participants: bool = attrs.field(default=False, validator=has_type(bool))

@@ -18,7 +18,7 @@ from vsdk_trio.options import WorkerPermissions
 from vsdk_trio.room_options import RecordingOptions, RoomOptions, TransportMode
 from vsdk_trio.rooms import Room, RoomRequest
 from vsdk_trio.rooms.loopback import open_loopback_room
-from vsdk_trio.runner import job_context
+from vsdk_trio.runner import job_context, joining
 from vsdk_trio.runner.execution import run_entrypoint
 from vsdk_trio.runner.job_context import JobContext, JobProcessInfo
 from vsdk_trio.runner.outcome import Outcome
@@ -197,7 +197,13 @@ async def test_a_room_is_not_created_without_a_token() -> None:
         await JobContext(room_options=RoomOptions()).get_room_id()
 
 
-async def test_no_room_is_created_for_a_transport_that_is_not_there() -> None:
+async def test_no_room_is_created_for_a_transport_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def missing(mode: TransportMode) -> None:
+        raise RoomError(f"install what {mode.value} needs")
+
+    monkeypatch.setattr(joining, "require_transport", missing)
     created: list[str] = []
 
     async def creator(token: str, base_url: str) -> str:
@@ -209,7 +215,7 @@ async def test_no_room_is_created_for_a_transport_that_is_not_there() -> None:
         ctx = JobContext(room_options=options, room_creator=creator)
         outcome = await run(ctx, JobContext.connect)
         assert outcome.error is not None
-        assert "install a newer one" in outcome.error
+        assert "install what videosdk needs" in outcome.error
     assert created == []
 
 

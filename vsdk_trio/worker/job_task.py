@@ -24,6 +24,7 @@ from ..processes.job_process import JobProcess
 from ..processes.pool import Pool
 from ..protocol.messages import JobAssignment
 from ..protocol.vocabulary import JobFact
+from ..room_options import JOIN_TIMEOUT_SECONDS
 from ..traces.worker_traces import Traces
 from .health_watch import HealthRules, watch_health
 from .live_jobs import LiveJob
@@ -236,7 +237,8 @@ async def _limit_time(job: LiveJob, seconds: float) -> None:
 
 def _join_patience(job: LiveJob, start: Start) -> float | None:
     """How long the job may take to join, if the registry waits for that."""
-    seconds: float | None = start.job["room_options"].get("join_timeout_seconds")
+    options = start.job["room_options"]  # what differs from the defaults
+    seconds: float | None = options.get("join_timeout_seconds", JOIN_TIMEOUT_SECONDS)
     return seconds if job.assignment.wait else None
 
 
