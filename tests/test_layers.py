@@ -21,6 +21,7 @@ LEAVES = (
     "_asgi",
     "_before_fork",
     "_change",
+    "_cpu_quota",
     "_cut_watch",
     "_exit_codes",
     "_guarded_stream",
