@@ -93,7 +93,7 @@ async def test_an_exporter_that_is_not_installed(
 def test_the_package_to_install_is_named(
     monkeypatch: pytest.MonkeyPatch, protocol: str, package: str
 ) -> None:
-    monkeypatch.setattr(provider_module, "entry_points", lambda **_: ())
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: ())
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
     with pytest.raises(OptionsError, match=f"opentelemetry-exporter-otlp-proto-{package}"):
         find_provider("agent")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,16 @@ async def run_job(system: System, **metadata: Any) -> Job:
     with trio.fail_after(60):
         job = await system.registry.dispatch(request)
         return await system.registry.wait_ended(job.job_id)
+
+
+async def test_a_job_process_without_traces_loads_nothing_for_them() -> None:
+    program = (
+        "import sys, vsdk_trio.runner.process;"
+        "heavy = {'opentelemetry', 'importlib.metadata', 'vsdk_trio.observations'};"
+        "print(sorted(heavy & sys.modules.keys()))"
+    )
+    run = await trio.run_process([sys.executable, "-c", program], capture_stdout=True)
+    assert run.stdout.decode().strip() == "[]"
 
 
 async def test_one_trace_from_the_caller_to_the_agents_own_spans(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import attrs
 
-from .family import Family, Key
+from .family import OTHER, Family, Key
 
 
 @attrs.frozen
@@ -31,16 +31,36 @@ class Reading:
     values: Mapping[Key, float | Distribution]
 
 
+class _Keys:
+    """The label values for the words of an observation; remembered, because a job waits for it.
+
+    Words of a closed set are few; any other is `other`, and is not remembered.
+    """
+
+    def __init__(self, family: Family) -> None:
+        self._family = family
+        self._known: dict[tuple[str | None, ...], Key] = {}
+
+    def __call__(self, words: tuple[str | None, ...]) -> Key:
+        key = self._known.get(words)
+        if key is None:
+            key = self._family.key(words)
+            if OTHER not in key:
+                self._known[words] = key
+        return key
+
+
 class Counter:
     """Counts the events of one family, by their labels."""
 
     def __init__(self, family: Family) -> None:
         self._family = family
+        self._key = _Keys(family)
         self._values: dict[Key, float] = dict.fromkeys(family.first_series, 0.0)
 
     def add(self, *words: str | None, amount: float = 1.0) -> None:
         """Count; `words` are the values of the family's labels."""
-        key = self._family.key(words)
+        key = self._key(words)
         self._values[key] = self._values.get(key, 0.0) + amount
 
     def read(self) -> Reading:
@@ -53,6 +73,7 @@ class Histogram:
 
     def __init__(self, family: Family) -> None:
         self._family = family
+        self._key = _Keys(family)
         self._counts = {key: self._no_counts() for key in family.first_series}
         self._totals = dict.fromkeys(family.first_series, 0.0)
 
@@ -63,8 +84,10 @@ class Histogram:
         """Count a measurement; one that is no finite number is none."""
         if not math.isfinite(value):
             return
-        key = self._family.key(words)
-        counts = self._counts.setdefault(key, self._no_counts())
+        key = self._key(words)
+        counts = self._counts.get(key)
+        if counts is None:
+            counts = self._counts[key] = self._no_counts()
         # A bucket holds what is not above its bound; a clock that is set back makes no debts.
         counts[bisect_left(self._family.buckets, value)] += 1
         self._totals[key] = self._totals.get(key, 0.0) + max(value, 0.0)

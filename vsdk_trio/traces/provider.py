@@ -10,7 +10,6 @@ import importlib.util
 import logging
 import os
 from collections.abc import Mapping
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -93,6 +92,8 @@ def _make_provider(agent_id: str) -> TracerProvider:
 
 def _make_exporter(name: str) -> SpanExporter:
     """The exporter of that name, which some installed package provides."""
+    from importlib.metadata import entry_points  # slow to load; a job process loads this module
+
     entry = f"otlp_proto_{_protocol()}" if name == "otlp" else name
     found = [*entry_points(group="opentelemetry_traces_exporter", name=entry)]
     if not found:
