@@ -113,6 +113,20 @@ async def test_a_silent_server_costs_a_bounded_time(
 
 async def test_https_is_the_default_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(rest, "_post", lambda url, token: asked.append(url) or "room")
+    monkeypatch.setattr(
+        rest, "_post", lambda _, url, *rest: asked.append(url) or b'{"roomId": "room"}'
+    )
     assert await rest.create_room("t", "api.videosdk.live") == "room"
     assert asked == ["https://api.videosdk.live/v2/rooms"]
+
+
+async def test_a_call_with_a_body(serve: Serve) -> None:
+    asked: list[tuple[str, str | None, bytes]] = []
+
+    def answer(handler: Handler) -> None:
+        body = handler.rfile.read(int(handler.headers["Content-Length"]))
+        asked.append((handler.path, handler.headers["Authorization"], body))
+        answering(200, b"done")(handler)
+
+    await rest.post("t0ken", serve(answer), "/v2/x", {"a": 1})
+    assert asked == [("/v2/x", "t0ken", b'{"a": 1}')]

@@ -283,3 +283,61 @@ async def test_nothing_is_said_where_nothing_is_wrong(
         await two.play(tone(440, 0.2))
     gc.collect()
     assert [record.getMessage() for record in caplog.records] == []
+
+
+async def recorded(fake: FakeVideoSDK, enter: Enter, **options: Any) -> list[tuple[str, ...]]:
+    """What is asked of the service while somebody comes, another one comes, and the agent goes."""
+    async with enter(recording=True, **options) as room:
+        for name in ("bob", "eve"):
+            fake.room("room").add_person(name)
+            await room.wait_for_participant(name)
+        with trio.move_on_after(0.5):
+            await trio.sleep_forever()
+    asked = fake.room("room").requests
+    return [(who, what, *filter(None, [body.get("kind")])) for who, what, body in asked]
+
+
+async def test_a_recording(fake: FakeVideoSDK, enter: Enter) -> None:
+    asked = await recorded(fake, enter)
+    assert asked[:2] == [(who, "recording/track/start", "audio") for who in ("agent", "bob")]
+    stops = [(who, "recording/track/stop", "audio") for who in ("agent", "bob")]
+    assert sorted(asked[2:4]) == stops
+    assert asked[4:] == [("", "recording/merge")]
+    merge = fake.room("room").requests[-1][2]
+    assert merge == {
+        "roomId": "room",
+        "sessionId": "session",
+        "channel1": [{"participantId": "agent", "type": "track"}],
+        "channel2": [{"participantId": "bob", "type": "track"}],
+    }
+
+
+async def test_a_recording_of_all_and_of_everybody(fake: FakeVideoSDK, enter: Enter) -> None:
+    asked = await recorded(
+        fake,
+        enter,
+        recording_options={"video": True},
+        record_all_participants=True,
+        stop_recording_on_leave=False,
+    )
+    assert asked == [(who, "recording/start") for who in ("agent", "bob", "eve")]
+
+
+async def test_a_recording_that_cannot_be_had(
+    fake: FakeVideoSDK, enter: Enter, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake.faults.refuse["recordings"] = Refusal(402, "no credit")
+    errors: list[object] = []
+    assert await recorded(fake, enter, on_room_error=errors.append) == []
+    assert len(errors) == 2
+    assert "'agent' is not recorded" in str(errors[0])
+    assert "402" in str(errors[0])
+
+
+async def test_what_has_no_effect_is_said(enter: Enter, caplog: pytest.LogCaptureFixture) -> None:
+    async with enter(vision=True, background_audio=True):
+        pass
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2
+    assert "RoomOptions(vision=True) has no effect" in said[0]
+    assert "RoomOptions(background_audio=True) has no effect" in said[1]

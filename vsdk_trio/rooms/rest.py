@@ -1,7 +1,7 @@
-"""Creates a room by the VideoSDK REST API, for a job that was not given one.
+"""Calls the VideoSDK REST API: creates a room for a job that was not given one, has one recorded.
 
 On the standard library's HTTP client in a thread, imported when it is needed: a job process must
-start light, and does this at most once. Must not know jobs or tokens' origins.
+start light, and does this at most a few times. Must not know jobs or tokens' origins.
 """
 
 from __future__ import annotations
@@ -36,25 +36,46 @@ async def create_room(token: str, signaling_base_url: str) -> str:
     fails, is answered with junk, or takes more than 15 s. Cancelled, it leaves the call to a
     thread that ends by itself; the room may exist then.
     """
+    url = _url_of(signaling_base_url, "/v2/rooms")
+    return _room_id(await _call("create a room", url, token, None), url)
+
+
+async def post(token: str, signaling_base_url: str, path: str, body: dict[str, Any]) -> None:
+    """`POST {api}{path}` with an object; what is answered does not matter, if it is a yes.
+
+    Raises `ApiError`, and is cancelled, as `create_room`.
+    """
+    url = _url_of(signaling_base_url, path)
+    await _call("ask for it", url, token, json.dumps(body).encode())
+
+
+def _url_of(signaling_base_url: str, path: str) -> str:
     scheme = "" if "://" in signaling_base_url else "https://"
-    url = f"{scheme}{signaling_base_url.rstrip('/')}/v2/rooms"
+    return f"{scheme}{signaling_base_url.rstrip('/')}{path}"
+
+
+async def _call(what: str, url: str, token: str, body: bytes | None) -> bytes:
     with trio.move_on_after(REQUEST_SECONDS):
-        return await trio.to_thread.run_sync(partial(_post, url, token), abandon_on_cancel=True)
+        call = partial(_post, what, url, token, body)
+        return await trio.to_thread.run_sync(call, abandon_on_cancel=True)
     raise ApiError(f"no answer from {url} within {REQUEST_SECONDS:g} s")
 
 
-def _post(url: str, token: str) -> str:
+def _post(what: str, url: str, token: str, body: bytes | None) -> bytes:
     # Here, because it costs 10 ms and 2 MB that only few jobs need.
     import http.client
     import urllib.error
     import urllib.request
 
     request = urllib.request.Request(
-        url, method="POST", headers={"Authorization": token, "Content-Type": "application/json"}
+        url,
+        body,
+        method="POST",
+        headers={"Authorization": token, "Content-Type": "application/json"},
     )
     try:
         with _opener().open(request, timeout=REQUEST_SECONDS) as response:
-            body = response.read(_MAX_ANSWER_BYTES)
+            answer: bytes = response.read(_MAX_ANSWER_BYTES)
     except urllib.error.HTTPError as error:
         with error:
             raise ApiError(
@@ -63,8 +84,8 @@ def _post(url: str, token: str) -> str:
     except (OSError, http.client.HTTPException, ValueError) as error:
         # ValueError: a URL or a header value that cannot be sent; its text may quote the token.
         why = type(error).__name__ if isinstance(error, ValueError) else error
-        raise ApiError(f"cannot create a room at {url}: {why}") from None
-    return _room_id(body, url)
+        raise ApiError(f"cannot {what} at {url}: {why}") from None
+    return answer
 
 
 def _opener() -> urllib.request.OpenerDirector:

@@ -80,6 +80,11 @@ class Call:
         is_whole = not self._log.refusal and _NO_VOICE not in self._errors
         return self._is_joined and is_whole
 
+    @property
+    def session_id(self) -> str:
+        """What the service calls this meeting, once it is joined."""
+        return str(self._meeting.session_id or "")
+
     async def leave(self) -> None:
         """Say goodbye, and close what is open."""
         self._is_leaving = True

@@ -12,6 +12,7 @@ import logging
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import ExitStack, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -20,11 +21,14 @@ from ..._aio_thread import AioThread, open_aio_thread
 from ..._handover import Handover
 from ..._single_errors import without_own_group
 from ...errors import RoomError
+from ...room_options import RoomOptions
 from ..audio import AudioFormat, AudioFrame
 from ..base import RoomRequest
 from ..events import CONNECTION_LOST, MEETING_ENDED
 from ..hub import RoomHub
+from ..rest import post
 from .causes import cause_of
+from .recording import Recording, recording_of
 from .sdk_log import SdkLog
 from .speech import PLAYBACK, Speech
 
@@ -69,6 +73,7 @@ async def open_videosdk(
             "a VideoSDK room cannot be joined without a token: set RoomOptions(auth_token=...), "
             "Options(auth_token=...), or VIDEOSDK_AUTH_TOKEN"
         )
+    _say_what_is_missing(request.options)
     speech = Speech()
     events: Handover[Callable[[RoomHub], None]] = Handover(_EVENTS)
     frames: Handover[AudioFrame] = Handover(_FRAMES)
@@ -85,7 +90,7 @@ async def open_videosdk(
             try:
                 await _join(thread, call, host, log)
                 with without_own_group():
-                    async with trio.open_nursery() as nursery:
+                    async with trio.open_nursery() as nursery, _recorded(request, host, call, hub):
                         nursery.start_soon(_tell, events, hub)
                         nursery.start_soon(_hear, frames, hub)
                         nursery.start_soon(_watch, thread, call, hub)
@@ -176,6 +181,38 @@ async def _join(thread: AioThread, call: Call, host: str, log: SdkLog) -> None:
     raise RoomError(
         f"the room could not be joined: {where}, while {call.stage}: {log.masked(cause)}"
     )
+
+
+@asynccontextmanager
+async def _recorded(
+    request: RoomRequest, host: str, call: Call, hub: RoomHub
+) -> AsyncGenerator[None, None]:
+    """Record around the body, where that is wanted; what was started is stopped at the end."""
+    what = recording_of(request.options)
+    if what is None:
+        yield
+        return
+    recording = Recording(request, what, call.session_id, partial(post, request.token, host))
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(recording.run, hub)
+            yield
+            nursery.cancel_scope.cancel()
+    finally:
+        await recording.stop()
+
+
+def _say_what_is_missing(options: RoomOptions) -> None:
+    """What is asked for and cannot be had yet is said, and not swallowed."""
+    wishes = {
+        "vision=True": options.vision and "the agent is told of cameras, but gets no pictures",
+        "background_audio=True": options.background_audio and "mix it into what is played",
+        "send_logs_to_dashboard=True": options.send_logs_to_dashboard and "nothing is sent there",
+        "avatar": options.avatar is not None and "it does not come into the room",
+    }
+    for wish, instead in wishes.items():
+        if instead:
+            logger.warning("RoomOptions(%s) has no effect in this version: %s", wish, instead)
 
 
 async def _tell(events: Handover[Callable[[RoomHub], None]], hub: RoomHub) -> None:

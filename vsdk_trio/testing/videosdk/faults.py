@@ -18,8 +18,9 @@ class Refusal(Exception):
 class Faults:
     """What to do wrong, by the name of the request.
 
-    Names are `rooms` and `server-init-config` (REST), `websocket` (the upgrade), and the methods of
-    the signaling: `getRouterRtpCapabilities`, `createWebRtcTransport`, `join`, `produce`, ...
+    Names are `rooms`, `recordings` and `server-init-config` (REST), `websocket` (the upgrade), and
+    the methods of the signaling: `getRouterRtpCapabilities`, `createWebRtcTransport`, `join`,
+    `produce`, ...
     `refuse` holds answers to give instead, `ignore` what is never answered, `delay` seconds to wait
     before anything else. They may be changed at any time.
     """

@@ -36,6 +36,7 @@ from .rest import serve_rest
 from .room import FakeRoom
 
 _CONFIG_PATH = "/infra/v1/meetings/server-init-config"
+_RECORDINGS_PATH = "/v2/recordings/participant"
 _HANDSHAKE_SECONDS = 10.0
 _MOST_ROOMS = 1000
 _MOST_TOKENS = 1000
@@ -158,6 +159,13 @@ class FakeVideoSDK:
             await self.faults.meet("server-init-config")
             self._check(token)
             return server_config(self._signaling_url, str(body.get("roomId", "")))
+        if path.startswith(_RECORDINGS_PATH):
+            await self.faults.meet("recordings")
+            self._check(token)
+            what = path.removeprefix(_RECORDINGS_PATH)
+            room = self.room(str(body.get("roomId", "")))
+            room.requests.append((str(body.get("participantId", "")), f"recording{what}", body))
+            return {"message": "done"}
         raise Refusal(404, f"there is no {path}")
 
     def _check(self, token: str) -> None:
