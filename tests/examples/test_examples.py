@@ -22,6 +22,8 @@ FINISHED = {
     "connection_only.py": ["registered as .+", "offered room-1", "assigned room-1", ".*completed"],
     "embedded_worker.py": ["dispatched .*", "dispatched .*", "a job is completed"],
 }
+# Those that serve a registry until they are stopped, and the agents that they are.
+SERVING = {"agent.py": "MyAgent", "asyncio_agent.py": "AsyncioAgent"}
 
 pytestmark = pytest.mark.real
 
@@ -33,7 +35,7 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_no_example_is_forgotten() -> None:
-    tested = {*FINISHED, "agent.py"}
+    tested = {*FINISHED, *SERVING}
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested
 
 
@@ -46,7 +48,8 @@ def test_an_example_that_ends_by_itself(name: str) -> None:
         assert any(re.fullmatch(expected, line) for line in lines), (expected, lines)
 
 
-async def test_the_reference_agent_serves_a_registry() -> None:
+@pytest.mark.parametrize("name", SERVING)
+async def test_an_agent_serves_a_registry(name: str) -> None:
     async with open_registry(Registry(auth_token="local-token")) as running:
         environ = {
             **os.environ,
@@ -56,14 +59,16 @@ async def test_the_reference_agent_serves_a_registry() -> None:
             "VSDK_TRIO_PORT": "0",
             "VIDEOSDK_AUTH_TOKEN": "local-token",
         }
-        command = [sys.executable, str(EXAMPLES / "agent.py")]
+        command = [sys.executable, str(EXAMPLES / name)]
         async with trio.open_nursery() as nursery:
             with trio.fail_after(50):
                 start = partial(trio.run_process, command, env=environ, capture_stderr=True)
                 process: trio.Process = await nursery.start(start)
                 while not running.registry.workers():  # noqa: ASYNC110 - another process' doing
                     await trio.sleep(0.02)
-                job = await running.registry.dispatch(JobRequest(agent_id="MyAgent", room_id="r"))
+                job = await running.registry.dispatch(
+                    JobRequest(agent_id=SERVING[name], room_id="r")
+                )
                 while running.registry.job(job.job_id).state is not JobState.RUNNING:  # noqa: ASYNC110
                     await trio.sleep(0.02)
                 running.registry.terminate(job.job_id, "seen enough")

@@ -97,3 +97,11 @@ async def test_cancellation_is_taken_out() -> None:
     rest = without_cancelled(BaseExceptionGroup("", [cancelled, error]))
     assert rest is not None
     assert unwrapped(rest) is error
+
+
+def test_an_entrypoint_that_needs_asyncio_is_told_how() -> None:
+    error = describe_error(raised(RuntimeError("no running event loop")))
+    assert error.startswith(
+        "RuntimeError: no running event loop; an entrypoint that needs asyncio is marked with "
+        "@vsdk_trio.aio.entrypoint (test_outcome.py:"
+    )

@@ -27,6 +27,7 @@ TRUST_VARIABLE = "REQUESTS_CA_BUNDLE"
 
 REQUEST_SECONDS = 15.0
 _MAX_ANSWER_BYTES = 1 << 16
+_CREATE = "create a room"
 
 
 async def create_room(token: str, signaling_base_url: str) -> str:
@@ -37,7 +38,13 @@ async def create_room(token: str, signaling_base_url: str) -> str:
     thread that ends by itself; the room may exist then.
     """
     url = _url_of(signaling_base_url, "/v2/rooms")
-    return _room_id(await _call("create a room", url, token, None), url)
+    return _room_id(await _call(_CREATE, url, token, None), url)
+
+
+def create_room_here(token: str, signaling_base_url: str) -> str:
+    """The same, blocking the calling thread: for one that is not Trio's."""
+    url = _url_of(signaling_base_url, "/v2/rooms")
+    return _room_id(_post(_CREATE, url, token, None), url)
 
 
 async def post(token: str, signaling_base_url: str, path: str, body: dict[str, Any]) -> None:

@@ -25,19 +25,19 @@ class CallbackStack:
     """The callbacks of one job."""
 
     def __init__(self) -> None:
-        self._callbacks: list[Callable[[str], object]] = []
+        self._callbacks: list[tuple[Callable[[str], object], float | None]] = []
         self._runner: trio.lowlevel.Task | None = None
         self._done = trio.Event()
 
-    def add(self, callback: ShutdownCallback) -> None:
+    def add(self, callback: ShutdownCallback, *, seconds: float | None = None) -> None:
         """Have `callback` called at the end; also while the others are running already.
 
-        Raises `TypeError` where it can be called neither with nothing nor with the reason, and
-        `RuntimeError` after the end.
+        `seconds` is its own deadline, where it is not that of all of them. Raises `TypeError` where
+        it can be called neither with nothing nor with the reason, and `RuntimeError` after the end.
         """
         if self._done.is_set():
             raise RuntimeError("the job has shut down already: the callback would never run")
-        self._callbacks.append(_taking_the_reason(callback))
+        self._callbacks.append((taking_the_reason(callback), seconds))
 
     async def run(self, reason: str, *, seconds_each: float) -> None:
         """Run the callbacks; whoever calls meanwhile or later waits for that one run.
@@ -49,7 +49,8 @@ class CallbackStack:
             self._runner = trio.lowlevel.current_task()
             await trio.lowlevel.cancel_shielded_checkpoint()
             while self._callbacks:
-                await _run_one(self._callbacks.pop(), reason, seconds_each)
+                callback, seconds = self._callbacks.pop()
+                await _run_one(callback, reason, seconds_each if seconds is None else seconds)
             self._done.set()
         elif self._runner is not trio.lowlevel.current_task():
             await self._done.wait()
@@ -76,7 +77,7 @@ async def _run_one(callback: Callable[[str], object], reason: str, seconds: floa
             logger.error("shutdown callback %s was cut off after %g s", name, seconds)
 
 
-def _taking_the_reason(callback: ShutdownCallback) -> Callable[[str], object]:
+def taking_the_reason(callback: ShutdownCallback) -> Callable[[str], object]:
     """`callback` as a function of the reason.
 
     It gets the reason if it has a parameter of that name, or one that it cannot do without. An

@@ -29,7 +29,8 @@ from .job_run import JobRun
 from .joining import join_room
 from .stop import StopRequest
 
-_current: ContextVar[JobContext | None] = ContextVar("vsdk_trio_job_context", default=None)
+# A `JobContext`, or what stands for it under asyncio.
+_current: ContextVar[Any] = ContextVar("vsdk_trio_job_context", default=None)
 
 ROOM_VARIABLE = "VIDEOSDK_ROOM_ID"
 TOKEN_VARIABLE = "VIDEOSDK_AUTH_TOKEN"
@@ -52,9 +53,22 @@ class JobProcessInfo:
     """What `initialize_process_fnc` stores here is in `ctx.process.userdata`."""
 
 
-def get_current_job_context() -> JobContext | None:
-    """The context of the job that this task belongs to; None outside a job."""
+def get_current_job_context() -> Any:
+    """The `JobContext` of the job that this task belongs to; None outside a job.
+
+    Under asyncio it is what the entrypoint was given: see `vsdk_trio.aio`.
+    """
     return _current.get()
+
+
+@contextmanager
+def as_current(context: object) -> Iterator[None]:
+    """During the body, `get_current_job_context()` returns this one in the calling task."""
+    token = _current.set(context)
+    try:
+        yield
+    finally:
+        _current.reset(token)
 
 
 class JobContext:
@@ -244,13 +258,16 @@ class JobContext:
         Unlike the reference's this is asynchronous, since it waits for the network. Raises
         `TokenError` without a token, `ApiError` where the call fails.
         """
+        return await self._room_creator(*self._creation())
+
+    def _creation(self) -> tuple[str, str]:
+        """What it takes to create a room: a token, and the API's base URL."""
         if not self.videosdk_auth:
             raise TokenError(
                 "a room cannot be created without a token: set RoomOptions(auth_token=...), "
                 "Options(auth_token=...), or VIDEOSDK_AUTH_TOKEN"
             )
-        base_url = self.room_options.signaling_base_url or "api.videosdk.live"
-        return await self._room_creator(self.videosdk_auth, base_url)
+        return self.videosdk_auth, self.room_options.signaling_base_url or "api.videosdk.live"
 
     @staticmethod
     async def create_room_static(
@@ -267,13 +284,12 @@ class JobContext:
     @contextmanager
     def _living_in(self, run: JobRun) -> Iterator[None]:
         """For `execution`: during the body this is the task's context, and its job is `run`."""
-        token = _current.set(self)
         self._run = run
         try:
-            yield
+            with as_current(self):
+                yield
         finally:
             self._run = None
-            _current.reset(token)
 
     @contextmanager
     def _offering(self, nursery: trio.Nursery) -> Iterator[None]:

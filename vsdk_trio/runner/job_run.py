@@ -28,7 +28,7 @@ class JobRun:
         self.scope = trio.CancelScope()
         self.callback_seconds = callback_seconds
         self._support = support
-        self._entrypoint_task = trio.lowlevel.current_task()
+        self._entrypoint_tasks = {trio.lowlevel.current_task()}
         self._entrypoint_waits = 0
         self._leaving = trio.Event()
         self._held: list[trio.CancelScope] = []
@@ -52,12 +52,22 @@ class JobRun:
     @contextmanager
     def waiting(self) -> Iterator[None]:
         """Mark the body as one in which the calling task waits for the shutdown."""
-        is_entrypoint = trio.lowlevel.current_task() is self._entrypoint_task
+        is_entrypoint = trio.lowlevel.current_task() in self._entrypoint_tasks
         self._entrypoint_waits += is_entrypoint
         try:
             yield
         finally:
             self._entrypoint_waits -= is_entrypoint
+
+    @contextmanager
+    def standing_in(self) -> Iterator[None]:
+        """During the body the calling task is one of the entrypoint's: what waits here, waits."""
+        task = trio.lowlevel.current_task()
+        self._entrypoint_tasks.add(task)
+        try:
+            yield
+        finally:
+            self._entrypoint_tasks.discard(task)
 
     def end_entrypoint(self) -> None:
         """The callbacks have run: end what still runs.

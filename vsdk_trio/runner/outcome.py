@@ -18,6 +18,7 @@ Status: TypeAlias = Literal["completed", "failed", "cancelled"]
 
 MAX_ERROR_CHARS = 2000
 _MAX_MESSAGE_CHARS = 1000
+_NO_ASYNCIO = "no running event loop"  # asyncio's own words
 _MAX_LISTED_ERRORS = 5
 
 
@@ -87,6 +88,8 @@ def _describe_leaf(error: BaseException) -> str:
         text = f"sys.exit({_text_of(error.code)})"
     else:
         message = _text_of(error)
+        if isinstance(error, RuntimeError) and message == _NO_ASYNCIO:
+            message += "; an entrypoint that needs asyncio is marked with @vsdk_trio.aio.entrypoint"
         text = f"{type(error).__name__}: {message}" if message else type(error).__name__
     return text + _place_of(error)
 

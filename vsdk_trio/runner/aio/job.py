@@ -1,0 +1,75 @@
+"""Runs an entrypoint that needs asyncio as part of a job; see `vsdk_trio.aio.entrypoint`.
+
+Knows the order: the thread outlives the shutdown callbacks, which outlive the entrypoint. What an
+entrypoint is given is the business of `context` and `published`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Final
+
+from ...room_options import TransportMode
+from ..job_context import JobContext, as_current
+from . import published
+from .bridge import Bridge, open_bridge
+from .context import AsyncioJobContext
+
+# Its shutdown is one callback of ours: all of its own callbacks, each of which has up to 15 s
+# there, the goodbye of its room, and the last telemetry.
+SHUTDOWN_SECONDS: Final = 60.0
+
+AsyncioEntrypoint = Callable[[Any], Awaitable[object]]
+
+
+async def run_asyncio_entrypoint(function: AsyncioEntrypoint, ctx: JobContext) -> None:
+    """Run `function` under asyncio, with a context for it; raises what it raises.
+
+    Cancelled, its task is cancelled and waited for, for `shutdown_callback_timeout`.
+    """
+    run = ctx._running("an asyncio entrypoint")
+    bridge = await run.hold(open_bridge(seconds=run.callback_seconds))
+    bridge.stand_in = run.standing_in
+    mode = ctx.room_options.effective_transport(os.environ)
+    if mode is not TransportMode.LOOPBACK and published.is_installed():
+        await _run_with_theirs(function, ctx, mode, bridge)
+    else:
+        await bridge.to_asyncio(_run_with_ours, function, AsyncioJobContext(ctx, bridge), bridge)
+
+
+async def _run_with_ours(
+    function: AsyncioEntrypoint, context: AsyncioJobContext, bridge: Bridge
+) -> None:
+    bridge.entrypoint_task = asyncio.current_task()
+    with as_current(context):
+        await function(context)
+
+
+async def _run_with_theirs(
+    function: AsyncioEntrypoint, ctx: JobContext, mode: TransportMode, bridge: Bridge
+) -> None:
+    theirs = await bridge.to_asyncio(_make_theirs, ctx, mode)
+    shut_down = partial(bridge.to_asyncio, published.shut_down, theirs)
+    # The first to be added, so that it is the last to run.
+    ctx._callbacks.add(shut_down, seconds=SHUTDOWN_SECONDS)
+    await bridge.to_asyncio(_run_as_theirs, function, theirs, ctx, bridge)
+
+
+async def _make_theirs(ctx: JobContext, mode: TransportMode) -> Any:
+    # Loading the package takes seconds, and is done here for that: Trio goes on meanwhile.
+    return published.make_context(ctx, mode, asyncio.get_running_loop())
+
+
+async def _run_as_theirs(
+    function: AsyncioEntrypoint, theirs: Any, ctx: JobContext, bridge: Bridge
+) -> None:
+    tell = partial(bridge.soon, ctx.notify_meeting_joined)
+    joining = asyncio.create_task(published.when_joined(theirs, tell))
+    try:
+        with published.living_in(theirs), as_current(theirs):
+            await function(theirs)
+    finally:
+        joining.cancel()

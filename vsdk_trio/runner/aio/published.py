@@ -1,0 +1,100 @@
+"""The `JobContext` of the published package, `videosdk-agents`, made from ours.
+
+The only place that knows its names. Everything here runs in the asyncio thread.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import attrs
+
+from ...room_options import RoomOptions, TransportMode
+from ..job_context import JobContext
+
+logger = logging.getLogger(__name__)
+
+PACKAGE = "videosdk.agents"
+
+
+def is_installed() -> bool:
+    """Whether the published package is there. Loads nothing of it."""
+    try:
+        return importlib.util.find_spec(PACKAGE) is not None
+    except ModuleNotFoundError:  # not even `videosdk` is
+        return False
+
+
+def _module() -> Any:
+    return importlib.import_module(f"{PACKAGE}.job")
+
+
+def make_context(ctx: JobContext, mode: TransportMode, loop: object) -> Any:
+    """Its context for this job, with the assignment's room, token, options and metadata."""
+    published = _module()
+    options = published.RoomOptions(
+        transport_mode=mode.value, **_fields(published, ctx.room_options)
+    )
+    options.room_id = options.room_id or ctx.job.room_id or None
+    options.auth_token = ctx.videosdk_auth
+    return published.JobContext(room_options=options, metadata=ctx.metadata, loop=loop)
+
+
+def _fields(published: Any, options: RoomOptions) -> dict[str, Any]:
+    """Our room options under its names, structured ones in its classes."""
+    given: dict[str, Any] = {}
+    for field in attrs.fields(RoomOptions):
+        value = getattr(options, field.name)
+        if field.name.startswith("_") or value is None:
+            continue
+        given[field.name] = _translated(published, field.name, value)
+    return given
+
+
+def _translated(published: Any, path: str, value: Any) -> Any:
+    if not attrs.has(type(value)):
+        return value
+    its_class = getattr(published, type(value).__name__)
+    known = its_class.__dataclass_fields__
+    own_class: type[attrs.AttrsInstance] = type(value)
+    usual = own_class()
+    given: dict[str, Any] = {}
+    for field in attrs.fields(own_class):
+        inner = getattr(value, field.name)
+        if field.name in known:
+            given[field.name] = _translated(published, f"{path}.{field.name}", inner)
+        elif inner != getattr(usual, field.name):
+            logger.warning("videosdk-agents has no %s.%s; it has no effect", path, field.name)
+    return its_class(**given)
+
+
+@contextmanager
+def living_in(theirs: Any) -> Iterator[None]:
+    """During the body this task is the job's, as `get_current_job_context()` sees it."""
+    published = _module()
+    token = published._set_current_job_context(theirs)
+    scope = published._enter_session_scope()
+    try:
+        yield
+    finally:
+        published._exit_session_scope(scope)
+        published._reset_current_job_context(token)
+
+
+async def when_joined(theirs: Any, tell: Callable[[], object]) -> None:
+    """Call `tell` once the meeting is joined."""
+    await theirs._meeting_joined_event.wait()
+    tell()
+
+
+async def shut_down(theirs: Any) -> None:
+    """Run its shutdown callbacks, leave its room; once, and to the end, whoever began it."""
+    if theirs._is_shutting_down:
+        await theirs._shutdown_complete.wait()
+    else:
+        await theirs.shutdown()
