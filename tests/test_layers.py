@@ -54,7 +54,6 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "runner": (*LEAVES, "control", "rooms", "jobs.entrypoint", "traces"),
     "template": (*LEAVES, "control", "runner", "jobs.entrypoint"),
     "traces": LEAVES,
-    "runner": (*LEAVES, "control", "rooms", "jobs.entrypoint"),
     "aio": (*LEAVES, "runner"),
     "journal": (*LEAVES, "protocol.vocabulary"),
     "logs": LEAVES,
