@@ -77,7 +77,10 @@ async def test_dispatch_list_and_terminate(stop: signal.Signals) -> None:
     async with open_program(stop) as url:
         code, out, err = await run("dispatch", "a", "--registry", url)
         assert (code, out) == (1, "")
-        assert err == f"vsdk-trio: Agent Not Deployed: no worker of 'a' has been seen at {url}\n"
+        assert err == (
+            f"vsdk-trio: Agent Not Deployed: no worker of 'a' has been seen at {url}; "
+            "`vsdk-trio workers` lists those that have\n"
+        )
         async with (
             open_websocket_url(url.replace("http", "ws") + "/agent") as ws,
             trio.open_nursery() as nursery,
@@ -113,7 +116,8 @@ async def test_dispatch_list_and_terminate(stop: signal.Signals) -> None:
         code, _, err = await run("dispatch", "a", "--registry", url)
         assert (code, err.partition(":")[2]) == (
             1,
-            f" No Workers Registered: no worker of 'a' is connected to {url} now\n",
+            f" No Workers Registered: no worker of 'a' is connected to {url} now; "
+            "its own log says why, or `vsdk-trio doctor` does\n",
         )
         for odd, shown in [("nope", "nope"), ("../x", "../x"), ("", ""), ("\udcff", "\ufffd")]:
             code, _, err = await run("terminate", odd, "--registry", url)

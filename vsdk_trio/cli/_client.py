@@ -50,6 +50,10 @@ class Peer:
     what: str = "registry"
     token_variable: str = TOKEN_VARIABLE
     token_prefix: str = ""
+    advice: str = (
+        "start one with `vsdk-trio registry`, or name another: --registry, VSDK_TRIO_REGISTRY_URL"
+    )
+    """What to do where nobody answers."""
 
     async def ask(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         """Ask, and return the answer; raises `CallError` with a text for a person."""
@@ -67,8 +71,7 @@ class Peer:
             with trio.fail_after(_CALL_SECONDS):
                 return await _exchange(method, url + path, headers, content)
         except (httpcore.NetworkError, httpcore.ConnectTimeout) as error:
-            why = f": {error}" if str(error) else ""
-            raise AwayError(f"no {what} answers at {url}{why}") from None
+            raise AwayError(f"no {what} answers at {url}{_reason(error)}; {self.advice}") from None
         except (trio.TooSlowError, httpcore.TimeoutException):
             raise AwayError(f"{url} did not answer within {_CALL_SECONDS:.0f} s") from None
         except httpcore.ProtocolError:
@@ -97,7 +100,13 @@ class Peer:
 
 def worker_at(url: str) -> Peer:
     """The worker whose own HTTP is at `url`."""
-    return Peer(url, "worker", ENVIRONMENT_PREFIX + "DEBUG_TOKEN", "Bearer ")
+    return Peer(
+        url,
+        "worker",
+        ENVIRONMENT_PREFIX + "DEBUG_TOKEN",
+        "Bearer ",
+        "a worker says in its log where its HTTP is",
+    )
 
 
 def call(registry_url: str, method: str, path: str, body: object = None) -> dict[str, Any]:
@@ -110,6 +119,12 @@ def run(main: Callable[..., Awaitable[_T]], *args: Any) -> _T:
     with single_errors():
         return trio.run(main, *args)
     raise AssertionError("not reached")
+
+
+def _reason(error: Exception) -> str:
+    # What trio says of a refusal repeats the address, and no more.
+    text = str(error)
+    return "" if not text or text.startswith("all attempts to connect") else f": {text}"
 
 
 async def _exchange(method: str, url: str, headers: _Headers, content: bytes) -> tuple[int, bytes]:

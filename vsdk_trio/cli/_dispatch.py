@@ -15,9 +15,12 @@ from ._output import Progress, harmless, print_json, seconds
 _POLL_SECONDS: Final = 0.5
 # What the wire's words for a failure mean here, and so what could be done about it.
 _MEANINGS: Final = {
-    "Agent Not Deployed": "no worker of {agent!r} has been seen at {registry}",
-    "No Workers Registered": "no worker of {agent!r} is connected to {registry} now",
-    "No workers available": "every worker of {agent!r} is full, draining, or did not take it",
+    "Agent Not Deployed": "no worker of {agent!r} has been seen at {registry}; "
+    "`vsdk-trio workers` lists those that have",
+    "No Workers Registered": "no worker of {agent!r} is connected to {registry} now; "
+    "its own log says why, or `vsdk-trio doctor` does",
+    "No workers available": "every worker of {agent!r} is full, draining, or did not take "
+    "it; `vsdk-trio workers` shows their load",
 }
 _CODES: Final = {
     "completed": ExitCode.CLEAN,

@@ -42,9 +42,8 @@ async def show_workers(registry: Peer, as_json: bool) -> None:
 
 async def watch_any(url: str, every: float, as_json: bool, once: bool) -> None:
     """Show a registry or a worker, whichever is there."""
-    worker = worker_at(url)
-    status, _ = await worker.exchange("GET", "/livez")
-    registry = Peer(url)
+    worker, registry = worker_at(url), Peer(url, what="registry or worker")
+    status, _ = await registry.exchange("GET", "/livez")
 
     async def look_at_worker() -> Picture:
         return _of_worker(worker, await worker.ask("GET", "/stats"))

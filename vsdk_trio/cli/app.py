@@ -35,15 +35,21 @@ def _options(
         ),
     ] = False,
 ) -> None:
-    """VideoSDK agent workers on Trio: a local registry, and what talks to it.
+    """VideoSDK agent workers on Trio: run them, dispatch to them, look after them.
 
-    A registry that was started with a token in VSDK_TRIO_REGISTRY_TOKEN wants it from dispatch,
-    jobs and terminate in the same variable, and from workers as their VideoSDK token.
+    Tokens come from the environment and nowhere else, for everybody on a machine can read a command
+    line: VIDEOSDK_AUTH_TOKEN is the workers' own; VSDK_TRIO_REGISTRY_TOKEN opens a registry that
+    was started with it, VSDK_TRIO_DEBUG_TOKEN a worker's HTTP on another machine. NO_COLOR is
+    heeded.
+
+    Exit codes: 0 done, 1 an error (stderr says which, and what to do), 2 usage, 3 jobs had to be
+    killed, 4 the other side cannot be reached or refuses, 5 the job that was waited for failed,
+    6 it was cancelled, 130 interrupted by Ctrl-C.
     """
 
 
 def main() -> None:
-    """Run the program. Exit codes: 0 done, 1 an error (one line on stderr says which), 2 usage."""
+    """Run the program; always raises `SystemExit`, with an `ExitCode`."""
     try:
         try:
             app()

@@ -15,7 +15,7 @@ def doctor(
     given: Given,
     agent: Annotated[
         str | None,
-        typer.Argument(metavar="[AGENT]", help="FILE.py or MODULE, for the options that it has."),
+        typer.Argument(metavar="AGENT", help="FILE.py or MODULE, for the options that it has."),
     ] = None,
     timeout: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.1, help="The longest time for each step.")

@@ -13,7 +13,7 @@ def top(
     url: Annotated[
         str,
         typer.Argument(
-            metavar="[URL]",
+            metavar="URL",
             envvar="VSDK_TRIO_REGISTRY_URL",
             help="A registry, or the HTTP of one worker.",
         ),
