@@ -186,3 +186,23 @@ async def test_a_dump_ends_when_nothing_comes_behind_it(autojump_clock: MockCloc
         await trio.lowlevel.checkpoint()
         far.close()
     assert collector.messages[1:] == ["the job process crashed: Segmentation fault"]
+
+
+async def test_what_is_dropped_is_said_at_times_and_when_the_flood_is_over(
+    autojump_clock: MockClock,
+) -> None:
+    collector = Collector()
+    log = JobLog(collector, 42)
+    far, near = trio.testing.memory_stream_one_way_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pump_stderr, near, log)
+        for _ in range(300):  # three seconds at ten times the rate
+            await far.send_all(b"x\n" * 50)
+            await trio.sleep(0.01)
+        said = [m for m in collector.messages if m != "x"]
+        assert 1 <= len(said) <= 4
+        await trio.sleep(10)
+        said = [int(m.split()[0]) for m in collector.messages if m != "x"]
+        assert sum(said) == log.dropped_lines
+        far.close()
+    assert len(collector.messages) - len(said) + log.dropped_lines == 15_000

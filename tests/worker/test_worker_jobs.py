@@ -484,3 +484,22 @@ async def test_a_job_may_take_its_time_to_join_where_nobody_waits(
     await world.offer("a")
     await world.assign("a", seconds=100)
     assert (await world.end_of("a"))["status"] == "completed"
+
+
+async def test_a_job_that_grows_fast_is_caught_near_its_limit(autojump_clock: MockClock) -> None:
+    async with open_world(memory_limit_mb=250, health_interval=30) as world:
+        job_id = await world.run_job(seconds=500)
+
+        async def grow() -> None:
+            while True:
+                for process in world.spawner.processes:
+                    process.inside.memory_mb += 1  # type: ignore[attr-defined]  # the simulated one
+                await trio.sleep(0.25)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(grow)
+            end = await world.end_of(job_id)
+            nursery.cancel_scope.cancel()
+    assert str(end["error"]).startswith(
+        "used 25"
+    )  # 4 MB a second: every 30 s it would be up to 370

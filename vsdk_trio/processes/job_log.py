@@ -20,6 +20,9 @@ from .job_lines import JobLine, read_job_line
 from .stack_dump import BEGINNINGS, StackCollector, StackDump
 
 TAIL_LINES: Final = 20
+REPORT_SECONDS: Final = 1.0
+"""How often it is said that lines were dropped, while more come."""
+
 _TAIL_LINE_CHARACTERS: Final = 500
 _UNITS_PER_SECOND: Final = 500.0
 _BURST_UNITS: Final = 2000.0
@@ -45,6 +48,7 @@ class JobLog:
         self._units = _BURST_UNITS
         self._refilled_at: float | None = None
         self._unreported = 0
+        self._may_report_at = 0.0
         self.dropped_lines = 0
         """How many lines came too fast to be logged."""
 
@@ -66,7 +70,7 @@ class JobLog:
         if not self._may_pass(len(line.data), now):
             self._count_dropped(1)
             return
-        self.report_dropped()
+        self._report_dropped_at_times(now)
         self._log(read_job_line(line))
 
     @property
@@ -84,7 +88,7 @@ class JobLog:
             return
         lines = dump.text.count("\n") + 1
         if self._may_pass(lines * _BYTES_PER_UNIT, now):
-            self.report_dropped()
+            self._report_dropped_at_times(now)
             self._log_dump(dump)
         else:
             self._count_dropped(lines)
@@ -103,6 +107,17 @@ class JobLog:
         if self._may_pass(0, trio.current_time()):
             text = f"not a frame on the control channel: {reason}"
             self._log(_own(logging.WARNING, text))
+
+    @property
+    def owes_report(self) -> bool:
+        """Whether lines were dropped since the last report."""
+        return bool(self._unreported)
+
+    def _report_dropped_at_times(self, now: float) -> None:
+        """At the rate's limit every other line is dropped, and no log is helped by saying so."""
+        if now >= self._may_report_at:
+            self._may_report_at = now + REPORT_SECONDS
+            self.report_dropped()
 
     def report_dropped(self) -> None:
         """Log how many lines were dropped since the last report, if any."""

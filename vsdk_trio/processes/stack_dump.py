@@ -21,7 +21,9 @@ _GOES_ON: Final = re.compile(
     r"|Python runtime state: |Current thread's C stack trace|Extension modules: "
 )
 # Below these frames nobody finds what blocks or crashes a job, but how it came to run.
-_PLUMBING: Final = re.compile(r'  File "[^"]*[/\\]trio[/\\]_core[/\\]')
+_PLUMBING: Final = re.compile(
+    r'  File "[^"]*[/\\](?:trio[/\\]_core[/\\]|vsdk_trio[/\\]runner[/\\]execution\.py)'
+)
 
 
 @attrs.frozen
@@ -66,7 +68,7 @@ class StackCollector:
 
 
 def _tidied(lines: list[str]) -> list[str]:
-    """Without trio's own frames, threads that only wait for work, and empty lines."""
+    """Without the frames below the user's, threads that only wait for work, and empty lines."""
     blocks: list[list[str]] = []
     for line in filter(None, lines):
         if _THREAD.match(line) or not blocks:

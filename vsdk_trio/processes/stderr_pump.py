@@ -10,7 +10,7 @@ from typing import Final
 import trio
 
 from ..control.ndjson import LineSplitter
-from .job_log import JobLog
+from .job_log import REPORT_SECONDS, JobLog
 
 MAX_LINE_BYTES: Final = 16 << 10
 # Small enough that a flood does not hold up the event loop: a chunk of short lines takes 5 ms.
@@ -28,11 +28,12 @@ async def pump_stderr(stream: trio.abc.ReceiveStream, log: JobLog) -> None:
     try:
         while True:
             chunk: bytes | bytearray | None = None
-            with trio.move_on_after(_STACKS_SECONDS if log.is_in_stacks else float("inf")):
+            with trio.move_on_after(_patience(log)):
                 chunk = await stream.receive_some(_CHUNK_BYTES)
             now = trio.current_time()
-            if chunk is None:
+            if chunk is None:  # nothing comes behind what has come
                 log.end_stacks(now)
+                log.report_dropped()
                 continue
             if not chunk:
                 break
@@ -46,3 +47,10 @@ async def pump_stderr(stream: trio.abc.ReceiveStream, log: JobLog) -> None:
             log.line(line, now)
         log.end_stacks(now)
         log.report_dropped()
+
+
+def _patience(log: JobLog) -> float:
+    """How long to wait for more, before what has come is taken for all."""
+    if log.is_in_stacks:
+        return _STACKS_SECONDS
+    return REPORT_SECONDS if log.owes_report else float("inf")

@@ -60,6 +60,7 @@ class _MemoryWatch:
         self._began = trio.current_time()
         self._at_start = process.memory_mb()
         self._may_warn_at = self._began
+        self._last = (self._began, self._at_start)
 
     async def run(self) -> None:
         """Look at the memory until the job has more than it may, then see to its end."""
@@ -68,12 +69,21 @@ class _MemoryWatch:
         while used is None or not 0 < rules.memory_limit_mb < used:
             if used is not None and 0 < rules.memory_warn_mb < used:
                 self._warn(used)
-            await trio.sleep(rules.interval)
+            await trio.sleep(self._time_to_next_look(used))
             used = self._process.memory_mb()
         limit = rules.memory_limit_mb
         text = f"used {used:.0f} MB of memory, more than the limit of {limit:.0f} MB"
         self._job.stop(StopCause(text, is_fault=True, cause=EndCause.MEMORY_LIMIT))
         await self._kill_if_it_goes_on(_KILL_GROWTH * used)
+
+    def _time_to_next_look(self, used: float | None) -> float:
+        """Sooner where, at the pace of its growth, the job would be over its limit before."""
+        interval, limit = self._rules.interval, self._rules.memory_limit_mb
+        before, self._last = self._last, (trio.current_time(), used)
+        if used is None or before[1] is None or not limit or used <= before[1]:
+            return interval
+        pace = (used - before[1]) / max(self._last[0] - before[0], _STOPPING_LOOK_SECONDS)
+        return min(interval, max(_STOPPING_LOOK_SECONDS, (limit - used) / pace / 2))
 
     def _warn(self, used: float) -> None:
         now = trio.current_time()
