@@ -35,7 +35,8 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_no_example_is_forgotten() -> None:
-    tested = {*FINISHED, *SERVING}
+    # The trouble is that of tests/system/test_system_supervision.py.
+    tested = {*FINISHED, *SERVING, "trouble.py"}
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested
 
 
