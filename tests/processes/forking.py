@@ -6,10 +6,11 @@ import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from vsdk_trio._service import open_service
 from vsdk_trio.control.orders import Brief
-from vsdk_trio.processes.edge import Spawner
+from vsdk_trio.processes.edge import Command, Spawner
 from vsdk_trio.processes.forkserver import Forkserver
 from vsdk_trio.processes.spawn import SubprocessSpawner
 from vsdk_trio.processes.template import TemplateSettings
@@ -23,6 +24,17 @@ class NoSpawner(SubprocessSpawner):
 
     async def run(self, *_: object, **__: object) -> int:
         raise AssertionError("was not forked")
+
+
+class CountingSpawner(SubprocessSpawner):
+    """A fall-back that counts what it had to start."""
+
+    def __init__(self) -> None:
+        self.started = 0
+
+    async def run(self, command: Command, **keywords: Any) -> int:
+        self.started += 1
+        return await super().run(command, **keywords)
 
 
 @asynccontextmanager

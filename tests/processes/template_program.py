@@ -41,8 +41,7 @@ def main(fd: int) -> Fork:
     control = ControlSocket(socket.socket(fileno=fd))
     assert control.receive() is not None
     marks = Marks(cookie=find_variable("VSDK_TRIO_COOKIE"), command_line=find_command_line())
-    control.send(TemplateReady(seconds=0.0))
-    order = ForkServer(control, marks, lambda: None).serve()
+    order = ForkServer(control, marks, lambda: None).serve(TemplateReady(seconds=0.0))
     if order is None:
         os._exit(0)
     return order

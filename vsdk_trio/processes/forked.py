@@ -26,6 +26,8 @@ from .spawn import used_cpu_seconds
 STATUS_SECONDS: Final = 3.0
 """How long a template may take to tell the status of a process whose end is seen."""
 
+# /proc/PID/stat, counted from behind the state: see proc(5).
+_STAT_EXIT_CODE: Final = 48
 _KERNEL_TRIES: Final = 20
 _KERNEL_TRY_SECONDS: Final = 0.05
 # <linux/pidfd.h>
@@ -161,19 +163,36 @@ class ForkedHandle:
         return self._returncode
 
     async def _ask_kernel(self) -> int:
-        """The kernel knows once the process is buried, which is for process 1 to do now."""
+        """The kernel keeps the status until process 1 buries it; a new one keeps it longer."""
         for _ in range(_KERNEL_TRIES):
-            info = bytearray(_INFO_BYTES)
-            struct.pack_into("Q", info, 0, _INFO_EXIT)
-            try:
-                # Imported late: most kernels, and most workers, never come here.
-                import fcntl
-
-                fcntl.ioctl(self._pidfd, _GET_INFO, info, True)
-            except OSError:
-                break  # too old to know
-            if struct.unpack_from("Q", info)[0] & _INFO_EXIT:
-                (status,) = struct.unpack_from("i", info, _EXIT_CODE_AT)
+            status = self._status_of_unburied()
+            if status is None:
+                status = self._status_of_buried()
+            if status is not None:
                 return os.waitstatus_to_exitcode(status)
             await trio.sleep(_KERNEL_TRY_SECONDS)
         return EXIT_UNKNOWN
+
+    def _status_of_unburied(self) -> int | None:
+        try:
+            with open(f"/proc/{self._pid}/stat", "rb") as file:
+                state, *fields = file.read().rpartition(b")")[2].split()
+            # If it can be signalled now, that was not a later process with the same number.
+            signal.pidfd_send_signal(self._pidfd, 0)
+        except OSError:
+            return None
+        return int(fields[_STAT_EXIT_CODE]) if state == b"Z" else None
+
+    def _status_of_buried(self) -> int | None:
+        info = bytearray(_INFO_BYTES)
+        struct.pack_into("Q", info, 0, _INFO_EXIT)
+        try:
+            # Imported late: most workers never come here.
+            import fcntl
+
+            fcntl.ioctl(self._pidfd, _GET_INFO, info, True)
+        except OSError:
+            return None  # it is too old
+        if not struct.unpack_from("Q", info)[0] & _INFO_EXIT:
+            return None
+        return int(struct.unpack_from("i", info, _EXIT_CODE_AT)[0])

@@ -22,7 +22,7 @@ from ..control.orders import Brief, TemplateFailed, TemplateReady
 from ..jobs.entrypoint import EntrypointRef
 from ..runner import job_log, process
 from ..runner.job_context import JobProcessInfo
-from ..runner.loader import preload
+from ..runner.loader import Preloaded, preload
 from ..runner.outcome import describe_error
 from ..runner.stacks import write_stacks_to
 from ..runner.stdio import claim
@@ -47,8 +47,8 @@ def main(fd: int) -> NoReturn:
     control = ControlSocket(socket.socket(fileno=fd))
     log = job_log.install(_STDERR, "INFO")
     write_stacks_to(_STDERR)
-    server, preloaded = _prepare(control)
-    if server.serve() is None:
+    server, ready, preloaded = _prepare(control)
+    if server.serve(ready) is None:
         # Nothing that was loaded is taken apart: what was forked may still use it.
         os._exit(0)
     started_at = time.perf_counter()
@@ -56,7 +56,7 @@ def main(fd: int) -> NoReturn:
     live(lambda: process.main(*claim(), started_at, inherited))
 
 
-def _prepare(control: ControlSocket) -> tuple[ForkServer, Any]:
+def _prepare(control: ControlSocket) -> tuple[ForkServer, TemplateReady, Preloaded]:
     """Load what the worker wants loaded; does not return where that cannot be forked."""
     received = control.receive()
     if received is None:
@@ -80,8 +80,8 @@ def _prepare(control: ControlSocket) -> tuple[ForkServer, Any]:
     gc.collect()
     gc.freeze()
     gc.enable()
-    control.send(TemplateReady(seconds=time.perf_counter() - started, warnings=warnings))
-    return ForkServer(control, marks, _reason_to_decline(sources)), preloaded
+    ready = TemplateReady(seconds=time.perf_counter() - started, warnings=warnings)
+    return ForkServer(control, marks, _reason_to_decline(sources)), ready, preloaded
 
 
 def _references(brief: Brief) -> tuple[EntrypointRef, EntrypointRef | None]:

@@ -26,6 +26,7 @@ from ..control.orders import (
     Forked,
     ForkFailed,
     FromTemplate,
+    TemplateReady,
     decode_order,
     encode_order,
 )
@@ -93,21 +94,22 @@ class ForkServer:
         self._wake_reader = -1
         self._wake_writer = -1
 
-    def serve(self) -> Fork | None:
-        """Serve until the worker is gone; in each process that was forked, return its order."""
+    def serve(self, ready: TemplateReady) -> Fork | None:
+        """Say `ready`, and serve until the worker is gone; in each fork, return its order."""
         self._take_signals()
+        self._control.send(ready)
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
         poll.register(self._wake_reader, select.POLLIN)
         while True:
-            ready = {fd for fd, _ in poll.poll()}
+            readable = {fd for fd, _ in poll.poll()}
             # The dead first: their slots are wanted by what is ordered.
-            if self._wake_reader in ready:
+            if self._wake_reader in readable:
                 with suppress(BlockingIOError):
                     os.read(self._wake_reader, 4096)
                 if not self._bury_the_dead():
                     return None
-            if self._control.fileno() in ready:
+            if self._control.fileno() in readable:
                 received = self._control.receive()
                 if received is None:
                     return None
