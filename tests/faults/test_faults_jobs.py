@@ -17,7 +17,12 @@ import trio
 from ..system.conftest import Program, System, eventually, open_system
 from .aftermath import all_is_well, calm, end_of
 
-pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.slow,
+    pytest.mark.timeout(180),
+    pytest.mark.usefixtures("each_start_method"),
+]
 
 AGENT = str(Path(__file__).with_name("agents") / "faulty_agent.py")
 ENOUGH = ("cancelled", "terminated: enough")

@@ -200,7 +200,8 @@ async def test_a_guardian_without_file_descriptors(tmp_path: Path) -> None:
 async def test_no_memory_is_left_for_job_processes(tmp_path: Path) -> None:
     """They inherit the limit and cannot start; each job is told so, and the next ones run."""
     async with open_system(tmp_path) as system:
-        worker = await open_worker(system, num_idle_processes=0)
+        # What is forked from a template has the template's limits.
+        worker = await open_worker(system, num_idle_processes=0, start_method="spawn")
         before = await calm(system, worker)
         running = await system.dispatch("returns", seconds=2.0)
         used = psutil.Process(worker.pid).memory_info().vms
