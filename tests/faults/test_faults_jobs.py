@@ -66,7 +66,7 @@ async def test_it_keeps_the_gil(tmp_path: Path) -> None:
     async with open_worker(tmp_path) as (system, worker):
         job_id = await system.dispatch("matches")
         assert (await system.run_job("returns")).state.value == "completed"
-        said = "something blocks its event loop"
+        said = "blocks its event loop"
         await eventually(lambda: said in worker.output, "nothing is said of it")
         status, error = await terminated(system, job_id)
         assert status == "failed"

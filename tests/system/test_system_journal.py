@@ -16,7 +16,7 @@ from vsdk_trio.registry.session import WorkerLink
 
 from .conftest import Program, System, eventually, open_system
 
-pytestmark = [pytest.mark.real, pytest.mark.usefixtures("each_start_method")]
+pytestmark = pytest.mark.real
 
 
 def registrations(system: System) -> list[dict[str, Any]]:
@@ -79,6 +79,7 @@ def keep_pongs_back(system: System) -> None:
     system.registry.serve_worker = serve_without_pongs  # type: ignore[method-assign]
 
 
+@pytest.mark.usefixtures("each_start_method")
 async def test_the_next_worker_tells_how_it_was(tmp_path: Path) -> None:
     async with open_system(tmp_path) as system:
         keep_pongs_back(system)
@@ -109,6 +110,7 @@ async def test_the_next_worker_tells_how_it_was(tmp_path: Path) -> None:
         await system.nothing_left()
 
 
+@pytest.mark.usefixtures("each_start_method")
 @pytest.mark.parametrize("kind", ["ignores everything", "holds the GIL"])
 async def test_nobody_of_the_dead_one_is_left_when_the_next_one_registers(
     tmp_path: Path, kind: str
@@ -137,6 +139,7 @@ async def test_nobody_of_the_dead_one_is_left_when_the_next_one_registers(
         assert await worker.exit_code() == 0
 
 
+@pytest.mark.usefixtures("each_start_method")
 async def test_killed_again_and_again(tmp_path: Path) -> None:
     """Each life takes jobs and is killed; every job has ended once, truthfully."""
     async with open_system(tmp_path) as system:
