@@ -59,7 +59,9 @@ class Agent:
 
     def write(self, body: str) -> None:
         """The module, with what every one of them needs at its head."""
-        self.path.write_text(HEAD + textwrap.dedent(body), encoding="utf-8")
+        new = self.directory / "agent.new"
+        new.write_text(HEAD + textwrap.dedent(body), encoding="utf-8")
+        new.replace(self.path)
 
     def notes(self) -> list[str]:
         path = self.directory / "notes"

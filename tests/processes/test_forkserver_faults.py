@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import secrets
 import signal
 import subprocess
 import sys
@@ -224,15 +225,16 @@ subprocess.Popen(["sleep", "600"], start_new_session=True)
 time.sleep(600)
 """
     argv = (sys.executable, "-c", program)
+    cookie = secrets.token_hex(4)
     async with open_forkserver() as forkserver, trio.open_nursery() as nursery:
-        bystander = await _start(nursery, forkserver, Command(argv=SLEEPER, cookie="by.1"))
-        process = await _start(nursery, forkserver, Command(argv=argv, cookie="by.11"))
+        bystander = await _start(nursery, forkserver, Command(argv=SLEEPER, cookie=f"{cookie}.1"))
+        process = await _start(nursery, forkserver, Command(argv=argv, cookie=f"{cookie}.11"))
 
         def pids() -> list[int]:
             mine = []
             for other in psutil.process_iter():
                 try:
-                    if other.environ().get("VSDK_TRIO_COOKIE") == "by.11":
+                    if other.environ().get("VSDK_TRIO_COOKIE") == f"{cookie}.11":
                         mine.append(other.pid)
                 except psutil.Error:
                     continue
@@ -246,7 +248,7 @@ time.sleep(600)
         os.killpg(process.pid, signal.SIGKILL)
         await process.exited.wait()
         await until(lambda: len(pids()) == 4, "the group is left")
-        assert kill_carriers(frozenset({"by.11"})) == 4
+        assert kill_carriers(frozenset({f"{cookie}.11"})) == 4
         await until(lambda: not pids(), "daemons are left")
         assert not bystander.exited.is_set()
         assert template_of(forkserver).is_running()
