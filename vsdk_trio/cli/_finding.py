@@ -59,12 +59,13 @@ def print_finding(finding: Finding) -> None:
     from rich.text import Text
 
     console = Console(soft_wrap=True)
-    line = Text(f"{finding.verdict:<5}", style=_STYLES[finding.verdict])
-    line.append(f"{finding.step:<{_NAME_WIDTH}}", style="bold" if finding.advice else "default")
-    line.append(harmless(finding.text), style="default")
+    line = Text()  # without a style of its own, which would be everybody's
+    line.append(f"{finding.verdict:<5}", style=_STYLES[finding.verdict])
+    line.append(f"{finding.step:<{_NAME_WIDTH}}")
+    line.append(harmless(finding.text))
     console.print(line)
     if finding.advice:
-        console.print(Text(f"     -> {harmless(finding.advice)}", style="default"))
+        console.print(Text(f"     -> {harmless(finding.advice)}"))
 
 
 def print_findings_json(findings: list[Finding]) -> None:
