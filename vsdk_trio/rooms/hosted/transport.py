@@ -5,11 +5,8 @@ Knows the SDK only as a `Call` in another thread. Must not import it: that takes
 
 from __future__ import annotations
 
-import gc
-import importlib
 import importlib.util
 import logging
-import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
@@ -28,6 +25,7 @@ from ..events import CONNECTION_LOST, MEETING_ENDED
 from ..hub import RoomHub
 from ..rest import post
 from .causes import cause_of
+from .loading import preload
 from .recording import Recording, recording_of
 from .sdk_log import SdkLog
 from .speech import PLAYBACK, Speech
@@ -149,14 +147,10 @@ def _host_of(request: RoomRequest) -> str:
 
 
 async def _load() -> Callable[..., Any]:
-    is_new = "videosdk" not in sys.modules
-    module = importlib.import_module(f"{__package__}.call")
-    if is_new:
-        # The SDK collects garbage whenever somebody leaves, and with all that it has imported that
-        # stops every thread for 80 ms. What is frozen is not looked at.
-        gc.freeze()
-    make: Callable[..., Any] = module.Call
-    return make
+    preload()
+    from .call import Call
+
+    return Call
 
 
 async def _make(make_call: Callable[..., Call], *args: Any) -> Call:
