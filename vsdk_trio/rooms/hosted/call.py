@@ -45,7 +45,7 @@ class Call:
     ) -> None:
         options, permissions = request.options, request.permissions
         self.stage = "asking for the configuration of its server"
-        self._request = request
+        self.request = request
         self._log = log
         self._tell = tell
         self._hear = hear
@@ -184,7 +184,7 @@ class Call:
         participant.add_event_listener(_ParticipantEvents(self, participant.id))
 
     def _come(self, participant_id: Any, name: Any, metadata: Any) -> None:
-        if participant_id and participant_id != self._request.participant_id:
+        if participant_id and participant_id != self.request.participant_id:
             known = Participant(
                 participant_id=str(participant_id),
                 name=str(name or ""),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import math
 from collections.abc import AsyncGenerator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-JOIN_SECONDS = 30.0
+_JOIN_SHARE = 0.9
+"""Of the time that `connect()` has: the rest is for saying what it was spent on, and tidying up."""
 _LEAVE_SECONDS = 2.0
 _CANCEL_SECONDS = 1.0
 _CLOSE_SECONDS = 1.0
@@ -61,8 +63,9 @@ async def open_videosdk(
 ) -> AsyncGenerator[VideoSDKTransport, None]:
     """Join a room of the VideoSDK service, around the body.
 
-    Raises `RoomError` with the cause where it cannot be joined within `JOIN_SECONDS`, and out of
-    the body where the connection is lost, which takes ten seconds at most to be noticed.
+    Raises `RoomError` with the cause where it cannot be joined, or not within nine tenths of
+    `join_timeout_seconds`, and out of the body where the connection is lost, which takes ten
+    seconds at most to be noticed.
     """
     require_videosdk()
     host = _host_of(request)
@@ -71,6 +74,7 @@ async def open_videosdk(
             "a VideoSDK room cannot be joined without a token: set RoomOptions(auth_token=...), "
             "Options(auth_token=...), or VIDEOSDK_AUTH_TOKEN"
         )
+    began = trio.current_time()
     _say_what_is_missing(request.options)
     speech = Speech()
     events: Handover[Callable[[RoomHub], None]] = Handover(_EVENTS)
@@ -86,7 +90,7 @@ async def open_videosdk(
                 _make, make_call, request, host, log, speech, events.put, frames.put
             )
             try:
-                await _join(thread, call, host, log)
+                await _join(thread, call, host, log, began)
                 with without_own_group():
                     async with trio.open_nursery() as nursery, _recorded(request, host, call, hub):
                         nursery.start_soon(_tell, events, hub)
@@ -157,15 +161,17 @@ async def _make(make_call: Callable[..., Call], *args: Any) -> Call:
     return make_call(*args)
 
 
-async def _join(thread: AioThread, call: Call, host: str, log: SdkLog) -> None:
+async def _join(thread: AioThread, call: Call, host: str, log: SdkLog, began: float) -> None:
     """Join; raises `RoomError` with the cause where that fails or takes too long."""
-    with trio.move_on_after(JOIN_SECONDS) as patience, log.finding_causes():
+    seconds = call.request.options.join_timeout_seconds
+    deadline = math.inf if seconds is None else began + _JOIN_SHARE * seconds
+    with trio.move_on_at(deadline) as patience, log.finding_causes():
         if await thread.run(call.join):
             return
     where = f"the room service at {host}"
     if patience.cancelled_caught:
         raise RoomError(
-            f"the room could not be joined within {JOIN_SECONDS:g} s: {where} "
+            f"the room could not be joined in time (join_timeout_seconds={seconds:g}): {where} "
             f"did not answer (while {call.stage})"
         )
     # The refusal says more than what the SDK stumbles over because of it.
