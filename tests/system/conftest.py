@@ -124,7 +124,11 @@ class Programs:
     programs: list[Program] = attrs.field(factory=list, kw_only=True)
 
     async def start(
-        self, *argv: str, cwd: Path | None = None, env: dict[str, str] | None = None
+        self,
+        *argv: str,
+        cwd: Path | None = None,
+        env: dict[str, str] | None = None,
+        stderr: int = subprocess.STDOUT,
     ) -> Program:
         """Start `python *argv` with nothing of ours in its environment but the mark and `env`.
 
@@ -139,7 +143,7 @@ class Programs:
                 env={**clean, **(env or {}), MARK: self.mark},
                 stdin=subprocess.DEVNULL,
                 stdout=file,
-                stderr=subprocess.STDOUT,
+                stderr=stderr,
                 process_group=0,
             )
         program = Program(process, log)
@@ -215,7 +219,12 @@ class System(Programs):
     url: str
 
     async def start_agent(
-        self, *, script: str = "agent.py", arguments: tuple[str, ...] = (), **options: Any
+        self,
+        *,
+        script: str = "agent.py",
+        arguments: tuple[str, ...] = (),
+        stderr: int = subprocess.STDOUT,
+        **options: Any,
     ) -> Program:
         """Start the agent with these options, without waiting for it."""
         defaults = {
@@ -232,7 +241,7 @@ class System(Programs):
         }
         settings = json.dumps({**defaults, **options})
         (self.directory / "options.json").write_text(settings, encoding="utf-8")
-        return await self.start(str(AGENTS / script), *arguments)
+        return await self.start(str(AGENTS / script), *arguments, stderr=stderr)
 
     async def open_agent(self, **options: Any) -> Program:
         """Start the agent and wait until it is registered, and guarded."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from .conftest import Program, eventually, open_system
 
@@ -107,3 +109,22 @@ async def test_what_blocks_the_worker_is_named(tmp_path: Path) -> None:
         await eventually(
             lambda: records(worker, "the worker's event loop goes on"), "it does not go on"
         )
+
+
+async def test_a_log_that_nobody_reads_holds_nobody_up(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    try:
+        async with open_system(tmp_path) as system:
+            worker = await system.open_agent(stderr=write, max_processes=2, log_format="json")
+            for _ in range(4):  # each more than a pipe holds, and together more than is kept
+                job = await system.run_job("floods", megabytes=1)
+                assert job.state.value == "completed"
+            assert (await system.run_job("returns")).state.value == "completed"
+            began = trio.current_time()
+            worker.signal(signal.SIGTERM)
+            assert await worker.exit_code() == 0
+            assert trio.current_time() - began < 15
+            assert len(os.read(read, 1 << 17)) >= 1 << 15  # it was full, all the while
+    finally:
+        os.close(read)
+        os.close(write)

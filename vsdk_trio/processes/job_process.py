@@ -15,12 +15,13 @@ from typing import Any, Final
 import trio
 
 from ..control.channel import ControlChannel
-from ..control.frames import Finished, Frame, Ping, Pong, Ready, SendableFrame, Start, Stop
+from ..control.frames import Finished, Frame, Pong, Ready, SendableFrame, Start, Stop
 from ..errors import JobProcessError
 from .edge import Command, OnStarted, ProcessHandle, Spawner
 from .exit import Exit
 from .frame_queue import FrameQueue
 from .job_log import JobLog
+from .pulse import Pulse
 from .stderr_pump import pump_stderr
 from .stop_ladder import DRAIN_SECONDS, Graces, Rung, stop_ladder
 
@@ -48,12 +49,7 @@ class JobProcess:
         self.started_at = trio.current_time()
         self.heard_at = self.started_at
         """When it last sent a frame, on Trio's clock."""
-        self.round_trip_seconds: float | None = None
-        """How long its last answer to a ping took to come."""
-        self._lag_seconds: float | None = None
-        self._pings = 0
-        self._pinged_at = self.started_at
-        self._answered = trio.Event()
+        self._pulse = Pulse()
         self.job_id: str | None = None
         """The job that it was given."""
         self.cookie = cookie
@@ -103,23 +99,16 @@ class JobProcess:
 
     @property
     def lag_seconds(self) -> float | None:
-        """How long its event loop was blocked at worst, by its last answer to a ping.
-
-        While an answer is due, it is blocked at least since it was asked.
-        """
-        if self._pings and not self._answered.is_set():
-            return max(self._lag_seconds or 0.0, trio.current_time() - self._pinged_at)
-        return self._lag_seconds
+        """How long its event loop was blocked at worst; see `Pulse`."""
+        return self._pulse.lag_seconds
 
     async def ping(self) -> trio.Event:
         """Ask for a sign of life; returns once asked, with the event of the answer.
 
         Raises and is cancelled as `send`.
         """
-        self._pings += 1
-        self._pinged_at = trio.current_time()
-        answered = self._answered = trio.Event()
-        await self.send(Ping(seq=self._pings))
+        ping, answered = self._pulse.ask()
+        await self.send(ping)
         return answered
 
     def kill(self) -> None:
@@ -183,14 +172,8 @@ class JobProcess:
             elif isinstance(frame, Finished):
                 self._job_over.set()
             elif isinstance(frame, Pong):
-                self._note_answer(frame)
+                self._pulse.note(frame)
             await self._frames.put(frame)
-
-    def _note_answer(self, pong: Pong) -> None:
-        self._lag_seconds = pong.lag_ms / 1000
-        if pong.seq == self._pings:
-            self.round_trip_seconds = trio.current_time() - self._pinged_at
-            self._answered.set()
 
     def _note_rung(self, rung: Rung) -> None:
         self._rung = rung

@@ -16,6 +16,7 @@ from ..errors import OptionsError
 from ..jobs.admission import Admission
 from ..jobs.prewarm import Prewarm
 from ..journal.journal import Journal
+from ..logs.setup import current_outlet
 from ..observations import JobRecovered, Observation, StatusReported
 from ..observations.observers import Observers
 from ..options import Options
@@ -313,6 +314,8 @@ class Parts:
         return False
 
     def _note_registered(self) -> None:
+        if (outlet := current_outlet()) is not None:
+            outlet.masker.hide([self._token()])  # a provider may have made a new one
         self.teller.registered(self._worker_id())
 
     def _note_proven(self, message: Message) -> None:
