@@ -95,6 +95,9 @@ async def test_refused_assignments_count_as_refusals(autojump_clock: MockClock) 
     history(seen.AssignmentRefused(job_id="j", refusal="closed", reason="worker ends"))
     [note] = history.refusals
     assert (note.job_id, note.refusal, note.reason) == ("j", "closed", "worker ends")
+    history(seen.AssignmentRefused(job_id="j", refusal="closed", reason="worker ends"))
+    [note] = history.refusals
+    assert (note.began_at, note.at, note.count) == (1.0, 2.0, 2)
     # Of a job that is not known, a move means nothing.
     history(moved("unknown", "assigned", "running"))
     assert list(history.jobs()) == []

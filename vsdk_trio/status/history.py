@@ -51,9 +51,12 @@ class JobStory:
 
 @attrs.frozen(kw_only=True)
 class RefusalNote:
-    """An offer, or an assignment, that was answered with a no."""
+    """An offer, or an assignment, that was answered with a no; `count` times in a row."""
 
+    began_at: float
     at: float
+    """The last time."""
+    count: int = 1
     job_id: str
     refusal: str
     reason: str
@@ -145,10 +148,15 @@ class History:
 
     def _refused(self, job_id: str, refusal: str, reason: str) -> None:
         self.refused[refusal] += 1
-        note = RefusalNote(
-            at=self._clock(), job_id=job_id, refusal=refusal, reason=_cut(reason) or ""
+        now, text = self._clock(), _cut(reason) or ""
+        last = self.refusals[-1] if self.refusals else None
+        if last is not None and (last.job_id, last.reason) == (job_id, text):
+            # A registry may go on asking, as long as the job waits.
+            self.refusals[-1] = attrs.evolve(last, at=now, count=last.count + 1)
+            return
+        self.refusals.append(
+            RefusalNote(began_at=now, at=now, job_id=job_id, refusal=refusal, reason=text)
         )
-        self.refusals.append(note)
 
     def _moved(self, move: seen.JobMoved) -> None:
         if move.previous is None:

@@ -57,7 +57,7 @@ function buildWaiting(job) {
 
 function updateWaiting(row, job) {
   cells(row, [[state(job.state)], row.children[1].textContent, job.agent_id,
-    job.offers === 1 ? "1 refused or asked" : `${job.offers} refused or asked`]);
+    job.offers ? `${job.offers} made` : "nobody could be asked yet"]);
 }
 
 function buildJob(job) {
@@ -78,9 +78,9 @@ function updateJob(row, job) {
   const word = job.is_open && job.terminating !== null ? state("stopping", "terminating") : state(job.state);
   const { dispatched, assigned, running, ended } = job.moments;
   const times = [];
-  if (assigned !== undefined) times.push(`placed ${seconds(assigned - dispatched)}`);
-  if (running !== undefined) times.push(`started ${seconds(running - (assigned ?? dispatched))}`);
-  if (ended !== undefined && running !== undefined) times.push(`ran ${seconds(ended - running)}`);
+  if (assigned !== undefined) times.push(`placed\u00a0${seconds(assigned - dispatched)}`);
+  if (running !== undefined) times.push(`started\u00a0${seconds(running - (assigned ?? dispatched))}`);
+  if (ended !== undefined && running !== undefined) times.push(`ran\u00a0${seconds(ended - running)}`);
   const notes = [
     job.error ?? job.terminating ?? "",
     job.presumed ? "concluded from a silence" : "",
@@ -89,8 +89,8 @@ function updateJob(row, job) {
   cells(row, [
     [word],
     row.children[1].textContent,
-    [job.agent_id, make("span", { class: "why" }, job.room_id || "room unknown")],
-    [make("span", { class: "soft" }, times.join(" · ") || "–"),
+    [make("span", { class: "clip", title: job.agent_id }, job.agent_id), make("span", { class: "why clip", title: job.room_id }, job.room_id || "room unknown")],
+    [make("span", { class: "soft times" }, times.join(" · ") || "–"),
       ...(notes.length ? [make("span", { class: "why" }, notes.join("; "))] : [])],
   ]);
 }
@@ -211,6 +211,6 @@ async function showHistory(jobId) {
   }
   events.sort((one, other) => one[0] - other[0]);
   $("history-body").replaceChildren(...events.map(([at, what]) =>
-    make("tr", {}, make("td", { class: "mono soft" }, clock(at)), make("td", {}, what))));
+    make("tr", {}, make("td", { class: "mono soft" }, clock(at, 3)), make("td", {}, what))));
   $("history").showModal();
 }

@@ -106,7 +106,7 @@ function buildJob(job) {
   return make("tr", {},
     make("td"),
     make("td", { class: "mono", title: job.job_id }, short(job.job_id)),
-    make("td", { "data-name": "room" }, job.room_id || "–"),
+    make("td", { "data-name": "room" }, make("span", { class: "clip", title: job.room_id }, job.room_id || "–")),
     make("td", { class: "block" }),
     make("td", { class: "number", "data-name": "for" }));
 }
@@ -137,8 +137,8 @@ function stages(job) {
     piece.style.flexGrow = String(Math.max(0.2, Math.log10(part.length * 1e4 + 1)));
     return piece;
   }));
-  const words = parts.map((part) => `${part.word} ${seconds(part.length)}`).join(" · ");
-  return [make("span", { class: "soft" }, words), bar];
+  const words = parts.map((part) => `${part.word}\u00a0${seconds(part.length)}`).join(" · ");
+  return [make("span", { class: "soft times" }, words), bar];
 }
 
 function runFor(job) {
@@ -165,7 +165,7 @@ function drawProcesses(processes) {
   $("processes-table").hidden = processes.length === 0;
   const idle = processes.filter((process) => process.state === "idle").length;
   const memory = processes.reduce((sum, process) => sum + (process.memory_mb ?? 0), 0);
-  set($("processes-aside"), processes.length ? `${processes.length}, ${idle} of them idle; ${memory.toFixed(0)} MB` : "");
+  set($("processes-aside"), processes.length ? `${processes.length}, ${idle} of them idle; ${memory.toFixed(0)}\u00a0MB` : "");
   const most = Math.max(100, ...processes.map((process) => process.memory_mb ?? 0));
   list($("processes-body"), processes, (process) => process.pid,
     () => make("tr", {},
@@ -182,7 +182,7 @@ function drawProcesses(processes) {
         [state(process.state)],
         String(process.pid),
         process.job_id ? short(process.job_id) : "–",
-        process.memory_mb === null ? "–" : [`${process.memory_mb.toFixed(1)} MB`, meter],
+        process.memory_mb === null ? "–" : [`${process.memory_mb.toFixed(1)}\u00a0MB`, meter],
         cpuText(process.pid),
         process.lag_seconds === null ? "–" : seconds(process.lag_seconds),
       ]);
@@ -191,7 +191,7 @@ function drawProcesses(processes) {
 
 function cpuText(pid) {
   const share = cpu.get(pid)?.share;
-  return share === null || share === undefined ? "–" : `${(share * 100).toFixed(share < 0.1 ? 1 : 0)} %`;
+  return share === null || share === undefined ? "–" : `${(share * 100).toFixed(share < 0.1 ? 1 : 0)}\u00a0%`;
 }
 
 // Refusals
@@ -200,11 +200,14 @@ function drawRefusals({ refused, refusals }) {
   $("no-refusals").hidden = refusals.length > 0;
   $("refusals-table").hidden = refusals.length === 0;
   set($("refusals-aside"), Object.entries(refused).map(([why, count]) => `${count} ${why}`).join(", "));
-  list($("refusals-body"), refusals.slice(0, 8), (note) => `${note.at} ${note.job_id}`,
+  list($("refusals-body"), refusals.slice(0, 8), (note) => `${note.began_at} ${note.job_id}`,
     (note) => make("tr", {},
-      make("td", { class: "soft mono" }, clock(note.at)),
-      make("td", {}, note.reason, make("span", { class: "why mono", title: note.job_id }, short(note.job_id)))),
-    () => {});
+      make("td", { class: "soft mono slim" }),
+      make("td", {}, note.reason, make("span", { class: "why mono", title: note.job_id }))),
+    (row, note) => {
+      set(row.firstChild, clock(note.at));
+      set(row.lastChild.lastChild, note.count > 1 ? `${short(note.job_id)}, ${note.count} times` : short(note.job_id));
+    });
 }
 
 // The log

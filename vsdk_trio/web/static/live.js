@@ -165,27 +165,31 @@ export function notices(element, groups) {
 
 // Words
 
+// A figure and its unit stay on one line.
+const NB = "\u00a0";
+
 export function seconds(length) {
   if (length === null || length === undefined) return "–";
-  if (length < 0.0995) return `${(length * 1000).toFixed(length < 0.00995 ? 1 : 0)} ms`;
-  if (length < 59.95) return `${length.toFixed(length < 9.95 ? 2 : 1)} s`;
+  if (length < 0.0995) return `${(length * 1000).toFixed(length < 0.00995 ? 1 : 0)}${NB}ms`;
+  if (length < 59.95) return `${length.toFixed(length < 9.95 ? 2 : 1)}${NB}s`;
   const whole = Math.round(length);
-  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
-  if (whole < 172800) return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
-  return `${Math.floor(whole / 86400)} days`;
+  if (whole < 3600) return `${Math.floor(whole / 60)}${NB}min ${whole % 60}${NB}s`;
+  if (whole < 172800) return `${Math.floor(whole / 3600)}${NB}h ${Math.floor((whole % 3600) / 60)}${NB}min`;
+  return `${Math.floor(whole / 86400)}${NB}days`;
 }
 
 /** For lengths that grow while one looks: whole seconds. */
 export function age(length) {
-  return length < 60 ? `${Math.max(0, Math.floor(length))} s` : seconds(Math.floor(length));
+  return length < 60 ? `${Math.max(0, Math.floor(length))}${NB}s` : seconds(Math.floor(length));
 }
 
-export function clock(moment) {
-  return new Date(moment * 1000).toLocaleTimeString([], { hour12: false });
+export function clock(moment, digits) {
+  const form = { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false, fractionalSecondDigits: digits };
+  return new Date(moment * 1000).toLocaleTimeString([], form);
 }
 
 export function percent(share) {
-  return `${Math.round(share * 100)} %`;
+  return `${Math.round(share * 100)}${NB}%`;
 }
 
 export function short(id) {

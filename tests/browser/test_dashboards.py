@@ -1,0 +1,184 @@
+"""The dashboards in a browser, of a registry and a worker that run: as whoever operates them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import trio
+
+from vsdk_trio.registry.core import Registry
+from vsdk_trio.registry.ledger import JobState
+from vsdk_trio.registry.server import open_registry
+
+from ..system.conftest import Program, System, eventually, open_system
+from .browser import Browser, needs_browser, open_browser
+from .page import Page
+
+pytestmark = [pytest.mark.real, pytest.mark.slow, needs_browser]
+
+JOBS = "#jobs-body tr"
+# Every state that the rows of the jobs have been in, in the order in which they came to be seen.
+WATCH = """
+    window.states = [];
+    new MutationObserver(() => document.querySelectorAll("#jobs-body tr").forEach((row) => {
+        if (states.at(-1) !== row.dataset.state) states.push(row.dataset.state);
+    })).observe(document.body, {subtree: true, childList: true, attributes: true})
+"""
+# What somebody who cannot see, or has no mouse, would stumble over.
+NAMELESS = """
+    [...document.querySelectorAll("input, textarea, button, [role=img], dialog, table th")]
+        .filter((e) => !(e.innerText?.trim() || e.labels?.length || e.ariaLabel
+            || e.getAttribute("aria-labelledby") || e.textContent.trim()))
+        .map((e) => e.outerHTML)
+"""
+TOO_WIDE = """
+    document.documentElement.scrollWidth <= document.documentElement.clientWidth ? []
+        : [...document.querySelectorAll("main *")]
+            .filter((e) => e.getBoundingClientRect().right > document.documentElement.clientWidth)
+            .map((e) => `${e.tagName} ${e.id} ${e.className} ${e.textContent.slice(0, 40)}`)
+"""
+
+
+def url_of(worker: Program) -> str:
+    return str(re.findall(r"dashboard at (\S+?),", worker.output)[-1])
+
+
+def all_is_well(page: Page) -> None:
+    """No errors, and nothing was asked for anywhere else."""
+    assert page.problems == []
+    assert len({urlsplit(url).netloc for url in page.requests}) == 1
+
+
+@asynccontextmanager
+async def operating(
+    directory: Path, **options: Any
+) -> AsyncGenerator[tuple[System, Program, Browser]]:
+    """A registry, a worker and a browser."""
+    async with open_system(directory) as system, open_browser() as browser:
+        yield system, await system.open_agent(**options), browser
+
+
+async def test_a_job_is_watched_through_its_states_and_terminated(tmp_path: Path) -> None:
+    """Dispatched by the form of the registry's page, terminated by its button, on both pages."""
+    async with (
+        operating(tmp_path, num_idle_processes=0, max_processes=2) as (system, worker, web),
+        web.open_page(system.url) as registry,
+        web.open_page(url_of(worker)) as page,
+    ):
+        for one in (registry, page):
+            await one.until_text("#connection", "live")
+            await one.evaluate(WATCH)
+        await page.until_text("#state", "idle")
+        await registry.until_text("#workers-body", "agent")
+        assert await registry.evaluate("document.getElementById('agent').value") == "agent"
+        await registry.evaluate(
+            "document.getElementById('metadata').value = '{\"kind\": \"waits\"}'"
+        )
+        await registry.click("#room")
+        await registry.type("<b>room</b>")
+        await registry.press("Enter")
+        await registry.until_text("#dispatched", "Assigned: job")
+        await registry.until_text(JOBS, "running")
+        await page.until_text(JOBS, "running")
+        await page.until_text(JOBS, "<b>room</b>")
+        await page.until_text("#processes-body", "busy")
+        await page.until_text("#processes-body", "MB")
+        await page.until_text("#slots-used", "1 of 2")
+        await page.until_text("#lines", "job accepted")
+        [job] = system.registry.jobs()
+        await eventually(lambda: system.notes(job.job_id), "not begun")
+
+        await registry.click(f"{JOBS} .terminate")
+        await registry.until_text("#terminate-which", job.job_id)
+        await registry.click("#reason")
+        await registry.type("no longer needed")
+        await registry.press("Enter")
+        await registry.until_text(JOBS, "cancelled")
+        await page.until_text(JOBS, "terminated: no longer needed")
+        await page.until_text("#processes-title + *, #no-processes", "None")
+        assert system.registry.job(job.job_id).state is JobState.CANCELLED
+        # Others may come between, if they are caught.
+        seen = await page.evaluate("states")
+        assert [state for state in seen if state in ("assigned", "running", "cancelled")] == [
+            "assigned",
+            "running",
+            "cancelled",
+        ]
+        assert (await registry.evaluate("states"))[-2:] == ["running", "cancelled"]
+        await registry.click(f"{JOBS} button")
+        await registry.until_text("#history-body", "ended: cancelled")
+        all_is_well(registry)
+        all_is_well(page)
+
+
+async def test_a_worker_is_drained_by_its_button(tmp_path: Path) -> None:
+    async with operating(tmp_path) as (system, worker, web):
+        job_id = await system.dispatch("waits")
+        async with web.open_page(url_of(worker)) as page:
+            await page.until_text(JOBS, "running")
+            await page.click("#drain")
+            await page.press("Tab")  # from "Keep it", which has the focus, to "Drain"
+            await page.press("Enter")
+            await page.until_text("#state", "draining")
+            await page.until_text("#notices", "waits for 1 job to end")
+            all_is_well(page)
+            system.registry.terminate(job_id)
+            assert await worker.exit_code() == 0, worker.output
+            await page.until_text("#connection", "not reached; trying again")
+
+
+async def test_refused_offers_say_why(tmp_path: Path) -> None:
+    async with (
+        operating(tmp_path, request_fnc="refuse") as (system, worker, web),
+        web.open_page(url_of(worker)) as page,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(_dispatch_in_vain, system)
+        await page.until_text("#refusals-body", "not on Sundays")
+        await page.until_text("#refusals-aside", "request_fnc declined")
+        nursery.cancel_scope.cancel()
+
+
+async def _dispatch_in_vain(system: System) -> None:
+    await system.dispatch("returns", room_id="sunday")
+
+
+async def test_with_a_token_the_page_asks_for_it() -> None:
+    async with (
+        open_registry(Registry(auth_token="the-token")) as running,
+        open_browser() as browser,
+        browser.open_page(running.url) as page,
+    ):
+        await page.until_text("#token-message", "invalid token")
+        assert await page.evaluate("document.getElementById('figures').offsetParent === null")
+        await page.type("wrong")  # the field has the focus
+        await page.press("Enter")
+        await page.until("document.activeElement.id === 'token'")
+        await page.evaluate("document.getElementById('token').value = ''")
+        await page.type("the-token")
+        await page.press("Enter")
+        await page.until_text("#connection", "live")
+        await page.until_text("#no-workers", "None has registered")
+        # What a stranger is told is told on the console, too; nothing else is.
+        assert all("401" in problem for problem in page.problems)
+
+
+async def test_the_pages_fit_a_phone_and_everything_has_a_name(tmp_path: Path) -> None:
+    async with operating(tmp_path, max_processes=2) as (system, worker, web):
+        long = "a-room-with-a-name-that-is-much-longer-than-any-phone-is-wide-" * 3
+        await system.dispatch("waits", room_id=long)
+        await system.run_job("raises")
+        for url in (system.url, url_of(worker)):
+            async with web.open_page(url) as page:
+                await page.until_text(JOBS, "failed")
+                assert await page.evaluate(NAMELESS) == []
+                for width, dark in ((320, False), (390, True), (768, False), (1280, True)):
+                    await page.look_like(width=width, dark=dark, phone=width < 500)
+                    assert await page.evaluate(TOO_WIDE) == [], (url, width)
+                all_is_well(page)
