@@ -101,6 +101,7 @@ async def test_a_job_is_watched_through_its_states_and_terminated(tmp_path: Path
         await registry.press("Enter")
         await registry.until_text(JOBS, "cancelled")
         await page.until_text(JOBS, "terminated: no longer needed")
+        await page.until_text(JOBS, "cancelled")
         await page.until_text("#processes-title + *, #no-processes", "None")
         assert system.registry.job(job.job_id).state is JobState.CANCELLED
         # Others may come between, if they are caught.
@@ -158,9 +159,9 @@ async def test_with_a_token_the_page_asks_for_it() -> None:
         await page.until_text("#token-message", "invalid token")
         assert await page.evaluate("document.getElementById('figures').offsetParent === null")
         await page.type("wrong")  # the field has the focus
+        assert await page.evaluate("token.value") == "wrong"
         await page.press("Enter")
-        await page.until("document.activeElement.id === 'token'")
-        await page.evaluate("document.getElementById('token').value = ''")
+        await page.until("document.activeElement.id === 'token' && token.value === ''")
         await page.type("the-token")
         await page.press("Enter")
         await page.until_text("#connection", "live")

@@ -92,7 +92,9 @@ function askForToken(message, helps) {
   document.getElementById("token-card").hidden = false;
   document.getElementById("token-message").textContent = message;
   document.getElementById("token-form").hidden = !helps;
-  if (helps) document.getElementById("token").focus();
+  const field = document.getElementById("token");
+  field.value = "";
+  if (helps) field.focus();
 }
 
 function connection(state, text) {
