@@ -73,9 +73,11 @@ class Cdp:
         try:
             while True:
                 message = json.loads(await self._websocket.get_message())
-                if (call := self._calls.get(message.get("id"))) is not None:
-                    call.answer = message
-                    call.done.set()
+                if "id" in message:
+                    # One that nobody waits for any more was cancelled.
+                    if (call := self._calls.get(message["id"])) is not None:
+                        call.answer = message
+                        call.done.set()
                 elif (listener := self._listeners.get(message.get("sessionId", ""))) is not None:
                     listener(message["method"], message["params"])
         except trio_websocket.ConnectionClosed:

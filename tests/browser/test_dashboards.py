@@ -23,6 +23,8 @@ from .page import Page
 pytestmark = [pytest.mark.real, pytest.mark.slow, needs_browser]
 
 JOBS = "#jobs-body tr"
+# So that a job is seen to wait for its process.
+SLOW_START = {"num_idle_processes": 0, "max_processes": 2, "start_method": "spawn"}
 # Every state that the rows of the jobs have been in, in the order in which they came to be seen.
 WATCH = """
     window.states = [];
@@ -67,7 +69,7 @@ async def operating(
 async def test_a_job_is_watched_through_its_states_and_terminated(tmp_path: Path) -> None:
     """Dispatched by the form of the registry's page, terminated by its button, on both pages."""
     async with (
-        operating(tmp_path, num_idle_processes=0, max_processes=2) as (system, worker, web),
+        operating(tmp_path, **SLOW_START) as (system, worker, web),
         web.open_page(system.url) as registry,
         web.open_page(url_of(worker)) as page,
     ):
