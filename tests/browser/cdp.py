@@ -10,6 +10,7 @@ import json
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import attrs
 import trio
@@ -89,10 +90,20 @@ class Cdp:
 @asynccontextmanager
 async def open_cdp(url: str) -> AsyncGenerator[Cdp]:
     """Connect to the browser at this WebSocket URL."""
-    opening = trio_websocket.open_websocket_url(
-        url, max_message_size=MAX_MESSAGE_BYTES, message_queue_size=10_000
-    )
-    async with opening as websocket, trio.open_nursery() as nursery:
+    where = urlsplit(url)
+    assert where.hostname is not None, url
+    assert where.port is not None, url
+    stream = await trio.open_tcp_stream(where.hostname, where.port)
+    # Closed here, because the client does not, where the browser has hung up first.
+    async with stream, trio.open_nursery() as nursery:
+        websocket = await trio_websocket.wrap_client_stream(
+            nursery,
+            stream,
+            where.netloc,
+            where.path,
+            max_message_size=MAX_MESSAGE_BYTES,
+            message_queue_size=10_000,
+        )
         cdp = Cdp(websocket)
         nursery.start_soon(cdp._read)
         yield cdp
