@@ -73,6 +73,21 @@ async def test_a_failure_is_told_without_secrets(spans: Spans, autojump_clock: M
     assert "tok-123456" not in span.to_json()
 
 
+@pytest.mark.parametrize("carrier", [CARRIER, {}])
+async def test_an_entrypoint_without_a_name(
+    spans: Spans, carrier: dict[str, object], autojump_clock: MockClock
+) -> None:
+    class Agent:
+        async def __call__(self, ctx: JobContext) -> None:
+            await trio.sleep(1)
+
+    async with running(Agent()) as worker:
+        await worker.next()
+        await worker.send(Start(job=start().job, trace=dict(carrier)))
+        assert (await worker.rest())[-1] == Finished(status="completed")
+    assert [span.name for span in spans.all()] == ["entrypoint Agent"] * bool(carrier)
+
+
 async def test_a_stopped_job_is_cancelled(spans: Spans, autojump_clock: MockClock) -> None:
     async def entrypoint(ctx: JobContext) -> None:
         await trio.sleep_forever()
@@ -97,7 +112,7 @@ async def test_a_job_without_a_trace_has_no_span(spans: Spans, autojump_clock: M
 
 
 def test_what_goes_through_the_span_is_not_quoted_in_it(spans: Spans) -> None:
-    with pytest.raises(RuntimeError), entrypoint_span("x", CARRIER):
+    with pytest.raises(RuntimeError), entrypoint_span(print, CARRIER):
         raise RuntimeError("with a secret")
     [span] = spans.all()
     assert "secret" not in span.to_json()

@@ -201,7 +201,7 @@ async def _initialize(loaded: Loaded, process: JobProcessInfo) -> str | None:
 async def _run_job(desk: _Desk, ctx: JobContext, loaded: Loaded) -> Outcome:
     if not desk.stop.is_requested:
         await desk.tell(Running())
-    with entrypoint_span(loaded.entrypoint.__qualname__, desk.trace) as span:
+    with entrypoint_span(loaded.entrypoint, desk.trace) as span:
         outcome = await run_entrypoint(
             loaded.entrypoint, ctx, callback_seconds=loaded.callback_seconds, stop=desk.stop
         )

@@ -46,7 +46,7 @@ class Ending:
 
 
 @contextmanager
-def entrypoint_span(name: str, carrier: Mapping[str, Any]) -> Iterator[Ending]:
+def entrypoint_span(entrypoint: object, carrier: Mapping[str, Any]) -> Iterator[Ending]:
     """Run the block as a part of the trace in `carrier`; one without a trace just runs.
 
     What the block starts is below this span: its own spans, and those of the tasks it starts.
@@ -61,6 +61,8 @@ def entrypoint_span(name: str, carrier: Mapping[str, Any]) -> Iterator[Ending]:
 
     texts = {key: text for key, text in carrier.items() if isinstance(text, str)}
     context = TraceContextTextMapPropagator().extract(texts)
+    # Anything that can be called is one, also what has no name.
+    name = getattr(entrypoint, "__qualname__", type(entrypoint).__name__)
     span = trace.get_tracer(SCOPE).start_span(f"entrypoint {name}", context=context)
     try:
         # An error that comes through is told as the outcome: its own text may hold a secret.

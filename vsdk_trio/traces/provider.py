@@ -39,15 +39,16 @@ def are_wanted(option: bool | None, environ: Mapping[str, str]) -> bool:
     """
     if option is False or environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return False
-    is_installed = _is_installed()
     if option:
-        if not is_installed:
+        if not _is_installed():
             raise OptionsError(f"option 'traces' needs OpenTelemetry: {_HOW_TO_INSTALL}")
         return True
     exporter = environ.get("OTEL_TRACES_EXPORTER", "").strip()
     if exporter == "none":
         return False
-    return is_installed and bool(exporter or any(environ.get(name) for name in _ENDPOINTS))
+    is_asked_for = bool(exporter or any(environ.get(name) for name in _ENDPOINTS))
+    # In this order: looking whether it is installed loads a part of it.
+    return is_asked_for and _is_installed()
 
 
 def _is_installed() -> bool:
