@@ -50,6 +50,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "control": ("errors",),
     "backend": (*LEAVES, "protocol"),
     "processes": (*LEAVES, "control", "jobs.prewarm"),
+    # Its signaling is a WebSocket of a client, and that is there already.
+    "rooms.webrtc": (*LEAVES, "rooms", "backend", "protocol.peer_text"),
     "rooms": (*LEAVES, "protocol.peer_text", "web.access"),
     "runner": (*LEAVES, "control", "rooms", "jobs.entrypoint", "traces"),
     "template": (*LEAVES, "control", "runner", "jobs.entrypoint"),

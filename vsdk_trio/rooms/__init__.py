@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 
-from ..errors import RoomError
 from ..room_options import TransportMode
 from .audio import AudioFormat, AudioFrame
 from .base import Room, RoomCounts, RoomFactory, RoomRequest
@@ -61,12 +60,10 @@ def require_transport(mode: TransportMode) -> None:
         from .hosted import require_videosdk
 
         require_videosdk()
-    elif mode not in (TransportMode.LOOPBACK, TransportMode.WEBSOCKET):
-        raise RoomError(
-            f"transport_mode {mode.value!r} is not available in this version of vsdk-trio: "
-            "install a newer one (`python -m pip install --upgrade vsdk-trio`), or run offline "
-            "with transport_mode='loopback' (or VSDK_TRIO_TRANSPORT=loopback in the environment)"
-        )
+    elif mode is TransportMode.WEBRTC:
+        from .webrtc import require_webrtc
+
+        require_webrtc()
 
 
 def open_room(mode: TransportMode, request: RoomRequest) -> AbstractAsyncContextManager[Room]:
@@ -85,6 +82,10 @@ def open_room(mode: TransportMode, request: RoomRequest) -> AbstractAsyncContext
         from .hosted import open_videosdk
 
         return open_joined_room(open_videosdk, request)
+    if mode is TransportMode.WEBRTC:
+        from .webrtc.transport import open_webrtc
+
+        return open_joined_room(open_webrtc, request)
     from .loopback import open_loopback
 
     return open_joined_room(open_loopback, request)

@@ -53,6 +53,10 @@ def _wishes(options: RoomOptions, mode: TransportMode) -> Iterator[str]:
         return
     if options.send_logs_to_dashboard:
         yield "send_logs_to_dashboard=True"
+    if options.background_audio:
+        yield "background_audio=True"
+    if options.avatar is not None:
+        yield "avatar"
     grouped = options.observability
     for name in ("traces", "metrics", "logs"):
         part = getattr(grouped, name, None) or getattr(options, name)

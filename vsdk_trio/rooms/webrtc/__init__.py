@@ -1,0 +1,17 @@
+"""A room that is a WebRTC connection to one peer, with the signaling of the published client."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from ...errors import RoomError
+
+
+def require_webrtc() -> None:
+    """Raise `RoomError`, with what to install, where aiortc is missing."""
+    if find_spec("aiortc") is None:
+        raise RoomError(
+            "transport_mode 'webrtc' needs aiortc: python -m pip install 'vsdk-trio[webrtc]'; or "
+            "run offline with transport_mode='loopback' (or VSDK_TRIO_TRANSPORT=loopback in the "
+            "environment)"
+        )
