@@ -1,102 +1,107 @@
-"""Puts the results into a table for people, or JSON for programs."""
+"""Puts a book into tables for people, or JSON for programs."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
-from collections.abc import Iterable, Sequence
+import subprocess
+from pathlib import Path
 from typing import Any
 
-import attrs
-
-from .figures import Figure, Samples
-
-_HEADINGS = ("", "n", "p50", "p99", "floor", "p50", "p99", "ratio", "aim", "")
-_TEXT_COLUMNS = (0, 4)
+from .figures import Aim, Book, Samples
 
 
-@attrs.frozen
-class Results:
-    """Everything that one run has found."""
+def markdown(book: Book, contenders: list[str]) -> str:
+    """One table: figures down, contenders across; p50, and p99 where there is one."""
+    columns = ["floor", *contenders]
+    lines = ["| | " + " | ".join(columns) + " | aim |", "|---" * (len(columns) + 2) + "|"]
+    for figure, found in book.figures.items():
+        cells = [_cell(book, figure, column, found.get(column)) for column in columns]
+        aims = [
+            f"{contender}: {_aim(found[contender], book.aims[figure, contender])}"
+            for contender in contenders
+            if (figure, contender) in book.aims and contender in found
+        ]
+        lines.append(f"| {figure} | " + " | ".join(cells) + f" | {'; '.join(aims)} |")
+    return "\n".join(lines)
 
-    figures: Sequence[Figure]
-    others: Sequence[Samples]
+
+def curves_markdown(book: Book) -> str:
+    """The points of the curves, as tables."""
+    blocks = []
+    for plot, lines in book.curves.items():
+        xs = sorted({x for points in lines.values() for x, _ in points})
+        head = f"| {plot} | " + " | ".join(f"{x:g}" for x in xs) + " |"
+        rows = [
+            f"| {line} | "
+            + " | ".join(_number(dict(points)[x]) if x in dict(points) else "" for x in xs)
+            + " |"
+            for line, points in lines.items()
+        ]
+        blocks.append("\n".join([head, "|---" * (len(xs) + 1) + "|", *rows]))
+    return "\n\n".join(blocks)
 
 
-def as_table(results: Results) -> str:
-    """Columns of plain text."""
-    rows = [_HEADINGS, *map(_row, results.figures)]
-    others = [("also", "n", "p50", "p99"), *map(_cells, results.others)]
-    return f"{machine_line()}\n\n{_align(rows)}\n\n{_align(others)}"
-
-
-def as_json(results: Results) -> str:
-    """One object; figures carry their unit, milliseconds, MB or a rate per second."""
-    document = {
-        "machine": machine_line(),
-        "figures": [
-            {
-                **_fields(figure.measured),
-                "floor": _fields(figure.floor),
-                "ratio": round(figure.ratio, 3),
-                "aim": figure.aim,
-                "is_met": figure.is_met,
+def as_json(book: Book) -> str:
+    """One object; every value with its unit."""
+    figures: dict[str, Any] = {
+        figure: {
+            contender: {
+                "unit": samples.unit,
+                "n": len(samples.values),
+                "p50": samples.p50,
+                "p99": samples.p99,
             }
-            for figure in results.figures
-        ],
-        "others": [_fields(samples) for samples in results.others],
+            for contender, samples in found.items()
+        }
+        for figure, found in book.figures.items()
     }
-    return json.dumps(document, indent=2)
+    return json.dumps(
+        {"machine": machine_line(), "figures": figures, "curves": book.curves}, indent=2
+    )
 
 
 def machine_line() -> str:
-    """Where this was measured."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    """Where this was measured, how busy it was, and what."""
+    load = os.getloadavg()[0]
     return (
-        f"{platform.python_implementation()} {platform.python_version()}, "
-        f"{platform.system()} {platform.machine()}, {cores} cores to use"
+        f"{platform.python_implementation()} {platform.python_version()}, {platform.system()} "
+        f"{platform.release()}, {_processor()}, {len(os.sched_getaffinity(0))} processors to use, "
+        f"load average {load:.1f} at the end; commit {_commit()}"
     )
 
 
-def _row(figure: Figure) -> tuple[str, ...]:
-    floor = _cells(figure.floor)
-    aim = "" if figure.aim is None else f"< {figure.aim:g} {figure.measured.unit}"
-    verdict = {None: "", True: "met", False: "missed"}[figure.is_met]
-    floor_cells = (floor[0], *floor[2:])
-    return (*_cells(figure.measured), *floor_cells, f"{figure.ratio:.2f}", aim, verdict)
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
 
 
-def _cells(samples: Samples) -> tuple[str, str, str, str]:
-    p50, p99 = (f"{value:.{_digits(value)}f} {samples.unit}" for value in _middle_and_tail(samples))
-    return samples.name, str(len(samples.values)), p50, p99 if len(samples.values) > 1 else ""
-
-
-def _middle_and_tail(samples: Samples) -> tuple[float, float]:
-    return samples.p50, samples.p99
-
-
-def _digits(value: float) -> int:
-    return 2 if value < 10 else 1 if value < 100 else 0
-
-
-def _fields(samples: Samples) -> dict[str, Any]:
-    return {
-        "name": samples.name,
-        "unit": samples.unit,
-        "n": len(samples.values),
-        "p50": round(samples.p50, 4),
-        "p99": round(samples.p99, 4),
-    }
-
-
-def _align(rows: Iterable[Sequence[str]]) -> str:
-    table = list(rows)
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if index in _TEXT_COLUMNS else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in table
+def _commit() -> str:
+    command = ["git", "describe", "--always", "--dirty"]
+    found = subprocess.run(
+        command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
     )
+    return found.stdout.strip() or "unknown"
+
+
+def _cell(book: Book, figure: str, contender: str, samples: Samples | None) -> str:
+    if samples is None:
+        return ""
+    text = f"{_number(samples.p50)} {samples.unit}"
+    if len(samples.values) >= 10:
+        text += f" (p99 {_number(samples.p99)})"
+    aim = book.aims.get((figure, contender))
+    return text if aim is None or samples.meets(aim) else f"**{text}**"
+
+
+def _aim(samples: Samples, aim: Aim) -> str:
+    sign = "≥" if samples.unit == "/s" else "≤"
+    text = f"{sign} {aim.p50:g}" + (f", p99 {aim.p99:g}" if aim.p99 is not None else "")
+    return f"{text} {samples.unit} {'met' if samples.meets(aim) else '**missed**'}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.{2 if abs(value) < 10 else 1 if abs(value) < 100 else 0}f}"

@@ -24,6 +24,7 @@ from trio_websocket import (
 
 from .mailbox import Mailbox
 
+RETRY_SECONDS = 0.002
 END_WORDS = ("completed", "failed", "cancelled")
 
 
@@ -45,6 +46,17 @@ class Session:
         await self._websocket.send_message(frame)
         answered_ns, taken = await self._answers.take(job_id)
         return answered_ns - sent_ns, taken
+
+    async def offer_until_taken(self, job_id: str) -> int:
+        """Offer a job until there is a slot for it; nanoseconds of the answer that was a yes.
+
+        A process takes a moment to be gone after its job has ended.
+        """
+        while True:
+            took_ns, taken = await self.offer(job_id)
+            if taken:
+                return took_ns
+            await trio.sleep(RETRY_SECONDS)
 
     async def assign(self, job_id: str, *, stay: bool = False) -> int:
         """Assign a job; returns when the frame was sent. With `stay`, it runs until terminated."""
@@ -70,6 +82,10 @@ class Session:
         if status == "failed":
             raise RuntimeError(f"job {job_id} failed")
         return told_ns
+
+    async def outcome(self, job_id: str) -> str:
+        """Wait for the job's end; returns its word."""
+        return (await self._ends.take(job_id))[1]
 
     async def serve(self) -> None:
         """Read until the worker closes."""

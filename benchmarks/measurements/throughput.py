@@ -1,73 +1,72 @@
-"""How many jobs a worker gets through, each in a process of its own."""
+"""How many jobs a worker gets through, and how many of them it calls failed that were not."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 
 import attrs
 import trio
 
-from ..figures import Figure, Samples
-from ..interpreters import Imports, KnownImports, time_start
+from ..figures import Aim, Book
 from ..plan import Plan
-from ..registry import Registry, Session
+from ..registry import Session, open_registry
 from ..worker_program import open_worker
 
-# Until a slot is asked for again: a process takes a moment to be gone after its job has ended.
-RETRY_SECONDS = 0.005
-JOB_LIMIT_SECONDS = 60.0
+SUSTAINED = "jobs sustained, {} at once"
+WRONG = "of them with a wrong outcome"
+AIM = Aim(90.0)
+ROUND_LIMIT_SECONDS = 60.0
 
 
-async def measure_throughput(
-    plan: Plan, registry: Registry, known: KnownImports
-) -> AsyncIterator[Figure | Samples]:
-    """As many at once as the plan says; the floor starts as many bare interpreters at once.
+@attrs.define
+class Round:
+    """What became of the jobs of one round."""
 
-    Half of the floor comes before and half after, so that a slow minute of the machine hits both.
-    """
-    half = attrs.evolve(plan, jobs=max(plan.jobs // 2, plan.at_once))
-    start = partial(_start, known.runner)
-    starts = [await _rate(half, start)]
-    async with open_worker(
-        registry, plan.directory, idle=plan.at_once, max_processes=plan.at_once
-    ) as worker:
-        await worker.reports.processes_up(plan.at_once)
-        jobs = await _rate(plan, partial(_run_job, worker.session))
-    starts.append(await _rate(half, start))
-    yield Figure(
-        measured=Samples(f"jobs sustained, {plan.at_once} at once", "/s", [jobs]),
-        floor=Samples(known.runner.name, "/s", starts),
-    )
+    ended: int = 0
+    wrong: int = 0
 
 
-async def _rate(plan: Plan, do: Callable[[int], Awaitable[None]]) -> float:
-    """How often a second `do` gets done, while always `at_once` of it are under way."""
-    numbers = iter(range(plan.jobs))
-    started_ns = time.monotonic_ns()
-    async with trio.open_nursery() as nursery:
-        for _ in range(plan.at_once):
-            nursery.start_soon(_do_all, numbers, do)
-    return plan.jobs / ((time.monotonic_ns() - started_ns) / 1e9)
+async def measure_throughput(plan: Plan, book: Book) -> None:
+    """Jobs that return at once, each in its own process; contenders by turns."""
+    name = SUSTAINED.format(plan.at_once)
+    for number in range(plan.rounds):
+        for contender in plan.contenders:
+            async with open_registry() as registry:
+                opened = open_worker(
+                    contender,
+                    registry,
+                    plan.directory,
+                    idle=plan.at_once,
+                    max_processes=plan.at_once,
+                )
+                async with opened as worker:
+                    if contender.is_ours:
+                        with trio.fail_after(ROUND_LIMIT_SECONDS):
+                            await worker.reports.processes_up(plan.at_once)
+                    await trio.sleep(1)
+                    rate, result = await _run(plan, worker.session, f"round-{number}")
+            aim = AIM if contender.start_method == "forkserver" else None
+            book.add(name, contender.name, "/s", [rate], aim)
+            book.add(WRONG, contender.name, "%", [100 * result.wrong / max(1, result.ended)])
 
 
-async def _do_all(numbers: Iterator[int], do: Callable[[int], Awaitable[None]]) -> None:
+async def _run(plan: Plan, session: Session, prefix: str) -> tuple[float, Round]:
+    result = Round()
+    numbers = iter(range(plan.sustained_jobs))
+    began = time.monotonic()
+    # A contender that cannot keep up is measured by what it did in that time.
+    with trio.move_on_after(ROUND_LIMIT_SECONDS):
+        async with trio.open_nursery() as nursery:
+            for _ in range(plan.at_once):
+                nursery.start_soon(_do_all, session, numbers, prefix, result)
+    return result.ended / (time.monotonic() - began), result
+
+
+async def _do_all(session: Session, numbers: Iterator[int], prefix: str, result: Round) -> None:
     for number in numbers:
-        await do(number)
-
-
-async def _run_job(session: Session, number: int) -> None:
-    job_id = f"job-{number}"
-    with trio.fail_after(JOB_LIMIT_SECONDS):
-        while True:
-            _, taken = await session.offer(job_id)
-            if taken:
-                break
-            await trio.sleep(RETRY_SECONDS)
+        job_id = f"{prefix}-job-{number}"
+        await session.offer_until_taken(job_id)
         await session.assign(job_id)
-        await session.ended(job_id)
-
-
-async def _start(imports: Imports, number: int) -> None:
-    await trio.to_thread.run_sync(time_start, imports)
+        result.wrong += await session.outcome(job_id) != "completed"
+        result.ended += 1

@@ -55,6 +55,7 @@ if __name__ == "__main__":
         max_processes=int(max_processes),
         initialize_process_fnc=announce_process,
         log_level="ERROR",
+        start_method=os.environ["BENCHMARK_START_METHOD"],
         state_dir=os.environ.get("BENCHMARK_STATE_DIR"),
     )
     WorkerJob(entrypoint=entrypoint, jobctx=make_context, options=options).start()

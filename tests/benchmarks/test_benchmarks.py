@@ -1,0 +1,57 @@
+"""`python -m benchmarks --quick` measures everything, and writes it where it belongs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(400)]
+
+ROOT = Path(__file__).parent.parent.parent
+sys.path.insert(0, str(ROOT))  # the benchmarks are not part of the package
+
+from benchmarks.document import BEGIN, END  # noqa: E402  # found by the line before
+
+FIGURES = [
+    "start to registered",
+    "offer to answer",
+    "assignment to entrypoint, idle process",
+    "assignment to entrypoint, none idle",
+    "jobs sustained, 4 at once",
+    "of them with a wrong outcome",
+    "PSS, whole tree with 4 running jobs",
+    "PSS per running job",
+    "idle: CPU per 30 s",
+    "idle: wakeups",
+    "assignment to entrypoint, with a journal",
+    "part: decode an assignment",
+]
+PLOTS = [
+    "dispatch-latency-the-last-jobs-ms-p50",
+    "pss-per-job-whole-tree-mib",
+    "shutdown-s",
+    "registry-connections-per-second",
+    "registry-dispatches-per-second",
+    "registry-memory-mib-pss",
+]
+
+
+def test_everything_is_measured_and_written(tmp_path: Path) -> None:
+    document = tmp_path / "performance.md"
+    document.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--write", str(tmp_path)]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    text = document.read_text(encoding="utf-8")
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    for figure in FIGURES:
+        [line] = [line for line in text.splitlines() if line.startswith(f"| {figure} |")]
+        assert any(character.isdigit() for character in line.partition("|")[2]), line
+    for plot in PLOTS:
+        assert f"plots/{plot}.svg" in text
+        assert "<svg" in (tmp_path / "plots" / f"{plot}.svg").read_text(encoding="utf-8")
