@@ -3,8 +3,8 @@
 WAL, so that a commit is one write and one fsync. synchronous=FULL: with NORMAL a commit survives
 the death of the worker but not that of the machine, and an outcome that was told and then
 forgotten would be told otherwise later; it costs the fsync (`python -m benchmarks --only
-journal`), which nobody on the event loop waits for. locking_mode=EXCLUSIVE: the worker holds a lock anyway, and
-without shared memory beside the file a full disk is an error and not a SIGBUS.
+journal`), which nobody on the event loop waits for. locking_mode=EXCLUSIVE: the worker holds a
+lock anyway, and without shared memory beside the file a full disk is an error and not a SIGBUS.
 
 Knows records and SQL; where the file lies is the business of `place`.
 """
