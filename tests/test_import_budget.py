@@ -48,6 +48,7 @@ RUNNER = {
     "room_options",
     "rooms",
     "runner",
+    "traces",
 }
 """Of the project: a package stands for all of its modules, but for those named below."""
 NOT_IN_RUNNER = {"rooms.loopback", "rooms.script", "rooms.hosted", "runner.direct"}
