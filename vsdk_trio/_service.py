@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Protocol
 
 import trio
@@ -40,6 +41,7 @@ async def open_service(run: ServiceBody, *, grace: float) -> AsyncGenerator[Any,
     """
     stopping = trio.Event()
     scope = trio.CancelScope()
+    name = _name_of(run)
 
     async def serve(*, task_status: trio.TaskStatus[Any]) -> None:
         with scope:
@@ -49,14 +51,18 @@ async def open_service(run: ServiceBody, *, grace: float) -> AsyncGenerator[Any,
                 # and the shield then hid its cause: let it come out as what it is.
                 scope.shield = False
                 await trio.lowlevel.checkpoint_if_cancelled()
-                name = getattr(run, "__qualname__", repr(run))
                 raise ServiceStoppedError(f"the service {name} ended before it was told to")
 
     async with trio.open_nursery() as nursery:
-        value = await nursery.start(serve)
+        value = await nursery.start(serve, name=name)  # as the task is called in /debug/tasks
         scope.shield = True
         try:
             yield value
         finally:
             stopping.set()
             scope.deadline = trio.current_time() + grace
+
+
+def _name_of(run: ServiceBody) -> str:
+    body = run.func if isinstance(run, partial) else run
+    return f"{getattr(body, '__module__', '')}.{getattr(body, '__qualname__', repr(body))}"

@@ -48,7 +48,7 @@ async def test_a_job_is_seen_and_a_drain_waits_for_it(tmp_path: Path) -> None:
         [resource] = [r for r in stats["resource_info"] if r["metadata"]["job_id"] == job_id]
         assert resource["status"] == "busy"
         assert resource["memory_usage_mb"] > 1
-        assert resource["cpu_usage_percent"] > 0
+        assert 0 <= resource["cpu_usage_percent"] < 1000
         _, tasks = await ask(worker, "/debug/tasks", Accept="application/json")
         assert "supervise_job" in json.dumps(tasks)
         assert (await ask(worker, "/drain", "POST", Host="evil.example"))[0] == 403

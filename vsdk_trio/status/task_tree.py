@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import linecache
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import trio
+
+_MACHINERY: Final = "trio._core._traps"
 
 
 @attrs.frozen
@@ -75,6 +77,8 @@ def _look_at(task: trio.lowlevel.Task) -> TaskView:
     stack = tuple(
         Place(frame.f_code.co_filename, line, frame.f_code.co_qualname)
         for frame, line in task.iter_await_frames()
+        # Every wait ends in trio's own machinery, which says nothing of what is waited for.
+        if frame.f_globals.get("__name__") != _MACHINERY
     )
     nurseries = tuple(
         tuple(sorted(map(_look_at, nursery.child_tasks), key=lambda child: child.name))

@@ -27,6 +27,7 @@ from .access import Asker, Denial
 Handler = Callable[[Request], Awaitable[ASGIApp]]
 Guard = Callable[[Asker], Denial | None]
 
+_MAX_PATH: Final = 100
 # What is true now is not true later, and is nobody else's business.
 NO_STORE: Final = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
@@ -112,8 +113,15 @@ def _route(entry: Entry) -> Route:
     return Route(entry.path, endpoint, methods=[entry.method])
 
 
-async def _http_failure(_: Request, error: Exception) -> Response:
+async def _http_failure(request: Request, error: Exception) -> Response:
     """A coroutine, because starlette gives a plain function a thread, and anybody can ask."""
     assert isinstance(error, HTTPException)
-    headers = dict(error.headers) if error.headers is not None else None
-    return failure(error.status_code, error.detail, headers)
+    headers = dict(error.headers) if error.headers is not None else {}
+    match error.status_code:
+        case 404:
+            text = f"there is nothing at {request.url.path[:_MAX_PATH]!r}"
+        case 405:
+            text = f"{request.method} is not answered here; {headers.get('Allow')} is"
+        case _:
+            text = error.detail
+    return failure(error.status_code, text, headers)
