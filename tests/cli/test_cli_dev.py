@@ -126,3 +126,26 @@ async def test_a_port_that_is_taken_says_what_to_do(tmp_path: Path) -> None:
     assert done.code == 1
     assert f"or name the registry that is there: --registry http://127.0.0.1:{port}" in done.err
     assert "Traceback" not in done.err
+
+
+async def test_interrupted_before_it_is_registered(tmp_path: Path) -> None:
+    (tmp_path / "agent.py").write_text(AGENT)
+    (tmp_path / "helper.py").write_text("VERSION = 'one'\n")
+    env = {"VIDEOSDK_AUTH_TOKEN": "local"}
+    args = ("dev", "agent.py", "--port", "0", "--registry", "http://127.0.0.1:1")
+    async with open_cli(*args, cwd=tmp_path, env=env) as dev:
+        await dev.read_until("dashboard at")
+        dev.process.send_signal(signal.SIGINT)
+        assert await dev.end() == 0
+    assert "Traceback" not in dev.text
+
+
+async def test_a_registry_that_stays_away(tmp_path: Path) -> None:
+    (tmp_path / "agent.py").write_text(AGENT)
+    (tmp_path / "helper.py").write_text("VERSION = 'one'\n")
+    env = {"VIDEOSDK_AUTH_TOKEN": "local"}
+    url = ("--registry", "http://127.0.0.1:1", "--max-retry", "0")
+    done = await run_cli("dev", "agent.py", "--port", "0", *url, cwd=tmp_path, env=env)
+    assert done.code == 4
+    assert "the registry could not be reached" in done.err
+    assert "Traceback" not in done.err

@@ -31,6 +31,12 @@ def table_of_jobs(jobs: Iterable[dict[str, Any]]) -> TableOf:
     return TableOf(columns, [_job(job) for job in jobs])
 
 
+def table_of_open_jobs(jobs: Iterable[dict[str, Any]]) -> TableOf:
+    """The jobs that have not ended: without the columns that say how one did."""
+    table = table_of_jobs(jobs)
+    return TableOf(table.columns[:-2], [row[:-2] for row in table.rows])
+
+
 def table_of_workers(workers: Iterable[dict[str, Any]]) -> TableOf:
     """The workers of a registry."""
     columns = ("WORKER", "AGENT", "STATUS", "LOAD", "JOBS", "SLOTS")

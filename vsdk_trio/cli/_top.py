@@ -15,6 +15,7 @@ from ._tables import (
     number,
     rendered,
     table_of_jobs,
+    table_of_open_jobs,
     table_of_processes,
     table_of_workers,
 )
@@ -79,7 +80,7 @@ def _of_registry(
         "",
         rendered(table_of_workers(workers)),
         "",
-        rendered(table_of_jobs(open_jobs)),
+        rendered(table_of_open_jobs(open_jobs)),
     )
     return Picture(shown, {"workers": workers, "jobs": open_jobs})
 
