@@ -64,6 +64,7 @@ async def dispatch(url: str, **metadata: object) -> str:
     return str(json.loads(done.out)["data"]["jobId"])
 
 
+@pytest.mark.slow
 async def test_a_file_changes_while_a_job_runs(tmp_path: Path) -> None:
     async with open_dev(tmp_path) as (dev, url):
         await dispatch(url, seconds=6)
@@ -92,6 +93,7 @@ async def test_a_file_changes_while_a_job_runs(tmp_path: Path) -> None:
         assert "Traceback (most recent call last):\n  +" not in dev.text
 
 
+@pytest.mark.slow
 async def test_a_directory_is_watched_for_files_of_every_kind(tmp_path: Path) -> None:
     (tmp_path / "prompts").mkdir()
     async with open_dev(tmp_path, "--watch", "prompts") as (dev, _):

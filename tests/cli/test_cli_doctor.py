@@ -158,6 +158,7 @@ async def test_a_certificate_of_an_authority_that_nobody_knows(tmp_path: Path) -
         assert verdicts(steps) == [("options", "fail")]
 
 
+@pytest.mark.slow
 async def test_a_server_that_never_answers() -> None:
     async with serving(never_answer) as port:
         steps, _ = await examine("--timeout", "1", env=env_for(f"http://127.0.0.1:{port}"))

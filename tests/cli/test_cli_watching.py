@@ -68,6 +68,7 @@ async def open_site(directory: Path) -> AsyncGenerator[Site]:
                 assert await worker.end() == 0, worker.text
 
 
+@pytest.mark.slow
 async def test_the_end_of_a_job_is_the_exit_code(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         wait = ("dispatch", "a", "--wait", "--registry", site.url)

@@ -115,9 +115,17 @@ def call(registry_url: str, method: str, path: str, body: object = None) -> dict
 
 
 def run(main: Callable[..., Awaitable[_T]], *args: Any) -> _T:
-    """Run an event loop for a command; what it raises comes out as it is, an interrupt, too."""
+    """Run an event loop for a command; what it raises comes out as it is, an interrupt, too.
+
+    Ctrl-C comes where the command waits, and never between two steps of drawing on a terminal.
+    """
+
+    @trio.lowlevel.enable_ki_protection
+    async def protected() -> _T:
+        return await main(*args)
+
     with single_errors():
-        return trio.run(main, *args)
+        return trio.run(protected)
     raise AssertionError("not reached")
 
 

@@ -10,12 +10,9 @@ import os
 from collections.abc import Mapping
 from typing import Any, Final
 
-import trio
-
 from .. import __version__
 from .._exit_codes import ExitCode
 from .._option_texts import environment_values
-from .._single_errors import single_errors
 from ..backend.api import RegistryApi, is_refusal
 from ..backend.dialer import Dialer
 from ..backend.opening import Opener, Registration
@@ -24,6 +21,7 @@ from ..backend.websocket import ConnectRejected, open_link
 from ..errors import ApiError, ConnectError, OptionsError, RegistrationRefusedError
 from ..options import Options
 from ._agent import agent_job
+from ._client import run
 from ._doctor_network import Report, StepFailed, Way
 from ._doctor_token import examine_token
 from ._errors import CommandError
@@ -50,8 +48,7 @@ def examine_and_say(
         if not as_json:
             print_finding(finding)
 
-    with single_errors():
-        trio.run(_examine, agent, given, seconds, report)
+    run(_examine, agent, given, seconds, report)
     failed = [finding.step for finding in findings if finding.verdict is Verdict.FAILED]
     if as_json:
         print_findings_json(findings)
