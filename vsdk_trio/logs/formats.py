@@ -6,7 +6,6 @@ Pure functions of a `LogLine`. Must not know where the text goes.
 from __future__ import annotations
 
 import json
-import time
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -66,7 +65,7 @@ def as_console(line: LogLine, *, colours: bool = False, columns: int = 0) -> str
     milliseconds, the logger, and all ids but the job's.
     """
     narrow = 0 < columns < NARROW_COLUMNS
-    when = time.strftime("%H:%M:%S", time.localtime(line.created))
+    when = f"{datetime.fromtimestamp(line.created):%H:%M:%S}"
     level = line.level_name
     colour = _COLOURS.get(level, "") if colours else ""
     dim, reset = (_DIM, _RESET) if colours else ("", "")
