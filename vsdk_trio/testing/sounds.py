@@ -53,9 +53,10 @@ def pitch(frames: Iterable[AudioFrame]) -> float:
         elif is_low and sample > threshold:
             is_low = False
             rising.append(place)
-    # The median of the distances: a gap in the sound, or a click, is one odd distance.
     distances = sorted(b - a for a, b in pairwise(rising))
     if not distances:
         return 0.0
-    middle = distances[len(distances) // 4 : len(distances) - len(distances) // 4]
-    return rate * len(middle) / sum(middle)
+    # Their mean, but for the odd ones: a gap in the sound, or a click.
+    usual = distances[len(distances) // 2]
+    waves = [distance for distance in distances if 0.7 * usual < distance < 1.3 * usual]
+    return rate * len(waves) / sum(waves)
