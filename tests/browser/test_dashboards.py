@@ -185,3 +185,16 @@ async def test_the_pages_fit_a_phone_and_everything_has_a_name(tmp_path: Path) -
                     await page.look_like(width=width, dark=dark, phone=width < 500)
                     assert await page.evaluate(TOO_WIDE) == [], (url, width)
                 all_is_well(page)
+
+
+async def test_the_page_comes_back_by_itself() -> None:
+    """And shows the registry that is there now, which knows nothing of the one before."""
+    async with open_browser() as browser, browser.open_page() as page:
+        async with open_registry() as running:
+            port = int(running.url.rpartition(":")[2])
+            await page.goto(running.url)
+            await page.until_text("#connection", "live")
+        await page.until_text("#connection", "not reached; trying again")
+        async with open_registry(port=port):
+            await page.until_text("#connection", "live")
+        assert all("ERR_CONNECTION_REFUSED" in problem for problem in page.problems)

@@ -10,6 +10,16 @@ PACKAGE = Path(__file__).parents[2] / "vsdk_trio"
 # Who may read it, and why that decides nothing.
 READERS = {
     "backend/live_session.py": "the timestamp in a ping; what counts is that it grows",
+    "cli/_doctor_network.py": "the end of a certificate, which others hold against their clocks",
+    "cli/_doctor_token.py": "`exp` of a token, as in backend/token.py; times for people",
+    "cli/_top.py": "how long ago a process was heard of, for people",
+    "logs/formats.py": "the times in a log, for people",
+    "registry/page.py": "the times on a page, for people",
+    "template/program.py": "what is held against the times of files: see template/sources.py",
+    "template/sources.py": "the times of files are wall clock; a wrong one costs a fresh template",
+    "testing/videosdk/room.py": "the timestamp in a message of a stand-in",
+    "traces/job_traces.py": "the times in a trace, for people",
+    "worker/look.py": "the times on a page and in status routes, for people",
     "backend/token.py": "`exp` of a token, which the registry holds against its own wall clock",
     "journal/place.py": "the name of a file that is put aside; one that is taken gets another",
     "journal/sqlite_store.py": "times in the journal, for people; nothing reads them",
