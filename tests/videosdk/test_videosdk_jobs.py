@@ -5,8 +5,12 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +34,23 @@ from vsdk_trio.testing.videosdk import FakeVideoSDK, Refusal
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 PATIENCE = 30.0
+SCRIPT = """
+import os
+from vsdk_trio import JobContext, Options, RoomOptions, WorkerJob
+
+async def entrypoint(ctx):
+    ctx.add_shutdown_callback(lambda reason: print("goodbye", flush=True))
+    await ctx.connect()
+    print(await ctx.wait_for_participant(), "is here", flush=True)
+    await ctx.run_until_shutdown()
+
+room_options = RoomOptions(signaling_base_url=os.environ["ROOMS"], agent_participant_id="agent")
+WorkerJob(
+    entrypoint=entrypoint,
+    jobctx=lambda: JobContext(room_options=room_options),
+    options=Options(register=False),
+).start()
+"""
 AGENTS = Path(__file__).with_name("agents")
 
 
@@ -40,13 +61,15 @@ class Calls:
     registry: Registry
     directory: Path
 
-    async def dispatch(self, name: str, **metadata: Any) -> str:
+    async def dispatch(
+        self, name: str, *, options: dict[str, Any] | None = None, **metadata: Any
+    ) -> str:
         """Have an agent called `name` join; returns the job's id."""
         notes = str(self.directory / name)
         request = JobRequest(
             agent_id="caller",
             room_id="room",
-            room_options={"agent_participant_id": name, "name": name},
+            room_options={"agent_participant_id": name, "name": name, **(options or {})},
             metadata={"notes": notes, "tone": 440, "seconds": 20, **metadata},
         )
         with trio.fail_after(PATIENCE):
@@ -155,12 +178,62 @@ async def test_a_join_that_fails(calls: Calls, fake: FakeVideoSDK) -> None:
     assert "the account has no credit" in str(ended.error)
 
 
+async def test_a_service_that_never_answers(calls: Calls, fake: FakeVideoSDK) -> None:
+    """The SDK blocks its thread for good; neither the job nor its process waits for that."""
+    fake.faults.ignore.add("server-init-config")
+    job = await calls.dispatch("first", options={"join_timeout_seconds": 10})
+    await eventually(lambda: bool(jobs_with_the_sdk()), "the SDK was loaded")
+    ended = await calls.end_of(job, 20)
+    assert ended.state.value == "failed"
+    assert "did not answer (while asking for the configuration" in str(ended.error)
+    await eventually(lambda: not jobs_with_the_sdk(), "its process is gone")
+
+
+def jobs_with_the_sdk() -> list[int]:
+    """The processes below this one that have loaded the SDK."""
+    found = []
+    for child in psutil.Process(os.getpid()).children(recursive=True):
+        with suppress(psutil.Error):  # it may be gone by now
+            if any("pylibsrtp" in part.path for part in child.memory_maps()):
+                found.append(child.pid)
+    return found
+
+
+async def test_a_program_of_its_own_creates_a_room_and_leaves_it_on_ctrl_c(
+    fake: FakeVideoSDK, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "agent.py"
+    script.write_text(SCRIPT)
+    monkeypatch.setenv("VIDEOSDK_AUTH_TOKEN", TOKEN)
+    monkeypatch.setenv("ROOMS", fake.signaling_base_url)
+    async with trio.open_nursery() as nursery:
+        run = partial(trio.run_process, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        program = await nursery.start(partial(run, check=False), [sys.executable, str(script)])
+        async with program.stdout, program.stderr:
+            with trio.fail_after(PATIENCE):
+                room = await fake.wait_for_room()
+                await room.wait_for("agent")
+                room.add_person("bob")
+                assert b"bob is here" in await program.stdout.receive_some()
+                program.send_signal(signal.SIGINT)
+                await room.wait_gone("agent")
+                said = b"".join([data async for data in program.stdout])
+                assert b"goodbye" in said
+                assert await program.wait() in (0, 130)
+                errors = b"".join([data async for data in program.stderr])
+                assert b"Traceback" not in errors, errors.decode()
+                assert TOKEN.encode() not in errors
+    assert len(fake.rooms) == 1  # the one that it created
+
+
 async def test_the_token_is_in_no_environment(calls: Calls, fake: FakeVideoSDK) -> None:
     await calls.dispatch("first")
     await calls.noted("first", "joined")
     assert fake.tokens_seen == {TOKEN}
-    children = psutil.Process(os.getpid()).children(recursive=True)
-    assert children
-    for child in children:
-        assert TOKEN not in repr(child.environ())
-        assert TOKEN not in repr(child.cmdline())
+    seen = 0
+    for child in psutil.Process(os.getpid()).children(recursive=True):
+        with suppress(psutil.Error):  # it may be gone by now
+            assert TOKEN not in repr(child.environ())
+            assert TOKEN not in repr(child.cmdline())
+            seen += 1
+    assert seen

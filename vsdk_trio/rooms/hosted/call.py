@@ -49,9 +49,12 @@ class Call:
         self._log = log
         self._tell = tell
         self._hear = hear
+        self.is_under_way = False  # whether the service's server is known, and being connected to
         self._is_joined = False
         self._is_leaving = False
         self._errors: list[str] = []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._on_stray_error)
         self._listening: dict[str, asyncio.Task[None]] = {}
         self._meeting: Any = VideoSDK.init_meeting(
             meeting_id=request.room_id,
@@ -67,7 +70,7 @@ class Call:
             peer_type="agent",
             meta_data={"agent_name": request.name, "is_videosdk_agent": True},
             sdk_metadata={"sdk": "vsdk-trio"},
-            loop=asyncio.get_running_loop(),
+            loop=loop,
         )
         self._meeting.add_event_listener(_MeetingEvents(self))
 
@@ -88,7 +91,6 @@ class Call:
     async def leave(self) -> None:
         """Say goodbye, and close what is open."""
         self._is_leaving = True
-        self._log.phase = Phase.LEAVING
         for task in self._listening.values():
             task.cancel()
         socket = self._client._RoomClient__websocket
@@ -155,6 +157,11 @@ class Call:
         # Private, and the one way to the socket and to a goodbye that can be awaited.
         return self._meeting._Meeting__room_client
 
+    def _on_stray_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """What a task of the SDK's raised and nobody asked for is news until all is closed."""
+        if not self._is_leaving:
+            loop.default_exception_handler(context)
+
     # What the SDK says.
 
     def on_joined(self, data: Mapping[str, Any]) -> None:
@@ -168,6 +175,7 @@ class Call:
             self._tell(lambda hub: hub.ended(MEETING_ENDED))
 
     def on_state(self, state: str) -> None:
+        self.is_under_way = True
         self.stage = {
             "CONNECTING": "opening its signaling socket",
             "CONNECTED": "joining",

@@ -28,7 +28,7 @@ from ..rest import post
 from .causes import cause_of
 from .loading import preload
 from .recording import Recording, recording_of
-from .sdk_log import SdkLog
+from .sdk_log import Phase, SdkLog
 from .speech import PLAYBACK, Speech
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_JOIN_SHARE = 0.9
-"""Of the time that `connect()` has: the rest is for saying what it was spent on, and tidying up."""
+_TIDY_SECONDS = 5.0
+"""Of the time that `connect()` has, at most half: to tidy up, and say what it was spent on."""
 _LEAVE_SECONDS = 2.0
 _CANCEL_SECONDS = 1.0
 _CLOSE_SECONDS = 1.0
@@ -63,9 +63,9 @@ async def open_videosdk(
 ) -> AsyncGenerator[VideoSDKTransport, None]:
     """Join a room of the VideoSDK service, around the body.
 
-    Raises `RoomError` with the cause where it cannot be joined, or not within nine tenths of
-    `join_timeout_seconds`, and out of the body where the connection is lost, which takes ten
-    seconds at most to be noticed.
+    Raises `RoomError` with the cause where it cannot be joined, also five seconds before the
+    `join_timeout_seconds` are over (but not before half of them), and out of the body where the
+    connection is lost, which takes ten seconds at most to be noticed.
     """
     require_videosdk()
     host = _host_of(request)
@@ -99,8 +99,10 @@ async def open_videosdk(
                         yield VideoSDKTransport(thread, call, speech)
                         nursery.cancel_scope.cancel()
             finally:
-                with trio.move_on_after(_LEAVE_SECONDS, shield=True):
-                    await thread.run(call.leave)
+                log.phase = Phase.LEAVING
+                if call.is_under_way:  # else the thread may be blocked, and nothing is open
+                    with trio.move_on_after(_LEAVE_SECONDS, shield=True):
+                        await thread.run(call.leave)
 
 
 class VideoSDKTransport:
@@ -164,7 +166,9 @@ async def _make(make_call: Callable[..., Call], *args: Any) -> Call:
 async def _join(thread: AioThread, call: Call, host: str, log: SdkLog, began: float) -> None:
     """Join; raises `RoomError` with the cause where that fails or takes too long."""
     seconds = call.request.options.join_timeout_seconds
-    deadline = math.inf if seconds is None else began + _JOIN_SHARE * seconds
+    deadline = math.inf
+    if seconds is not None:
+        deadline = began + max(seconds - _TIDY_SECONDS, seconds / 2)
     with trio.move_on_at(deadline) as patience, log.finding_causes():
         if await thread.run(call.join):
             return
