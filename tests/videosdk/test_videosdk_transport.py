@@ -332,9 +332,9 @@ async def test_a_recording_that_cannot_be_had(
 
 
 async def test_what_has_no_effect_is_said(enter: Enter, caplog: pytest.LogCaptureFixture) -> None:
-    async with enter(vision=True, background_audio=True):
+    async with enter(vision=True, send_logs_to_dashboard=True):
         pass
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == 2
     assert "RoomOptions(vision=True) has no effect" in said[0]
-    assert "RoomOptions(background_audio=True) has no effect" in said[1]
+    assert "RoomOptions(send_logs_to_dashboard=True) has no effect" in said[1]

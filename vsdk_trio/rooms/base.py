@@ -129,7 +129,8 @@ class Room(Protocol):
 
         Takes the frames as they are needed: no more than a moment is queued, so a source is read
         at the speed of speech. Cancelled, it is silent at once: what was queued is not heard. A
-        second call waits for the first to end. Needs `can_publish`.
+        second call waits for the first to end, or is mixed with it where the options say
+        `background_audio`. Needs `can_publish`.
         """
         ...
 

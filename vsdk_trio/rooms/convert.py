@@ -8,6 +8,7 @@ passing (a second of sound takes well under a millisecond).
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -54,6 +55,14 @@ class Converter:
             channels=wanted.channels,
             timestamp=frame.timestamp * wanted.sample_rate // frame.sample_rate,
         )
+
+
+def add(pieces: Sequence[bytes]) -> bytes:
+    """The sum of pieces of one length and format; what is too loud is cut off."""
+    total = pieces[0]
+    for piece in pieces[1:]:
+        total = _audioop().add(total, piece, BYTES_PER_SAMPLE)
+    return total
 
 
 @cache

@@ -23,6 +23,7 @@ from .base import RoomCounts, RoomRequest
 from .events import CONNECTION_LOST, Message, Participant, RoomEvent, RoomFailure
 from .feed import Feed
 from .hub import RoomHub
+from .mixer import Mixer
 from .patience import end_when_empty
 from .speaker import speak
 from .transport import Transport, TransportOpener
@@ -42,6 +43,7 @@ class JoinedRoom(Generic[TransportT]):
         self._hub = hub
         self.transport = transport
         self._speaking = trio.StrictFIFOLock()
+        self._mixer = Mixer(transport, hub) if hub.request.options.background_audio else None
         self._topics: dict[str, trio.Lock] = {}
         self._subscribed: set[str] = set()
         self._leaving = trio.Event()
@@ -121,6 +123,9 @@ class JoinedRoom(Generic[TransportT]):
         """See `Room`."""
         self._require("can_publish")
         await trio.lowlevel.checkpoint()
+        if self._mixer is not None:
+            await self._mixer.speak(frames)
+            return
         async with self._speaking:
             self._require("can_publish")
             await speak(frames, self.transport, self._hub)
@@ -213,6 +218,8 @@ async def _stay(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(end_when_empty, hub)
             nursery.start_soon(_report_errors, hub)
+            if room._mixer is not None:
+                nursery.start_soon(room._mixer.run)
             nursery.start_soon(_pass_on, stopping, room._leaving)
             task_status.started(room)
             await room._leaving.wait()

@@ -53,8 +53,6 @@ def _wishes(options: RoomOptions, mode: TransportMode) -> Iterator[str]:
         return
     if options.send_logs_to_dashboard:
         yield "send_logs_to_dashboard=True"
-    if options.background_audio:
-        yield "background_audio=True"
     if options.avatar is not None:
         yield "avatar"
     grouped = options.observability

@@ -31,7 +31,7 @@ async def speak(
     heard_until = trio.current_time()
     is_said = False
     try:
-        async with aclosing(_each(frames)) as each:
+        async with aclosing(each_of(frames)) as each:
             async for frame in each:
                 for piece in split(converter.convert(frame)):
                     heard_until = max(heard_until, trio.current_time())
@@ -48,9 +48,10 @@ async def speak(
             transport.interrupt()
 
 
-async def _each(
+async def each_of(
     frames: AsyncIterable[AudioFrame] | Iterable[AudioFrame],
 ) -> AsyncGenerator[AudioFrame, None]:
+    """The frames, of whatever kind their source is; an async generator is closed at the end."""
     if isinstance(frames, AsyncIterable):
         try:
             async for frame in frames:

@@ -210,7 +210,6 @@ def _say_what_is_missing(options: RoomOptions) -> None:
     """What is asked for and cannot be had yet is said, and not swallowed."""
     wishes = {
         "vision=True": options.vision and "the agent is told of cameras, but gets no pictures",
-        "background_audio=True": options.background_audio and "mix it into what is played",
         "send_logs_to_dashboard=True": options.send_logs_to_dashboard and "nothing is sent there",
         "avatar": options.avatar is not None and "it does not come into the room",
     }
