@@ -59,7 +59,10 @@ async def _look(
                 jobs = await start_jobs(worker, range(most))
                 await trio.sleep(RUN_SECONDS)
                 tree = sum(map(pss_mib, tree_of(worker.pid)))
-                return alone, tree, [pss_mib(pid) for pid in {pid for _, pid in jobs}]
+                of_jobs = [pss_mib(pid) for pid in {pid for _, pid in jobs}]
+                if contender.is_ours:
+                    await worker.stop()  # else it would drain: its jobs stay
+                return alone, tree, of_jobs
     if contender.is_ours:
         raise RuntimeError(f"the jobs of {contender.name} did not begin in time")
     return None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import signal
+import sys
 from collections import Counter
 from typing import Any
 
@@ -151,3 +152,35 @@ async def test_a_job_that_is_stopped_as_its_process_dies_gets_no_other(
         assert end["status"] in ("failed", "cancelled")
         await wait_all_tasks_blocked()
     assert runner.started == []
+
+
+def _count_calls(counts: Counter[str]) -> Any:
+    def note(frame: Any, event: str, argument: object) -> None:
+        path = frame.f_code.co_filename
+        if event == "call" and "/vsdk_trio/" in path and "/testing/" not in path:
+            counts[frame.f_code.co_qualname] += 1
+
+    return note
+
+
+async def test_a_dispatch_does_no_more_among_many_jobs_than_among_few(
+    autojump_clock: MockClock,
+) -> None:
+    found = []
+    async with open_world(num_idle_processes=0, max_processes=1000) as world:
+        for number_of_jobs in (20, 320):
+            while world.worker.job_count < number_of_jobs:
+                await world.run_job(seconds=100_000)
+            await trio.sleep(0.5)
+            counts: Counter[str] = Counter()
+            before = sys.getprofile()
+            sys.setprofile(_count_calls(counts))
+            try:
+                await world.run_job(seconds=100_000)
+            finally:
+                sys.setprofile(before)
+            found.append(counts)
+    few, many = found
+    # A loop over all jobs would add 300; the looks at running jobs, now and then, add some.
+    (name, more), *_ = (many - few).most_common(1)
+    assert more < 150, name
