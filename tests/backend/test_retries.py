@@ -37,19 +37,28 @@ def test_a_refusal_ends_it_at_once():
         failed(Retries(16, random.Random(0), lambda e: True), RegistrationRefusedError("no"))
 
 
-@pytest.mark.parametrize("is_leaving", [False, True])
-def test_the_slowest_pace_where_it_must_not_end(is_leaving):
+def test_the_slowest_pace_where_it_must_not_end():
     asked = []
 
     def give_up(error: Exception) -> bool:
         asked.append(type(error))
-        return is_leaving
+        return False
 
     retries = Retries(0, random.Random(0), give_up)
     for error in (ConnectError("away"), RegistrationRefusedError("no")):
-        assert 5 <= failed(retries, error, is_leaving=is_leaving) <= 10
-    # While leaving nobody is asked: the flush has a deadline of its own.
-    assert asked == ([] if is_leaving else [RegistryUnreachableError, RegistrationRefusedError])
+        assert 5 <= failed(retries, error) <= 10
+    assert asked == [RegistryUnreachableError, RegistrationRefusedError]
+
+
+def test_who_leaves_has_little_time_and_is_not_asked():
+    def give_up(error: Exception) -> bool:
+        raise AssertionError("the flush has a deadline of its own")
+
+    retries = Retries(0, random.Random(0), give_up)
+    for error in (ConnectError("away"), RegistrationRefusedError("no")):
+        assert 0.25 <= failed(retries, error, is_leaving=True) <= 1
+    later = ApiError("later", status=503, retry_after=3)
+    assert failed(retries, later, is_leaving=True) == 3
 
 
 def test_retry_after_is_honoured_within_reason():

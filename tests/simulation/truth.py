@@ -137,7 +137,9 @@ def _had_to_end(schedule: Schedule, trace: Trace, worker: WorkerRecord) -> bool:
     drain = worker.options["drain_timeout"]
     if worker.gave_up_at is not None:
         was_cut = any(how != "drain" for _, how in worker.asked_to_end)
-        return was_cut or worker.ended_at is None or worker.ended_at >= worker.gave_up_at + drain
+        # It may have been draining already when it gave up.
+        began = min([worker.gave_up_at, *(time for time, _ in worker.asked_to_end)])
+        return was_cut or worker.ended_at is None or worker.ended_at >= began + drain
     if not worker.asked_to_end:
         return False
     began, how = worker.asked_to_end[0]

@@ -13,6 +13,7 @@ from ..errors import RegistrationRefusedError, RegistryUnreachableError
 from ..protocol.backoff import Backoff
 
 MAX_RETRY_AFTER_SECONDS = 60.0
+LEAVING_SECONDS = 1.0
 
 
 class Retries:
@@ -42,9 +43,13 @@ class Retries:
     ) -> float:
         """Return the seconds to wait; raises the final error where it is time to give up.
 
-        While leaving nothing is final but the patience of whoever waits.
+        While leaving nothing is final but the patience of whoever waits, which is short: so is the
+        wait, unless the registry has asked for another.
         """
         delay = self._backoff.lost(now) if was_registered else self._backoff.failed()
+        asked = min(getattr(error, "retry_after", None) or 0.0, MAX_RETRY_AFTER_SECONDS)
+        if is_leaving:
+            return max(asked, self._rng.uniform(LEAVING_SECONDS / 4, LEAVING_SECONDS))
         if isinstance(error, RegistrationRefusedError):
             final: Exception = error
         elif delay is None:
@@ -53,9 +58,8 @@ class Retries:
                 f"the registry could not be reached in {attempts}: {error}"
             )
         else:
-            asked = getattr(error, "retry_after", None) or 0.0
-            return max(delay, min(asked, MAX_RETRY_AFTER_SECONDS))
-        if is_leaving or not self._give_up(final):
+            return max(delay, asked)
+        if not self._give_up(final):
             slowest = self._backoff.slowest_seconds
             return self._rng.uniform(slowest / 2, slowest)
         raise final from (None if final is error else error)
