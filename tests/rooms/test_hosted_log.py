@@ -128,3 +128,14 @@ def test_a_level_chosen_for_one_logger_holds_while_causes_are_sought(
         client.debug("unwanted")
     assert [record.message for record in caplog.records] == ["wanted"]
     assert client.level == logging.INFO
+
+
+def test_a_logger_that_does_not_exist_yet_is_masked_too(
+    log: SdkLog, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """websockets makes its own for the first connection: the line with the token comes from it."""
+    monkeypatch.delitem(logging.root.manager.loggerDict, "websockets.client")
+    log.phase = Phase.STAYING
+    with log.attached():
+        logging.getLogger("websockets.client").warning("GET /?secret=%s", TOKEN)
+    assert [record.message for record in caplog.records] == ["GET /?secret=***"]

@@ -338,3 +338,14 @@ async def test_what_has_no_effect_is_said(enter: Enter, caplog: pytest.LogCaptur
     assert len(said) == 2
     assert "RoomOptions(vision=True) has no effect" in said[0]
     assert "RoomOptions(send_logs_to_dashboard=True) has no effect" in said[1]
+
+
+async def test_an_sdk_that_is_not_known_is_said(
+    enter: Enter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vsdk_trio.rooms.hosted import call
+
+    monkeypatch.setattr(call, "_SOCKET", "_RoomClient__link")
+    with pytest.raises(RoomError, match=r"videosdk 0\.4\.\d+ is not one .*_RoomClient__link.*pip"):
+        async with enter():
+            raise AssertionError("joined")

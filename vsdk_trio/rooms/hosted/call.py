@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import videosdk  # pyright: ignore[reportMissingImports]
 from videosdk import (  # pyright: ignore[reportMissingImports]
     MeetingEventHandler,
     ParticipantEventHandler,
@@ -33,6 +34,10 @@ PONG_SECONDS = 5.0
 _GOODBYE_SECONDS = 1.0
 _TOLD_TO_GO = (1000, *range(4000, 5000))
 _KINDS = {"audio": StreamKind.AUDIO, "video": StreamKind.VIDEO, "share": StreamKind.SHARE}
+# Private names of the SDK's: the one way to its socket, and to a goodbye that can be awaited.
+_CLIENT = "_Meeting__room_client"
+_SOCKET = "_RoomClient__websocket"
+_MEDIA = ("_RoomClient__send_transport", "_RoomClient__recv_transport")
 _NO_VOICE = "Not Able to Enable Mic"
 _NOT_SENT = ("Not Able to Publish", "Not Able to Subscribe", "Operation timed out")
 
@@ -72,6 +77,13 @@ class Call:
             sdk_metadata={"sdk": "vsdk-trio"},
             loop=loop,
         )
+        self._client: Any = getattr(self._meeting, _CLIENT, None)
+        missing = [name for name in (_SOCKET, *_MEDIA) if not hasattr(self._client, name)]
+        if missing:
+            raise RoomError(
+                f"videosdk {videosdk.__version__} is not one that this version of vsdk-trio can "
+                f"use (it has no {missing[0]}): python -m pip install 'videosdk==0.4.1'"
+            )
         self._meeting.add_event_listener(_MeetingEvents(self))
 
     async def join(self) -> bool:
@@ -93,7 +105,7 @@ class Call:
         self._is_leaving = True
         for task in self._listening.values():
             task.cancel()
-        socket = self._client._RoomClient__websocket
+        socket = getattr(self._client, _SOCKET)
         if socket is not None:
             socket.close_timeout = _GOODBYE_SECONDS  # a cut network answers no goodbye
         await self._client.async_leave()
@@ -121,7 +133,7 @@ class Call:
 
         The SDK itself pings every half hour, and says nothing of a socket that closes.
         """
-        socket = self._client._RoomClient__websocket
+        socket = getattr(self._client, _SOCKET)
         closed = asyncio.ensure_future(socket.wait_closed())
         try:
             while not closed.done():
@@ -139,8 +151,8 @@ class Call:
         )
 
     async def _probe(self, socket: Any) -> str:
-        for name in ("send", "recv"):
-            transport = getattr(self._client, f"_RoomClient__{name}_transport")
+        for name in _MEDIA:
+            transport = getattr(self._client, name)
             if transport is not None and transport.connectionState == "failed":
                 return "its media connection failed"
         try:
@@ -151,11 +163,6 @@ class Call:
         except Exception as error:  # websockets', of a socket that closes meanwhile
             return "" if self._is_leaving else f"its signaling was cut off ({error})"
         return ""
-
-    @property
-    def _client(self) -> Any:
-        # Private, and the one way to the socket and to a goodbye that can be awaited.
-        return self._meeting._Meeting__room_client
 
     def _on_stray_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """What a task of the SDK's raised and nobody asked for is news until all is closed."""

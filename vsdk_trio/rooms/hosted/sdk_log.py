@@ -15,6 +15,7 @@ from enum import Enum
 from urllib.parse import quote
 
 _PACKAGES = ("videosdk", "vsaiortc", "aioice", "websockets", "asyncio", "urllib3", "requests")
+_MADE_LATER = ("websockets.client",)  # the others are there once the SDK is imported
 _COMPLAINERS = _PACKAGES[:3]  # of all that closes
 _SDK = "videosdk"
 _TELLS_CAUSES = "videosdk.room_client"
@@ -92,7 +93,7 @@ class SdkLog(logging.Filter):
         """
         known = list(logging.root.manager.loggerDict)
         names = {name for name in known if name.partition(".")[0] in _PACKAGES}
-        loggers = [logging.getLogger(name) for name in sorted(names.union(_PACKAGES))]
+        loggers = [logging.getLogger(name) for name in sorted(names.union(_PACKAGES, _MADE_LATER))]
         for logger in loggers:
             logger.addFilter(self)
         try:
