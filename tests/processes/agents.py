@@ -25,7 +25,7 @@ from vsdk_trio.processes.forkserver import Forkserver
 from vsdk_trio.processes.job_process import JobProcess, run_job_process
 from vsdk_trio.processes.spawn import SubprocessSpawner
 from vsdk_trio.processes.stop_ladder import Graces
-from vsdk_trio.processes.template import TemplateSettings
+from vsdk_trio.processes.template_process import TemplateSettings
 
 from .forking import CountingSpawner
 

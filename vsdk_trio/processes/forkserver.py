@@ -22,7 +22,8 @@ from ..errors import FrameError
 from .edge import Command, DeliverCancel, OnStarted, ProcessHandle, Spawner
 from .forked import ForkedHandle
 from .guardian import Guardian
-from .template import Template, TemplateSettings, run_template
+from .template import Template
+from .template_process import TemplateSettings, run_template
 
 FIRST_RETRY_SECONDS: Final = 0.5
 SLOWEST_RETRY_SECONDS: Final = 30.0

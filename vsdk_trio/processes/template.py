@@ -1,4 +1,4 @@
-"""One template process, as the worker sees it: started, briefed, given orders, let go.
+"""One template, as the worker sees it: briefed, given orders, asked how its children have ended.
 
 Knows orders, the process and what it has forked; not when a template is wanted, nor what to do
 without one.
@@ -9,8 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
-import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from itertools import count
@@ -21,7 +19,6 @@ import trio
 
 from .._wait import first_of
 from ..control.orders import (
-    COOKIE_ROOM,
     Brief,
     ChildExited,
     Declined,
@@ -31,32 +28,17 @@ from ..control.orders import (
     TemplateFailed,
     TemplateReady,
 )
-from .edge import Command, OnStarted, environment_of
+from .edge import Command, environment_of
 from .exit import signal_name
 from .forked import ForkedHandle
-from .job_log import JobLog
-from .stderr_pump import pump_stderr
 from .template_link import TemplateLink
 
 ORDER_SECONDS: Final = 3.0
 """How long a template may take to obey an order."""
 
-_GOODBYE_SECONDS: Final = 1.0
-
 logger = logging.getLogger("vsdk_trio.template")
 
 _Answer: TypeAlias = ForkedHandle | ForkFailed | Declined
-
-
-@attrs.frozen(kw_only=True)
-class TemplateSettings:
-    """What every template of a worker has in common."""
-
-    argv: tuple[str, ...]
-    """How to start one; the number of its socket is added."""
-    brief: Brief
-    load_seconds: float
-    """How long it may take to load what the brief names."""
 
 
 @attrs.frozen
@@ -232,81 +214,3 @@ def _changes(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str
     """What has to be set, and what unset (None), to make `now` of `before`."""
     changed = {name: value for name, value in now.items() if before.get(name) != value}
     return {**dict.fromkeys(before.keys() - now.keys()), **changed}
-
-
-async def run_template(
-    settings: TemplateSettings,
-    cookie: str,
-    *,
-    task_status: trio.TaskStatus[Template] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """Own one template process to its end: start it, talk to it, log what it prints.
-
-    Calls `task_status.started(template)` once it is there. Cancelled, it lets the process go, kills
-    one that does not go, and goes on with the cancellation. Raises `OSError` where it cannot be
-    started.
-    """
-    # The cookie comes last: those who stop reading at the null bytes that will fill its place have
-    # read all the others by then.
-    command = Command(argv=settings.argv, cookie=cookie.ljust(COOKIE_ROOM, "."))
-    environ = environment_of(command, os.environ)
-    failure: OSError | None = None
-    with ExitStack() as stack:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        stack.callback(theirs.close)
-        link = TemplateLink(ours)
-        stack.callback(link.close)
-        async with trio.open_nursery() as nursery:
-            hearing = trio.CancelScope(shield=True)
-            templates: list[Template] = []
-
-            def adopt(process: trio.Process) -> None:
-                theirs.close()  # so that the end of the process is the end of the socket
-                template = Template(process.pid, process.kill, link, environ)
-                assert process.stdout is not None, "asked for with PIPE"
-                stack.callback(process.stdout.close)  # type: ignore[attr-defined]  # FdStream's
-                stack.callback(lambda: template.end(process.returncode or 0))
-                nursery.start_soon(_listen, template, process, settings, hearing)
-                nursery.start_soon(template.bound_loading, settings.load_seconds)
-                templates.append(template)
-                task_status.started(template)
-
-            async def let_go(process: trio.Process) -> None:
-                try:
-                    templates[0].retire("the worker is stopping")
-                    link.close()  # which is what it waits for
-                    await trio.sleep(_GOODBYE_SECONDS)
-                finally:
-                    process.kill()
-
-            try:
-                await trio.run_process(
-                    [*settings.argv, str(theirs.fileno())],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    pass_fds=[theirs.fileno()],
-                    check=False,
-                    start_new_session=True,
-                    env=environ,
-                    deliver_cancel=let_go,
-                    task_status=OnStarted(adopt),
-                )
-            except OSError as error:
-                failure = error
-            finally:
-                # Its last words may be on their way still: of processes that it has forked.
-                hearing.deadline = trio.current_time() + _GOODBYE_SECONDS
-                nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
-
-
-async def _listen(
-    template: Template, process: trio.Process, settings: TemplateSettings, scope: trio.CancelScope
-) -> None:
-    assert process.stdout is not None, "asked for with PIPE"
-    with scope:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(pump_stderr, process.stdout, JobLog(logger, process.pid))
-            await template.converse(settings.brief)

@@ -25,7 +25,7 @@ from ..processes.guardian import Guardian
 from ..processes.pool import Pool, PoolSettings
 from ..processes.stop_ladder import Graces
 from ..processes.sweeper import Sweeper
-from ..processes.template import TemplateSettings
+from ..processes.template_process import TemplateSettings
 from ..protocol.messages import Message
 from ..protocol.vocabulary import vocabulary
 from ..status.view import Health
