@@ -158,11 +158,12 @@ async def test_with_a_token_the_page_asks_for_it() -> None:
         open_browser() as browser,
         browser.open_page(running.url) as page,
     ):
-        await page.until_text("#token-message", "invalid token")
+        await page.until_text("#token-message", "a token is needed here")
         assert await page.evaluate("document.getElementById('figures').offsetParent === null")
         await page.type("wrong")  # the field has the focus
         assert await page.evaluate("token.value") == "wrong"
         await page.press("Enter")
+        await page.until_text("#token-message", "invalid token")
         await page.until("document.activeElement.id === 'token' && token.value === ''")
         await page.type("the-token")
         await page.press("Enter")

@@ -185,8 +185,9 @@ async def _terminate(registry: Registry, request: Request) -> Response:
 
 def _deny(registry: Registry, connection: HTTPConnection) -> Denial | None:
     """Why this request is not answered; None: it is."""
-    if not registry.is_authorized(connection.headers.get("authorization")):
-        return Denial(401, "invalid token")
+    token = connection.headers.get("authorization")
+    if not registry.is_authorized(token):
+        return Denial(401, "invalid token" if token else "a token is needed here")
     anybody_may = registry.is_authorized(None)
     return deny_web_page(asker_of(connection)) if anybody_may else None
 

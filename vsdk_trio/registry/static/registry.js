@@ -42,7 +42,8 @@ function drawJobs(jobs) {
   $("no-jobs").hidden = rest.length > 0;
   $("jobs-table").hidden = rest.length === 0;
   const open = rest.filter((job) => job.is_open).length;
-  set($("jobs-aside"), rest.length ? `${open} live, the last ${rest.length - open} that ended` : "");
+  const ended = rest.length - open;
+  set($("jobs-aside"), rest.length ? `${open} live${ended ? `, the last ${ended} that ended` : ""}` : "");
   list($("jobs-body"), rest, (job) => job.job_id, buildJob, updateJob);
 }
 

@@ -98,7 +98,8 @@ function drawJobs(jobs) {
   $("no-jobs").hidden = jobs.length > 0;
   $("jobs-table").hidden = jobs.length === 0;
   const live = jobs.filter((job) => job.is_live).length;
-  set($("jobs-aside"), jobs.length ? `${live} live, the last ${jobs.length - live} that ended` : "");
+  const ended = jobs.length - live;
+  set($("jobs-aside"), jobs.length ? `${live} live${ended ? `, the last ${ended} that ended` : ""}` : "");
   list($("jobs-body"), jobs, (job) => job.job_id, buildJob, updateJob);
 }
 
