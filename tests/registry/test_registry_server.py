@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import attrs
@@ -245,7 +245,8 @@ async def test_one_that_stops_reading_does_not_keep_it_from_closing(
             # Asks for an answer larger than all buffers on the way, many times, and reads none.
             path = b"/v2/" + b"x" * 8_000
             request = b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n"
-            with trio.move_on_after(1.0):
+            # It may be hung up on before.
+            with trio.move_on_after(1.0), suppress(trio.BrokenResourceError):
                 while True:
                     await stream.send_all(request * 10)
         await stream.aclose()
