@@ -1,13 +1,15 @@
 """`python -m benchmarks`: how fast and how small a worker is, beside what the machine allows.
 
 Runs workers as the programs that they are, with real job processes, against a lean registry on
-127.0.0.1; contenders take turns in one run. It takes less than ten minutes, `--quick` less than
-one: a look at whether it works. `--write` puts the tables and plots into docs/performance.md.
+127.0.0.1; contenders take turns in one run. It takes less than ten minutes, with the peers about
+twenty; `--quick` less than one: a look at whether it works. `--write` puts the tables and plots
+into docs/performance.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
 import tempfile
 import time
@@ -17,7 +19,7 @@ from pathlib import Path
 
 import trio
 
-from .contenders import Contender, ours, upstream
+from .contenders import Contender, livekit, ours, upstream
 from .document import DOCS, write
 from .figures import Book
 from .interpreters import find_imports
@@ -46,7 +48,7 @@ SECTIONS = (
     "parts",
 )
 METHODS = ("spawn", "forkserver")
-SECTION_LIMIT_SECONDS = 240.0
+SECTION_LIMIT_SECONDS = 480.0
 
 
 def make_plan(contenders: tuple[Contender, ...], directory: Path, *, quick: bool) -> Plan:
@@ -111,6 +113,11 @@ def main() -> None:
     parser.add_argument("--start-method", choices=METHODS, help="one of them; both by default")
     parser.add_argument("--only", help=f"sections, by commas: {','.join(SECTIONS)}")
     parser.add_argument("--videosdk-agents", metavar="PYTHON", help="a Python that has the peer")
+    parser.add_argument(
+        "--livekit-agents",
+        metavar="PYTHON",
+        help="the same; needs livekit-protocol beside the benchmarks",
+    )
     parser.add_argument("--quick", action="store_true", help="a few of each: does it work?")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument(
@@ -128,6 +135,10 @@ def main() -> None:
     contenders = [ours(m) for m in METHODS if arguments.start_method in (None, m)]
     if arguments.videosdk_agents:
         contenders.append(upstream(arguments.videosdk_agents))
+    if arguments.livekit_agents:
+        if importlib.util.find_spec("livekit") is None:
+            parser.error("--livekit-agents: no livekit-protocol here; python -m pip install it")
+        contenders.append(livekit(arguments.livekit_agents))
     names = [contender.name for contender in contenders]
     book = Book()
     with tempfile.TemporaryDirectory(prefix="vsdk-") as directory:

@@ -1,4 +1,4 @@
-"""Whose workers are measured: ours by each start method, and the published client's.
+"""Whose workers are measured: ours by each start method, and the peers'.
 
 Knows how each is started as the program that it is; not what is measured.
 """
@@ -12,6 +12,7 @@ import attrs
 
 PROGRAMS = Path(__file__).parent / "programs"
 UPSTREAM = "videosdk-agents"
+LIVEKIT = "livekit-agents"
 
 
 @attrs.frozen(kw_only=True)
@@ -23,8 +24,9 @@ class Contender:
     python: str = sys.executable
     start_method: str = ""
     is_ours: bool = True
-    """The peers do not tell when a process is ready, keep no promise of one job for each, and
-    have limits of their own."""
+    """What the peers print is theirs to read, and they may leave processes behind."""
+    has_process_per_job: bool = True
+    """Whether each job has a process of its own, which then says when it has come up."""
 
 
 def ours(start_method: str) -> Contender:
@@ -33,6 +35,20 @@ def ours(start_method: str) -> Contender:
 
 
 def upstream(python: str) -> Contender:
-    """The published client, in the environment that `python` belongs to."""
-    script = PROGRAMS / "videosdk_agent.py"
-    return Contender(name=UPSTREAM, script=script, python=python, is_ours=False)
+    """The published client, in the environment that `python` belongs to.
+
+    It ignores its option for a function that runs in each process, and uses processes again.
+    """
+    return Contender(
+        name=UPSTREAM,
+        script=PROGRAMS / "videosdk_agent.py",
+        python=python,
+        is_ours=False,
+        has_process_per_job=False,
+    )
+
+
+def livekit(python: str) -> Contender:
+    """LiveKit's worker, in the environment that `python` belongs to."""
+    script = PROGRAMS / "livekit_agent.py"
+    return Contender(name=LIVEKIT, script=script, python=python, is_ours=False)

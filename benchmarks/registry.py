@@ -1,17 +1,15 @@
 """A registry that does as little as possible: it speaks the protocol and reads the clock.
 
 Lean on purpose, so that what is measured is the worker. It serves one worker at a time, does not
-choose, retry or remember. Times are `time.monotonic_ns()`, which is the same clock in every process
-of the machine.
+choose, retry or remember, and speaks as the worker does that comes. Times are
+`time.monotonic_ns()`, which is the same clock in every process of the machine.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import trio
 from trio_websocket import (
@@ -22,52 +20,54 @@ from trio_websocket import (
     serve_websocket,
 )
 
+from .dialects import END_WORDS, Answer, Dialect, JsonDialect, Query, Update
 from .mailbox import Mailbox
 
 RETRY_SECONDS = 0.002
-END_WORDS = ("completed", "failed", "cancelled")
 
 
 class Session:
     """A registered worker, from the registry's side."""
 
-    def __init__(self, websocket: WebSocketConnection, registered_ns: int) -> None:
+    def __init__(
+        self, websocket: WebSocketConnection, dialect: Dialect, registered_ns: int
+    ) -> None:
         self._websocket = websocket
+        self._dialect = dialect
         self._answers: Mailbox[tuple[int, bool]] = Mailbox()
         self._runs: Mailbox[int] = Mailbox()
         self._ends: Mailbox[tuple[int, str]] = Mailbox()
         self.registered_ns = registered_ns
         """When the worker's `register` frame had arrived."""
 
-    async def offer(self, job_id: str) -> tuple[int, bool]:
+    async def offer(self, job_id: str, *, stay: bool = False) -> tuple[int, bool]:
         """Offer a job; returns the nanoseconds until the answer, and the answer."""
-        frame = json.dumps({"type": "availability_request", **_names(job_id)})
+        frame = self._dialect.offer(job_id, stay=stay)
         sent_ns = time.monotonic_ns()
         await self._websocket.send_message(frame)
         answered_ns, taken = await self._answers.take(job_id)
         return answered_ns - sent_ns, taken
 
-    async def offer_until_taken(self, job_id: str) -> int:
+    async def offer_until_taken(self, job_id: str, *, stay: bool = False) -> int:
         """Offer a job until there is a slot for it; nanoseconds of the answer that was a yes.
 
         A process takes a moment to be gone after its job has ended.
         """
         while True:
-            took_ns, taken = await self.offer(job_id)
+            took_ns, taken = await self.offer(job_id, stay=stay)
             if taken:
                 return took_ns
             await trio.sleep(RETRY_SECONDS)
 
     async def assign(self, job_id: str, *, stay: bool = False) -> int:
-        """Assign a job; returns when the frame was sent. With `stay`, it runs until terminated."""
-        frame = json.dumps(assignment(job_id, stay=stay))
+        """Assign a job that was offered so; returns when the frame was sent.
+
+        With `stay`, it runs until the worker is stopped.
+        """
+        frame = self._dialect.assignment(job_id, stay=stay)
         sent_ns = time.monotonic_ns()
         await self._websocket.send_message(frame)
         return sent_ns
-
-    async def terminate(self, job_id: str) -> None:
-        frame = {"type": "job_termination", "job_id": job_id, "reason": "measured"}
-        await self._websocket.send_message(json.dumps(frame))
 
     async def runs(self, job_id: str) -> int:
         """Wait until the job is said to run; returns when that was said."""
@@ -91,22 +91,21 @@ class Session:
         """Read until the worker closes."""
         try:
             while True:
-                text = await self._websocket.get_message()
-                await self._handle(time.monotonic_ns(), json.loads(text))
+                message = await self._websocket.get_message()
+                await self._handle(time.monotonic_ns(), message)
         except ConnectionClosed:
             return
 
-    async def _handle(self, arrived_ns: int, frame: dict[str, Any]) -> None:
-        match frame:
-            case {"type": "availability_response", "job_id": job_id, "available": taken}:
+    async def _handle(self, arrived_ns: int, message: str | bytes) -> None:
+        match self._dialect.read(message):
+            case Answer(job_id, taken):
                 self._answers.put(job_id, (arrived_ns, taken))
-            case {"type": "job_update", "job_id": job_id, "status": status} if status in END_WORDS:
+            case Update(job_id, status) if status in END_WORDS:
                 self._ends.put(job_id, (arrived_ns, status))
-            case {"type": "job_update", "job_id": job_id}:
+            case Update(job_id):
                 self._runs.put(job_id, arrived_ns)
-            case {"type": "ping", "timestamp": timestamp}:
-                pong = {"type": "pong", "timestamp": timestamp}
-                await self._websocket.send_message(json.dumps(pong))
+            case Query(answer):
+                await self._websocket.send_message(answer)
 
 
 class Registry:
@@ -122,12 +121,11 @@ class Registry:
 
     async def serve(self, request: WebSocketRequest) -> None:
         websocket = await request.accept()
-        register = json.loads(await websocket.get_message())
-        session = Session(websocket, time.monotonic_ns())
-        answer = {"type": "register", "success": True, "worker_id": "measured"}
-        await websocket.send_message(json.dumps(answer))
-        if register["type"] != "register":
-            raise RuntimeError(f"a worker began with {register['type']}")
+        register = await websocket.get_message()
+        registered_ns = time.monotonic_ns()
+        dialect = _dialect_of(register)
+        session = Session(websocket, dialect, registered_ns)
+        await websocket.send_message(dialect.welcome())
         await self._arrivals.send(session)
         await session.serve()
 
@@ -145,24 +143,10 @@ async def open_registry() -> AsyncGenerator[Registry]:
         nursery.cancel_scope.cancel()
 
 
-def assignment(job_id: str, *, stay: bool = False) -> dict[str, Any]:
-    """The frame that gives a job to a worker."""
-    return {
-        "type": "job_assignment",
-        **_names(job_id),
-        "token": "a-token-of-the-length-that-tokens-have." * 5,
-        "url": "wss://rooms.example/measured",
-        "room_options": {"recording": False, "auto_end_session": True},
-        "metadata": {"job_id": job_id, "stay": stay},
-    }
+def _dialect_of(register: str | bytes) -> Dialect:
+    """Ours is in text, the other one is not."""
+    if isinstance(register, str):
+        return JsonDialect()
+    from .livekit_dialect import LiveKitDialect
 
-
-def _names(job_id: str) -> dict[str, str]:
-    return {
-        "job_id": job_id,
-        "job_type": "room",
-        "room_id": "room-of-" + job_id,
-        "room_name": "measured",
-        "agent_name": "benchmark",
-        "namespace": "default",
-    }
+    return LiveKitDialect()

@@ -9,11 +9,12 @@ import attrs
 import trio
 
 from ..contenders import UPSTREAM, Contender
+from ..dialects import assignment
 from ..echoes import open_pipe_echo, open_websocket_echo
 from ..figures import Aim, Book
 from ..interpreters import KnownImports, time_start
 from ..plan import Plan
-from ..registry import assignment, open_registry
+from ..registry import open_registry
 from ..worker_program import WorkerProgram, open_worker
 
 OFFER = "offer to answer"
@@ -28,8 +29,8 @@ COLD_AIM_RATIO = 1.5
 # Between a job process' last step of coming up and the next job: the status update that follows
 # a job is sent after 50 ms, and must not be what is measured.
 SETTLE_SECONDS = 0.15
-# The peers do not tell when their idle process is there again.
-PEER_SETTLE_SECONDS = 0.5
+# Until a process has come up that does not tell.
+START_SECONDS = 3.0
 JOB_LIMIT_SECONDS = 30.0
 
 
@@ -48,12 +49,11 @@ async def measure_warm(plan: Plan, book: Book) -> None:
         websocket = await stack.enter_async_context(open_websocket_echo(message))
         pipe = stack.enter_context(open_pipe_echo(message))
         workers = await _open_all(plan, stack, idle=1)
+        await _idle_processes_up(workers, 1)
+        await trio.sleep(START_SECONDS)
         for number in range(plan.jobs):
             for contender, worker in tuple(workers):
-                if contender.is_ours:
-                    with trio.fail_after(JOB_LIMIT_SECONDS):
-                        await worker.reports.processes_up(number + 1)
-                await trio.sleep(SETTLE_SECONDS if contender.is_ours else PEER_SETTLE_SECONDS)
+                await trio.sleep(SETTLE_SECONDS)
                 # Right before each job: the machine is as awake as for the job itself.
                 round_trip = await websocket.round_trip()
                 book.add_times(OFFER, "floor", [round_trip])
@@ -65,23 +65,40 @@ async def measure_warm(plan: Plan, book: Book) -> None:
                 book.add_times(OFFER, contender.name, [times.answer], _offer_aim(book, contender))
                 aim = WARM_AIM if contender.is_ours else None
                 book.add_times(WARM, contender.name, [times.entry], aim)
+                # What comes up must neither be late for its own job, nor in the way of the next.
+                await _idle_processes_up([(contender, worker)], number + 2)
+
+
+async def _idle_processes_up(workers: list[tuple[Contender, WorkerProgram]], count: int) -> None:
+    """Wait until each has started so many processes, where each job has one of its own."""
+    for contender, worker in workers:
+        if contender.has_process_per_job:
+            with trio.fail_after(JOB_LIMIT_SECONDS):
+                await worker.reports.processes_up(count)
 
 
 def _offer_aim(book: Book, contender: Contender) -> Aim | None:
     """At most 1.3 times what the published client takes, where that is measured as well."""
     theirs = book.figures[OFFER].get(UPSTREAM)
-    return Aim(OFFER_AIM_RATIO * theirs.p50) if contender.is_ours and theirs else None
+    return Aim(round(OFFER_AIM_RATIO * theirs.p50, 2)) if contender.is_ours and theirs else None
 
 
 async def measure_cold(plan: Plan, book: Book, known: KnownImports) -> None:
-    """With no idle process: one is started for each job."""
+    """With no idle process: one is started for each job.
+
+    Where processes are used again, jobs stay, so that the next one needs a new one; only so many as
+    the memory is for.
+    """
     async with AsyncExitStack() as stack:
         workers = await _open_all(plan, stack, idle=0)
         for number in range(plan.cold_jobs):
             book.add_times(COLD, "floor", [time_start(known.runner)])
             for contender, worker in tuple(workers):
-                await trio.sleep(SETTLE_SECONDS if contender.is_ours else PEER_SETTLE_SECONDS)
-                times = await run_job(worker, f"job-{number}")
+                stay = not contender.has_process_per_job
+                if stay and number >= plan.at_once:
+                    continue
+                await trio.sleep(SETTLE_SECONDS)
+                times = await run_job(worker, f"job-{number}", stay=stay)
                 if times is None:
                     _give_up(book, workers, contender, "cold")
                     continue
@@ -97,7 +114,8 @@ async def _open_all(
     workers = []
     for contender in plan.contenders:
         registry = await stack.enter_async_context(open_registry())
-        opened = open_worker(contender, registry, plan.directory, idle=idle, max_processes=2)
+        most = 2 if contender.has_process_per_job else plan.at_once
+        opened = open_worker(contender, registry, plan.directory, idle=idle, max_processes=most)
         workers.append((contender, await stack.enter_async_context(opened)))
     return workers
 
@@ -116,13 +134,17 @@ def _give_up(
     workers[:] = [each for each in workers if each[0] is not contender]
 
 
-async def run_job(worker: WorkerProgram, job_id: str) -> JobTimes | None:
-    """Offer a job that returns at once, assign it, and see it end; None where it is too late."""
+async def run_job(worker: WorkerProgram, job_id: str, *, stay: bool = False) -> JobTimes | None:
+    """Offer a job and assign it; it returns at once, and is seen to, unless it shall stay.
+
+    None where it is too late.
+    """
     session = worker.session
     with trio.move_on_after(JOB_LIMIT_SECONDS):
-        answered_ns = await session.offer_until_taken(job_id)
-        sent_ns = await session.assign(job_id)
+        answered_ns = await session.offer_until_taken(job_id, stay=stay)
+        sent_ns = await session.assign(job_id, stay=stay)
         entry = await worker.reports.entered(job_id)
-        await session.outcome(job_id)
+        if not stay:
+            await session.outcome(job_id)
         return JobTimes(answered_ns, entry.at_ns - sent_ns)
     return None

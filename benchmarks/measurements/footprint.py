@@ -24,9 +24,9 @@ SETTLE_SECONDS = 3.0
 
 async def measure_memory(plan: Plan, book: Book, known: KnownImports) -> None:
     """With `at_once` running jobs and none idle; contenders by turns."""
-    for number in range(plan.rounds):
+    for _ in range(plan.rounds):
         for contender in plan.contenders:
-            found = await _look(plan, contender, is_first=not number)
+            found = await _look(plan, contender)
             if found is None:
                 book.notes.append(f"memory: the jobs of {contender.name} did not begin in time")
                 continue
@@ -40,19 +40,14 @@ async def measure_memory(plan: Plan, book: Book, known: KnownImports) -> None:
         book.add(JOB, "floor", "MiB", map(pss_mib, process_ids))
 
 
-async def _look(
-    plan: Plan, contender: Contender, *, is_first: bool
-) -> tuple[float, float, list[float]] | None:
+async def _look(plan: Plan, contender: Contender) -> tuple[float, float, list[float]] | None:
     """MiB of a worker without jobs, of its tree with them, and of each job.
 
-    None where a peer does not run them in time, and where it has had its one try at that.
+    None where a peer does not run them in time.
     """
-    if not (contender.is_ours or is_first):
-        return None
     most = plan.at_once
     async with open_registry() as registry:
-        idle = 0 if contender.is_ours else most
-        opened = open_worker(contender, registry, plan.directory, idle=idle, max_processes=most)
+        opened = open_worker(contender, registry, plan.directory, idle=0, max_processes=most)
         async with opened as worker:
             alone = sum(map(pss_mib, tree_of(worker.pid)))
             with trio.move_on_after(JOBS_LIMIT_SECONDS):
@@ -79,7 +74,7 @@ async def _watch_idle(plan: Plan, book: Book, contender: Contender) -> None:
     async with open_registry() as registry:
         opened = open_worker(contender, registry, plan.directory, idle=1, max_processes=2)
         async with opened as worker:
-            if contender.is_ours:
+            if contender.has_process_per_job:
                 await worker.reports.processes_up(1)
             await trio.sleep(SETTLE_SECONDS)
             tree = tree_of(worker.pid)
@@ -97,7 +92,7 @@ async def start_jobs(worker: WorkerProgram, numbers: range) -> list[tuple[int, i
     jobs = []
     for number in numbers:
         job_id = f"stays-{number}"
-        await worker.session.offer_until_taken(job_id)
+        await worker.session.offer_until_taken(job_id, stay=True)
         sent_ns = await worker.session.assign(job_id, stay=True)
         entry = await worker.reports.entered(job_id)
         jobs.append((entry.at_ns - sent_ns, entry.pid))

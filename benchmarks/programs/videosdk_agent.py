@@ -48,6 +48,7 @@ if __name__ == "__main__":
         port=0,
         num_idle_processes=int(idle),
         max_processes=int(max_processes),
+        load_threshold=2.0,  # else it says no to what would be the last quarter of its jobs
         log_level="ERROR",
     )
     room_options = RoomOptions(auth_token="benchmark-token", join_meeting=False)
