@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 
 from vsdk_trio.errors import RegistrationRefusedError, RegistryUnreachableError
+from vsdk_trio.worker.job_task import MAX_PROCESSES_TRIED
 
 from .logs import TOKEN
 from .schedule import Schedule
@@ -68,10 +69,12 @@ def _leaves(session: SessionRecord, trace: Trace) -> float:
 
 
 def one_run(schedule: Schedule, trace: Trace) -> None:
-    """One process for a job, one job for a process, one run of its entrypoint."""
-    for (worker, job_id), runs in runs_of(trace).items():
-        if len(runs) > 1:
-            trace.violation(f"job {job_id[:8]} ran {len(runs)} times in worker {worker}")
+    """One run of its entrypoint for a job, and few processes: those that die before it count."""
+    for (worker, job_id), given in runs_of(trace).items():
+        if (runs := sum(process.entered for process in given)) > 1:
+            trace.violation(f"job {job_id[:8]} ran {runs} times in worker {worker}")
+        if len(given) > MAX_PROCESSES_TRIED:
+            trace.violation(f"job {job_id[:8]} had {len(given)} processes in worker {worker}")
     for process in trace.processes:
         if process.entered > 1:
             trace.violation(f"process {process.pid} ran its entrypoint {process.entered} times")

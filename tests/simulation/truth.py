@@ -46,7 +46,7 @@ def outcomes(schedule: Schedule, trace: Trace) -> None:
                     trace.violation(f"{name} was taken, and its end was never told")
             else:
                 [(fact, error)] = words
-                run = runs[worker.number, job_id][0] if runs[worker.number, job_id] else None
+                run = runs[worker.number, job_id][-1] if runs[worker.number, job_id] else None
                 was_cut_off = run is not None and run.orphaned
                 if worker.killed_at and error == "worker was restarted":
                     # Of a process that was gone before, the dead worker may not have known.
