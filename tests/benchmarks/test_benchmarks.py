@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +15,8 @@ pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(400)]
 ROOT = Path(__file__).parent.parent.parent
 sys.path.insert(0, str(ROOT))  # the benchmarks are not part of the package
 
-from benchmarks.document import BEGIN, END  # noqa: E402  # found by the line before
+from benchmarks.dialects import JsonDialect  # noqa: E402  # found by the line before
+from benchmarks.document import BEGIN, END  # noqa: E402
 
 FIGURES = [
     "start to registered",
@@ -55,3 +58,17 @@ def test_everything_is_measured_and_written(tmp_path: Path) -> None:
     for plot in PLOTS:
         assert f"plots/{plot}.svg" in text
         assert "<svg" in (tmp_path / "plots" / f"{plot}.svg").read_text(encoding="utf-8")
+
+
+def test_the_calls_of_a_dispatch_are_counted() -> None:
+    command = [sys.executable, "-m", "benchmarks.calls"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    for where in ("in the worker", "in its process"):
+        counts = re.findall(rf"job 2, {where}:\n((?: +[0-9]+ \S+\n)+)", result.stdout)
+        assert len(counts) == 1, result.stdout
+
+
+def test_an_offer_has_no_field_that_the_published_client_would_choke_on() -> None:
+    offer = json.loads(JsonDialect().offer("job", stay=False))
+    assert set(offer) == {"type", "job_id", "room_id", "agent_name"}
