@@ -138,8 +138,9 @@ class Soak:
             found.append(str(error))
         self.record.read()
         found += self.record.breaches(self.trouble.killed)
-        # Errors of its own, as opposed to those of its jobs.
-        found += re.findall(r"^\S+ ERROR   (?!job:).*", self.worker.output, re.MULTILINE)
+        # Errors of its own, as opposed to what its jobs print, and the runners say of them.
+        own_errors = r"^\S+ (?:ERROR  |CRITICAL) (?!job:|runner\.).*"
+        found += re.findall(own_errors, self.worker.output, re.MULTILINE)
         return found
 
     async def health(self) -> str:
@@ -192,6 +193,7 @@ async def open_soak(directory: Path, *, seed: int) -> AsyncGenerator[Soak]:
                 "registration_timeout": 4.0,
                 "initialize_timeout": 30.0,
                 "close_timeout": 20.0,
+                "log_format": "console",  # which is how `Record` and `finish` read it
             }
             (directory / "options.json").write_text(json.dumps(options), encoding="utf-8")
             worker = await programs.start(str(AGENT))
