@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -113,6 +114,30 @@ class Program:
         with trio.move_on_after(seconds):
             return await self.process.wait()
         raise AssertionError(f"did not end within {seconds:g} s:\n{self.output}")
+
+
+async def all_is_told_of_flood(worker: Program, lines: int) -> None:
+    """Wait until each of so many lines of x, one job's, was logged or is said to be dropped.
+
+    What came too fast is told of within a second, or when the process is gone: later than the
+    end of the job. Some must have come too fast: all would take minutes.
+    """
+
+    def told() -> tuple[int, int, int]:
+        text = worker.output
+        dropped = re.findall(r" job: (\d+) lines came too fast and were dropped", text)
+        unread = re.findall(r" (\d+) lines of this log were dropped", text)  # any lines
+        logged = len(re.findall(r" INFO +job: x{100}", text))
+        return logged, sum(map(int, dropped)), sum(map(int, unread))
+
+    try:
+        await eventually(lambda: sum(told()) >= lines, "")
+    except AssertionError:
+        raise AssertionError(f"of {lines} lines: logged, dropped, unread: {told()}") from None
+    logged, dropped, unread = told()
+    assert dropped > 0
+    assert logged + dropped <= lines
+    assert lines - logged - dropped <= unread
 
 
 @attrs.define
