@@ -14,8 +14,8 @@ import psutil
 import pytest
 import trio
 
-from ..system.conftest import Program, System, eventually, open_system
-from .aftermath import all_is_well, calm, end_of
+from ..system.conftest import PATIENCE_SECONDS, Program, System, eventually, open_system
+from .aftermath import all_is_well, calm, end_of, run_one
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -32,7 +32,7 @@ async def open_worker(directory: Path, **options: Any) -> AsyncGenerator[tuple[S
         before = await calm(system, worker)
         assert len(system.templates()) == 1
         yield system, worker
-        await eventually(lambda: len(_running(system)) == 1, "no template")
+        await _one_template(system)
         await all_is_well(system, worker, before)
         worker.signal(signal.SIGTERM)
         await worker.exit_code()
@@ -47,6 +47,17 @@ def _running(system: System) -> list[psutil.Process]:
             if template.status() != psutil.STATUS_STOPPED:
                 found.append(template)
     return found
+
+
+async def _one_template(system: System) -> None:
+    """Wait for one that runs. It is the start of a process that shows what is amiss with the last.
+
+    One that is stopped is found out when it is asked to fork; one that could not load, because it
+    was stopped or killed meanwhile, is replaced when the next process is wanted.
+    """
+    with trio.fail_after(3 * PATIENCE_SECONDS):
+        while len(_running(system)) != 1:
+            await run_one(system)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
