@@ -13,7 +13,6 @@ READERS = {
     "cli/_doctor_network.py": "the end of a certificate, which others hold against their clocks",
     "cli/_doctor_token.py": "`exp` of a token, as in backend/token.py; times for people",
     "cli/_top.py": "how long ago a process was heard of, for people",
-    "logs/formats.py": "the times in a log, for people",
     "registry/page.py": "the times on a page, for people",
     "template/program.py": "what is held against the times of files: see template/sources.py",
     "template/sources.py": "the times of files are wall clock; a wrong one costs a fresh template",

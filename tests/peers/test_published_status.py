@@ -113,13 +113,14 @@ def keys(value: Any) -> Any:
     return None
 
 
-# What is not named the same: what is free to be anything, and what is of ours alone.
+# What is not named the same: what is free to be anything, and what is of ours alone. `name`, and
+# whether `graphs` is a list, depend on what else has been traced in their process before.
 def _without_free_ones(value: Any) -> Any:
     if isinstance(value, dict):
         return {
             name: _without_free_ones(inner)
             for name, inner in value.items()
-            if name not in ("metadata", "events", "dedicated_inference")
+            if name not in ("metadata", "events", "dedicated_inference", "name", "graphs")
         }
     return [_without_free_ones(inner) for inner in value] if isinstance(value, list) else value
 
