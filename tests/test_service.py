@@ -105,15 +105,24 @@ async def test_the_bodys_error_comes_out_after_the_goodbye(autojump_clock: MockC
     assert service.timeline[-1] == (1, "gone")
 
 
-async def test_cancelled_between_started_and_the_shield_it_is_a_cancellation() -> None:
-    """A service whose own nursery is torn down by a cancellation that the shield then hides."""
+async def test_cancelled_at_any_moment_of_its_start_it_is_a_cancellation() -> None:
+    """Nothing in it that has seen the cancellation may be shielded from it afterwards."""
+
+    async def restless() -> None:
+        while True:  # trio raises AssertionError here, if a shield comes between its two looks
+            await trio.lowlevel.checkpoint_if_cancelled()
+            await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def run(stopping: trio.Event, *, task_status: trio.TaskStatus[None]) -> None:
-        async with trio.open_nursery():
+        async with trio.open_nursery() as nursery:
+            for _ in range(4):
+                nursery.start_soon(restless)
+            await trio.lowlevel.checkpoint()
             task_status.started()
             await stopping.wait()
+            nursery.cancel_scope.cancel()
 
-    for k in range(40):
+    for k in range(400):
         with trio.CancelScope() as scope:
             async with trio.open_nursery() as nursery:
 
@@ -122,7 +131,7 @@ async def test_cancelled_between_started_and_the_shield_it_is_a_cancellation() -
                         await trio.sleep_forever()
 
                 nursery.start_soon(use)
-                for _ in range(k % 8):
+                for _ in range(k % 10):
                     await trio.lowlevel.checkpoint()
                 scope.cancel()
         assert scope.cancelled_caught

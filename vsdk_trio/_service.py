@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Protocol
 
+import attrs
 import trio
 
 
@@ -25,6 +26,28 @@ class ServiceBody(Protocol):
 
 class ServiceStoppedError(RuntimeError):
     """A service ended before it was told to stop: a bug in the service, never a silence."""
+
+
+@attrs.frozen
+class ShieldedStart:
+    """A task status that shields `scope` in the moment in which `nursery` takes the task over.
+
+    The task that makes it is the one that is being started, and runs in `scope`. A shield that
+    came later could hide a cancellation from a task that is about to raise it: trio then fails
+    with "this should never happen". Where a cancellation calls the start off, trio leaves the task
+    where it was started from: it stays unshielded, or nobody would ever end it.
+    """
+
+    _task_status: trio.TaskStatus[Any]
+    _scope: trio.CancelScope
+    _nursery: trio.Nursery
+    _task: trio.lowlevel.Task = attrs.field(factory=trio.lowlevel.current_task, init=False)
+
+    def started(self, value: Any = None) -> None:
+        """See `trio.TaskStatus`."""
+        self._scope.shield = True
+        self._task_status.started(value)
+        self._scope.shield = self._task.parent_nursery is self._nursery
 
 
 @asynccontextmanager
@@ -45,17 +68,14 @@ async def open_service(run: ServiceBody, *, grace: float) -> AsyncGenerator[Any,
 
     async def serve(*, task_status: trio.TaskStatus[Any]) -> None:
         with scope:
-            await run(stopping, task_status=task_status)
+            await run(stopping, task_status=ShieldedStart(task_status, scope, nursery))
             if not stopping.is_set():
-                # A cancellation that came after `started()` but before the shield has ended it,
-                # and the shield then hid its cause: let it come out as what it is.
-                scope.shield = False
+                # Where a cancellation has called the start off, it comes out as what it is.
                 await trio.lowlevel.checkpoint_if_cancelled()
                 raise ServiceStoppedError(f"the service {name} ended before it was told to")
 
     async with trio.open_nursery() as nursery:
         value = await nursery.start(serve, name=name)  # as the task is called in /debug/tasks
-        scope.shield = True
         try:
             yield value
         finally:

@@ -12,6 +12,8 @@ from typing import TypeVar
 
 import trio
 
+from .._service import ShieldedStart
+
 logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
@@ -88,23 +90,20 @@ class JobRun:
 
         Cancelled while entering, it is not entered. What it raises later fails the job.
         """
-        # Shielded from here and not in there: where a cancellation calls the start off, trio leaves
-        # the task in this call's scope, and nobody but that cancellation would ever end it.
-        started: tuple[_T, trio.CancelScope] = await self._support.start(self._hold, manager)
-        value, scope = started
-        scope.shield = True
+        value: _T = await self._support.start(self._hold, manager)
         return value
 
     async def _hold(
         self,
         manager: AbstractAsyncContextManager[_T],
         *,
-        task_status: trio.TaskStatus[tuple[_T, trio.CancelScope]],
+        task_status: trio.TaskStatus[_T],
     ) -> None:
         with trio.CancelScope() as scope:
+            status = ShieldedStart(task_status, scope, self._support)
             async with manager as value:
                 self._held.append(scope)
-                task_status.started((value, scope))
+                status.started(value)
                 await self._leaving.wait()
         if scope.cancelled_caught:
             logger.warning("leaving the room was cut off after %g s", self.callback_seconds)
