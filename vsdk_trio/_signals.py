@@ -1,8 +1,15 @@
-"""Which signals ask a program of ours to end. A leaf: the standard library only."""
+"""Which signals ask a program of ours to end, and SIGINT before anybody listens to it.
+
+A leaf: the standard library only.
+"""
 
 from __future__ import annotations
 
 import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 
 def ending_signals() -> tuple[signal.Signals, ...]:
@@ -15,3 +22,31 @@ def ending_signals() -> tuple[signal.Signals, ...]:
     if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
         names.append("SIGHUP")
     return tuple(signal.Signals[name] for name in names)
+
+
+@contextmanager
+def interrupt_held_back() -> Iterator[None]:
+    """Keep a SIGINT that comes during the body, and raise `KeyboardInterrupt` after it.
+
+    For a body that loads code: Python drops an exception that comes in a callback of a weak
+    reference, as its imports have them, and the program would go on as if nobody had asked. A
+    second SIGINT is not kept. Does nothing outside the main thread, and where the program has its
+    own way with SIGINT.
+    """
+    is_ours = threading.current_thread() is threading.main_thread()
+    if not is_ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    held: list[int] = []
+
+    def hold(signum: int, _: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        held.append(signum)
+
+    signal.signal(signal.SIGINT, hold)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if held:
+        raise KeyboardInterrupt

@@ -97,7 +97,10 @@ class WorkerJob:
             self._serve() if options.register else self._run_here()
 
     def _serve(self) -> None:
-        from .worker.main import run_worker_program
+        from ._signals import interrupt_held_back
+
+        with interrupt_held_back():
+            from .worker.main import run_worker_program
 
         if sys.stdout is not None:  # it is where it was closed before we were started
             sys.stdout.flush()  # what the script printed comes before what its jobs print

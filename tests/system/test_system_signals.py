@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -127,6 +128,23 @@ async def test_a_signal_at_any_moment_leaves_nothing(
 ) -> None:
     """From the first import to the first idle processes; several at once, to crowd the machine."""
 
+    async def dropped(worker: Program) -> bool:
+        """Whether Python has dropped the first SIGINT, which it says; else the worker has ended.
+
+        It does so in callbacks of its own while the script's first imports are under way.
+        """
+
+        def says_so() -> bool:
+            return signum == signal.SIGINT and bool(
+                re.search(r"^Exception ignored in(.*\n)+KeyboardInterrupt", worker.output, re.M)
+            )
+
+        def has_ended() -> bool:
+            return worker.process.poll() is not None
+
+        await eventually(lambda: has_ended() or says_so(), "neither ended nor dropped")
+        return not has_ended()
+
     async def cut(moment: float, number: int) -> None:
         directory = tmp_path / str(number)
         directory.mkdir()
@@ -134,10 +152,14 @@ async def test_a_signal_at_any_moment_leaves_nothing(
             worker = await system.start_agent(num_idle_processes=2, max_processes=2)
             await trio.sleep(moment)
             worker.signal(signum)
+            is_dropped = await dropped(worker)
+            if is_dropped:
+                worker.signal(signum)
             code = await worker.exit_code()
             # Before the worker listens to it, a signal does what it does to any Python program.
             if signum != signal.SIGKILL and "health at" in worker.output:
-                assert (code, "Traceback" in worker.output) == (0, False), worker.output
+                is_traced = "Traceback" in worker.output and not is_dropped
+                assert (code, is_traced) == (0, False), worker.output
             await system.nothing_left()
 
     async with trio.open_nursery() as nursery:

@@ -65,10 +65,14 @@ async def test_an_idle_loop_is_not_watched_by_the_clock() -> None:
         await trio.sleep(0.3)
         (thread,) = [t for t in threading.enumerate() if t.name == "loop watch"]
         status = Path(f"/proc/self/task/{thread.native_id}/status")
-        before = _switches(status)
-        await trio.sleep(1)
-        # It goes to rest, and is woken once more at the end: by the clock it would be twenty.
-        assert _switches(status) - before <= 4
+        counts: list[int] = []
+        while not counts or (min(counts) > 4 and len(counts) < 5):
+            before = _switches(status)
+            await trio.sleep(1)
+            counts.append(_switches(status) - before)
+        # It goes to rest, and is woken once more at the end. A busy machine has it wait for the
+        # interpreter as well, now and then; woken by the clock it would be twenty, each time.
+        assert min(counts) <= 4, counts
     thread.join(5)
     assert not thread.is_alive()
 
