@@ -48,7 +48,7 @@ SECTIONS = (
     "parts",
 )
 METHODS = ("spawn", "forkserver")
-SECTION_LIMIT_SECONDS = 480.0
+SECTION_LIMIT_SECONDS = 600.0
 
 
 def make_plan(contenders: tuple[Contender, ...], directory: Path, *, quick: bool) -> Plan:

@@ -25,6 +25,8 @@ FIGURES = [
     "assignment to entrypoint, none idle",
     "jobs sustained, 4 at once",
     "of them with a wrong outcome",
+    "jobs sustained, 4 at once, one idle process",
+    "of them with a wrong outcome, one idle process",
     "PSS, whole tree with 4 running jobs",
     "PSS per running job",
     "idle: CPU per 30 s",
