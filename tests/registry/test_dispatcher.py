@@ -299,13 +299,92 @@ def test_with_patience_a_job_waits_for_news_of_a_worker() -> None:
     actions = desk.update("w1", "completed", job_id="j1")
     assert offered_to(actions) == ["w1"]
     assert desk.dispatcher.offer_answered("w1", "j2", available=False, now=1.0) == []
-    assert offered_to(desk.report("w1", now=2.0)) == ["w1"]
-    desk.dispatcher.offer_answered("w1", "j2", available=False, now=3.0)
+    assert offered_to(desk.join("w1", now=2.0, capacity=1)) == ["w1"]
+    desk.dispatcher.offer_answered("w1", "j2", available=False, now=9.5)
     desk.dispatcher.worker_joined(Worker(worker_id="w9", agent_id="other"), 4.0)
     settled, _ = desk.dispatcher.tick(10.0)
     assert settled.failure is DispatchFailure.NO_WORKERS_AVAILABLE
     assert desk.report("w1", now=11.0) == []
     assert desk.report("w1", now=11.0) == []  # forgotten
+
+
+class Waiting(Desk):
+    """A job waits, because its only worker has refused it at 0."""
+
+    def __init__(self, **report: Any) -> None:
+        super().__init__("w1", patience=60.0)
+        self.report("w1", **report)
+        self.dispatch()
+        assert self.answer("w1", False) == []
+
+
+def test_a_refusal_stands_until_there_is_news_of_the_worker() -> None:
+    busy = {"load": 0.5, "job_count": 2}
+    for same in (busy, busy | {"load": 0.45}, busy | {"load": 0.9}, busy | {"job_count": 3}):
+        assert Waiting(**busy).report("w1", 0.1, **same) == []
+    for freer in (busy | {"load": 0.4}, busy | {"job_count": 1}):
+        assert offered_to(Waiting(**busy).report("w1", 0.1, **freer)) == ["w1"]
+    desk = Waiting()
+    assert desk.report("w1", 0.1, status="draining") == []
+    assert offered_to(desk.report("w1", 0.2)) == ["w1"]
+    desk = Waiting()
+    desk.update("w1", "running", 0.1, job_id="j0")
+    assert offered_to(desk.update("w1", "completed", 0.2, job_id="j0")[1:]) == ["w1"]
+    assert offered_to(Waiting().join("w1", 0.1)) == ["w1"]
+
+
+def test_a_worker_that_is_full_while_it_decides_is_not_asked_in_a_loop() -> None:
+    desk = Desk("w1", patience=60.0)
+    asked = len(offered_to(desk.dispatch()))
+    for n in range(100):
+        now = n / 20
+        asked += len(offered_to(desk.report("w1", now, status="busy", load=1.0)))
+        asked += len(offered_to(desk.answer("w1", False, now)))
+        asked += len(offered_to(desk.report("w1", now)))
+        asked += len(offered_to(desk.dispatcher.tick(now)))
+    assert asked == 3  # at 0, 1 and 3 s
+
+
+def test_without_news_it_is_asked_after_a_pause_that_doubles() -> None:
+    desk = Desk("w1", patience=20.0)
+    desk.dispatch()
+    now, asked_at = 0.0, [0.0]
+    while desk.answer("w1", False, now) == []:
+        now = desk.dispatcher.next_deadline() or 0.0
+        actions = desk.dispatcher.tick(now)
+        if not offered_to(actions):
+            break
+        asked_at.append(now)
+    assert asked_at == [0.0, 1.0, 3.0, 7.0, 12.0, 17.0]
+    assert (now, actions[0].failure) == (20.0, DispatchFailure.NO_WORKERS_AVAILABLE)
+    assert desk.job().asked == {}
+
+
+def test_others_are_asked_at_once_and_nobody_twice_when_patience_is_over() -> None:
+    desk = Desk("w1", "w2", patience=2.0)
+    desk.dispatch()
+    assert offered_to(desk.answer("w1", False, 0.5)) == ["w2"]
+    assert desk.join("w3", 0.6) == []  # it is with w2
+    assert offered_to(desk.answer("w2", False, 2.5)) == ["w3"]
+    settled, _ = desk.answer("w3", False, 3.9)  # w1 might be asked since 1.5
+    assert settled.failure is DispatchFailure.NO_WORKERS_AVAILABLE
+
+
+def test_one_that_let_its_offer_expire_is_asked_again_after_a_sign_of_life() -> None:
+    desk = Desk("w1", patience=60.0)
+    desk.dispatch()
+    assert desk.dispatcher.tick(5.0) == []
+    assert desk.dispatcher.next_deadline() == 60.0
+    assert offered_to(desk.report("w1", 30.0)) == ["w1"]
+
+
+def test_a_place_that_a_refusal_frees_is_for_the_next_that_waits() -> None:
+    desk = Desk(patience=60.0)
+    desk.join("w1", capacity=1)
+    desk.dispatch()
+    assert desk.dispatch("j2") == []
+    [offer] = desk.answer("w1", False, 0.1)
+    assert (offer.worker_id, offer.job.job_id) == ("w1", "j2")
 
 
 def test_a_waiting_job_can_be_terminated() -> None:

@@ -16,12 +16,13 @@ from vsdk_trio.registry.actions import (
     Terminate,
 )
 from vsdk_trio.registry.dispatcher import Dispatcher
-from vsdk_trio.registry.ledger import JobRequest, JobState, Ledger
+from vsdk_trio.registry.ledger import Job, JobRequest, JobState, Ledger
 from vsdk_trio.registry.placement import Policy
 from vsdk_trio.registry.workers import Roster, Worker
 
 WORKERS = st.sampled_from(["w1", "w2", "w3"])
 NUMBERS = st.integers(0, 7)
+PATIENCE = 3.0
 
 
 class DispatcherMachine(RuleBasedStateMachine):
@@ -31,16 +32,33 @@ class DispatcherMachine(RuleBasedStateMachine):
         super().__init__()
         self.ledger = Ledger()
         self.roster = Roster()
-        policy = Policy(patience=3.0, max_open_jobs=6)
+        policy = Policy(patience=PATIENCE, max_open_jobs=6)
         self.dispatcher = Dispatcher(policy, self.ledger, self.roster)
         self.now = 0.0
         self.linked: set[str] = set()
         self.dispatched: list[str] = []
         self.settled: dict[str, bool] = {}
         self.ended: set[str] = set()
+        self.refused: dict[tuple[str, str], float] = {}
+        self.reports: dict[str, tuple[str, float, int] | None] = {}
+        self.has_news: set[tuple[str, str]] = set()
+
+    def note_news(self, worker_id: str) -> None:
+        self.has_news.update((job_id, worker_id) for job_id in self.dispatched)
+
+    def check_offer(self, worker_id: str, job: Job) -> None:
+        """Who has refused a job is asked again after news or a pause, while there is patience."""
+        key = job.job_id, worker_id
+        refused = self.refused.pop(key, None)
+        if refused is not None:
+            assert key in self.has_news or self.now >= refused + 1.0
+            assert self.now < job.created + PATIENCE
+        self.has_news.discard(key)
 
     def book(self, actions: list[Action]) -> None:
         for action in actions:
+            if isinstance(action, Offer):
+                self.check_offer(action.worker_id, action.job)
             match action:
                 case Offer(worker_id, job) | Assign(worker_id, job):
                     assert worker_id in self.linked
@@ -73,6 +91,8 @@ class DispatcherMachine(RuleBasedStateMachine):
     @rule(worker_id=WORKERS, capacity=st.sampled_from([None, 1, 2]), reannounces=st.booleans())
     def join(self, worker_id: str, capacity: int | None, reannounces: bool) -> None:
         self.linked.add(worker_id)
+        self.reports[worker_id] = None
+        self.note_news(worker_id)
         worker = Worker(
             worker_id=worker_id, agent_id="a", capacity=capacity, reannounces=reannounces
         )
@@ -89,6 +109,10 @@ class DispatcherMachine(RuleBasedStateMachine):
     @rule(data=st.data(), number=NUMBERS, available=st.booleans())
     def answer(self, data: st.DataObject, number: int, available: bool) -> None:
         worker_id = data.draw(st.sampled_from(sorted(self.linked)))
+        job = self.ledger.get(self.job_id(number))
+        is_its_offer = job is not None and job.state is JobState.OFFERED
+        if job is not None and is_its_offer and job.worker_id == worker_id and not available:
+            self.refused[job.job_id, worker_id] = self.now
         self.book(
             self.dispatcher.offer_answered(
                 worker_id, self.job_id(number), available=available, now=self.now
@@ -105,16 +129,27 @@ class DispatcherMachine(RuleBasedStateMachine):
         worker_id = data.draw(st.sampled_from(sorted(self.linked)))
         seen = len(self.ledger.updates())
         job_id = self.job_id(number)
+        if status in {"completed", "failed", "cancelled"}:
+            self.note_news(worker_id)
         self.book(self.dispatcher.job_updated(worker_id, job_id, status=status, now=self.now))
         assert len(self.ledger.updates()) == seen + 1
 
     @precondition(lambda self: self.linked)
-    @rule(data=st.data(), status=st.sampled_from(["available", "draining"]))
-    def report(self, data: st.DataObject, status: str) -> None:
+    @rule(
+        data=st.data(),
+        status=st.sampled_from(["available", "available", "draining"]),
+        load=st.sampled_from([0.0, 0.5]),
+        job_count=st.integers(0, 1),
+    )
+    def report(self, data: st.DataObject, status: str, load: float, job_count: int) -> None:
         worker_id = data.draw(st.sampled_from(sorted(self.linked)))
+        report = status, load, job_count
+        if report != self.reports[worker_id]:
+            self.note_news(worker_id)
+        self.reports[worker_id] = report
         self.book(
             self.dispatcher.worker_reported(
-                worker_id, status=status, load=0.5, job_count=1, now=self.now
+                worker_id, status=status, load=load, job_count=job_count, now=self.now
             )
         )
 
@@ -151,6 +186,8 @@ class DispatcherMachine(RuleBasedStateMachine):
         for job in self.ledger.jobs():
             if job.state in {JobState.PENDING, JobState.OFFERED}:
                 assert job.deadline is not None
+                is_waiting = job.state is JobState.PENDING
+                assert not is_waiting or job.deadline <= job.created + PATIENCE
             elif job.state.ended:
                 assert job.deadline is None
             elif job.worker_id not in self.linked:

@@ -7,6 +7,8 @@ no links, no frames and no clock.
        ^          |
        +----------+   refused, not answered in time, or its worker lost
 
+A worker that refused a job is asked again after news of it, or a pause: see `placement`.
+
 What a lost worker held: an offered job goes to the next worker at once. An assigned or running one
 is kept for `reconnect_grace`, for the same worker id to come back and say how it stands; after that
 it is *presumed* failed ("worker lost"), and a later update of that worker replaces the presumption.
@@ -104,7 +106,7 @@ class Dispatcher:
                 actions += self._resume(job, joined)
         for job in offered:
             actions += self._placement.place_again(job, now)
-        return actions + self._placement.retry_pending(joined, now)
+        return actions + self._placement.retry_pending(worker.worker_id, now, is_news=True)
 
     def worker_lost(self, worker_id: str, now: float) -> list[Action]:
         """The worker's link is gone. Raises `IllegalTransitionError` where it had none."""
@@ -117,11 +119,11 @@ class Dispatcher:
         self, worker_id: str, *, status: str, load: float, job_count: int, now: float
     ) -> list[Action]:
         """The worker's own view of itself; what it cannot mean (a negative load) is clamped."""
-        worker = self._roster.linked(worker_id)
+        was_closed = self._roster.linked(worker_id).is_closed
         self._roster.change(
             worker_id, status=status, load=max(0.0, load), job_count=max(0, job_count)
         )
-        return self._placement.retry_pending(worker, now)
+        return self._placement.retry_pending(worker_id, now, is_news=was_closed)
 
     def offer_answered(
         self, worker_id: str, job_id: str, *, available: bool, now: float
@@ -133,7 +135,9 @@ class Dispatcher:
         if job is None or job.state is not JobState.OFFERED or job.worker_id != worker_id:
             return []
         if not available:
-            return self._placement.place_elsewhere(job, now)
+            actions = self._placement.place_elsewhere(job, now)
+            # It has a place again, perhaps for a job that waits because it was full.
+            return actions + self._placement.retry_pending(worker_id, now, is_news=False)
         assigned = attrs.evolve(job, state=JobState.ASSIGNED, assigned=now, deadline=None)
         self._ledger.put(assigned)
         return [Assign(worker_id, assigned), Settled(assigned)]
@@ -177,7 +181,7 @@ class Dispatcher:
         if fact is JobFact.RUNNING:
             return self._set_running(known, now)
         actions = self._placement.end(known, _STATE_OF_FACT[fact], error, now)
-        return actions + self._placement.retry_pending(worker, now)
+        return actions + self._placement.retry_pending(worker_id, now, is_news=True)
 
     # -- what time does --------------------------------------------------------------------------
 
@@ -196,7 +200,7 @@ class Dispatcher:
                 self._roster.change(worker_of(job), is_silent=True)
                 actions += self._placement.place_elsewhere(job, now)
             elif job.state is JobState.PENDING:
-                actions += self._placement.fail_unplaced(job, now)
+                actions += self._placement.place_waiting(job, now)
             else:
                 actions += self._placement.end(
                     job, JobState.FAILED, WORKER_LOST, now, presumed=True

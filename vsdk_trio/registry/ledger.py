@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import heapq
+import math
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
@@ -57,6 +58,20 @@ class JobRequest:
 
 
 @attrs.frozen(kw_only=True)
+class Asked:
+    """That a worker was asked to take a job, and what it reported of itself by then.
+
+    `until` is when it may be asked again without any news of it, `pause` how many seconds that is
+    after its answer. Infinite while it has not answered, and if it never did.
+    """
+
+    load: float
+    job_count: int
+    pause: float
+    until: float = math.inf
+
+
+@attrs.frozen(kw_only=True)
 class Job:
     """One job at one moment; a new value for every change, so a caller may keep it.
 
@@ -64,7 +79,8 @@ class Job:
     offered it last. `presumed` is true where the end was concluded from a silence, not reported:
     what the worker says later replaces it. `adopted` jobs were announced by a worker and never
     dispatched here (the registry was restarted in between). `deadline` is when the present state
-    is given up, if the registry is waiting for something.
+    is given up, if the registry is waiting for something; of a job that waits for a worker, when
+    one may be asked again. `asked` are the workers that did not take it, by id.
     """
 
     job_id: str
@@ -75,7 +91,7 @@ class Job:
     presumed: bool = False
     adopted: bool = False
     offers: int = 0
-    tried: frozenset[str] = frozenset()
+    asked: Mapping[str, Asked] = attrs.field(factory=dict, repr=False)
     terminating: str | None = None
     deadline: float | None = None
     created: float
@@ -131,6 +147,10 @@ class Ledger:
     def get(self, job_id: str) -> Job | None:
         """The job as it stands, or None where it was never known or is forgotten."""
         return self._open.get(job_id) or self._ended.get(job_id)
+
+    def open_job(self, job_id: str) -> Job:
+        """A job that is known to be open."""
+        return self._open[job_id]
 
     def jobs(self) -> tuple[Job, ...]:
         """All jobs known, in the order of their creation."""

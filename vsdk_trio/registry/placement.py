@@ -1,15 +1,29 @@
 """Which worker a job is offered to, and what happens when none takes it.
 
+A worker that refused a job is asked for it again when there is news that can change its mind: it
+registered, a job of its ended, it no longer calls itself draining, or it reports fewer jobs, or
+less load by `LOAD_STEP`, than when it was asked. Without news it is asked after a pause, which
+doubles with every refusal. That it is full while it decides, and then free again, is no news: else
+offers and refusals would go round as fast as the wire allows. One that let its offer expire may
+have stopped: it is asked again after a sign of life only. Nobody is asked twice once the job's
+patience is over.
+
 Pure. Knows the ledger and the roster; nothing of what a worker says of a job that it has.
 """
 
 from __future__ import annotations
 
+import math
+from typing import Final
+
 import attrs
 
 from .actions import Action, DispatchFailure, Ended, Offer, Settled
-from .ledger import Job, JobState, Ledger
+from .ledger import Asked, Job, JobState, Ledger
 from .workers import Roster, Worker, least_loaded
+
+LOAD_STEP: Final = 0.1
+"""Less of a difference says nothing new: a load that is measured is never twice the same."""
 
 
 @attrs.frozen(kw_only=True)
@@ -20,12 +34,16 @@ class Policy:
     `reconnect_grace`: how long the jobs of a lost worker wait for it.
     `patience`: how long a job waits for news from a worker of its agent when none can take it; 0
     fails the dispatch at once, as the hosted registry does.
+    `first_pause`, `longest_pause`: how long a worker that refused a job is left in peace with it,
+    where there is no news of the worker; it doubles from the one to the other.
     `max_open_jobs`: a dispatch beyond it is refused.
     """
 
     offer_timeout: float = 5.0
     reconnect_grace: float = 60.0
     patience: float = 0.0
+    first_pause: float = 1.0
+    longest_pause: float = 5.0
     max_open_jobs: int = 10_000
 
 
@@ -40,28 +58,51 @@ class Placement:
         self._turn = 0
 
     def place(self, job: Job, now: float) -> list[Action]:
-        """Offer the job to the best worker that has not refused it, or wait, or fail."""
-        self._pending.pop(job.job_id, None)
+        """Offer the job to the best worker that may be asked, or wait, or fail."""
         candidates = self._roster.of_agent(job.agent_id)
-        worker = least_loaded(w for w in candidates if w.worker_id not in job.tried)
+        worker = least_loaded(w for w in candidates if self._may_be_asked(w, job, now))
         if worker is not None:
             return self._offer(job, worker, now)
-        give_up = job.created + self._policy.patience
+        give_up = self._give_up(job)
         if now >= give_up:
             return self.fail_unplaced(job, now)
-        self._ledger.put(attrs.evolve(job, state=JobState.PENDING, deadline=give_up))
+        pauses = (job.asked[w.worker_id].until for w in candidates if w.worker_id in job.asked)
+        deadline = min((until for until in pauses if until > now), default=give_up)
+        self._ledger.put(attrs.evolve(job, state=JobState.PENDING, deadline=min(deadline, give_up)))
         self._pending[job.job_id] = None
         return []
 
+    def place_waiting(self, job: Job, now: float) -> list[Action]:
+        """A job that waits is due: there is a worker to be asked again, or no more patience."""
+        if now >= self._give_up(job):
+            return self.fail_unplaced(job, now)
+        return self.place(job, now)
+
+    def _give_up(self, job: Job) -> float:
+        return job.created + self._policy.patience
+
+    def _may_be_asked(self, worker: Worker, job: Job, now: float) -> bool:
+        asked = job.asked.get(worker.worker_id)
+        return asked is None or asked.until <= now < self._give_up(job)
+
     def _offer(self, job: Job, worker: Worker, now: float) -> list[Action]:
         self._turn += 1
+        self._pending.pop(job.job_id, None)
         self._roster.change(worker.worker_id, turn=self._turn)
         self._roster.hold(worker.worker_id, job.job_id)
+        before = job.asked.get(worker.worker_id)
+        pause = self._policy.first_pause if before is None else 2 * before.pause
+        asked = Asked(
+            load=worker.load,
+            job_count=worker.job_count,
+            pause=min(pause, self._policy.longest_pause),
+        )
         offered = attrs.evolve(
             job,
             state=JobState.OFFERED,
             worker_id=worker.worker_id,
             offers=job.offers + 1,
+            asked={**job.asked, worker.worker_id: asked},
             deadline=now + self._policy.offer_timeout,
         )
         self._ledger.put(offered)
@@ -69,12 +110,17 @@ class Placement:
 
     def place_elsewhere(self, job: Job, now: float) -> list[Action]:
         """Place a job that its worker refused or did not answer for."""
-        refused = attrs.evolve(job, tried=job.tried | {worker_of(job)})
+        worker = self._roster.linked(worker_of(job))
+        asked = job.asked[worker.worker_id]
+        if not worker.is_silent:
+            asked = attrs.evolve(asked, until=now + asked.pause)
+        refused = attrs.evolve(job, asked={**job.asked, worker.worker_id: asked})
         return self.place(self._taken_back(refused), now)
 
     def place_again(self, job: Job, now: float) -> list[Action]:
         """Place a job whose worker was lost before it answered; it has not refused it."""
-        return self.place(self._taken_back(job), now)
+        others = {who: asked for who, asked in job.asked.items() if who != job.worker_id}
+        return self.place(self._taken_back(attrs.evolve(job, asked=others)), now)
 
     def _taken_back(self, job: Job) -> Job:
         self._roster.let_go(worker_of(job), job.job_id)
@@ -107,25 +153,43 @@ class Placement:
             presumed=presumed,
             deadline=None,
             ended=now,
+            asked={},
             request=job.request.without_content(),
         )
         self._ledger.put(ended)
+        self._pending.pop(job.job_id, None)
         if job.worker_id is not None:
             self._roster.let_go(job.worker_id, job.job_id)
         settled: list[Action] = [] if failure is None else [Settled(ended, failure)]
         return [*settled, Ended(ended)]
 
-    def retry_pending(self, worker: Worker, now: float) -> list[Action]:
-        """There is news of this worker: it may be asked again for what waits."""
+    def retry_pending(self, worker_id: str, now: float, *, is_news: bool) -> list[Action]:
+        """The worker may be asked for what waits.
+
+        `is_news` says that it may think otherwise now of what it has refused; else what it reports
+        tells whether it does.
+        """
+        worker = self._roster.linked(worker_id)
         actions: list[Action] = []
         for job_id in tuple(self._pending):
-            job = self._ledger.get(job_id)
-            if job is None or job.state is not JobState.PENDING:
-                del self._pending[job_id]  # it has ended while it waited
-            elif job.agent_id == worker.agent_id:
-                again = attrs.evolve(job, tried=job.tried - {worker.worker_id})
-                actions += self.place(again, now)
+            job = self._ledger.open_job(job_id)
+            if job.agent_id != worker.agent_id:
+                continue
+            asked = job.asked.get(worker_id)
+            if asked is not None and (is_news or _has_news(worker, asked)):
+                again = attrs.evolve(asked, until=min(asked.until, now))
+                job = attrs.evolve(job, asked={**job.asked, worker_id: again})
+            actions += self.place(job, now)
         return actions
+
+
+def _has_news(worker: Worker, asked: Asked) -> bool:
+    """Whether it has become freer since it was asked; of one that was silent, anything is news."""
+    return (
+        math.isinf(asked.until)
+        or worker.job_count < asked.job_count
+        or worker.load <= asked.load - LOAD_STEP
+    )
 
 
 def worker_of(job: Job) -> str:

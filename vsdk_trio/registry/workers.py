@@ -49,7 +49,12 @@ class Worker:
     def is_taking(self) -> bool:
         """May it be offered one more job?"""
         full = self.capacity is not None and len(self.jobs) >= self.capacity
-        return not self.away and not full and self.status not in _NOT_TAKING
+        return not self.away and not full and not self.is_closed
+
+    @property
+    def is_closed(self) -> bool:
+        """Does it call itself one that takes no jobs at all?"""
+        return self.status in _NOT_TAKING
 
     @property
     def expected_load(self) -> float:
