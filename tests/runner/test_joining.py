@@ -141,6 +141,40 @@ async def test_stopped_at_any_checkpoint_while_joining(
         assert rooms.log.count("gone") == rooms.log.count("joining")
 
 
+async def test_what_a_transport_makes_of_being_called_off_is_no_failure(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    @asynccontextmanager
+    async def rooms(mode: TransportMode, request: RoomRequest) -> AsyncGenerator[Room, None]:
+        with pytest.raises(trio.Cancelled):
+            await trio.sleep_forever()
+        raise raised
+        yield  # to be a generator
+
+    async def stop_soon(stop: StopRequest) -> None:
+        await trio.sleep(1)
+        stop.request("terminated")
+
+    for raised in (
+        ConnectionError("aborted"),
+        ExceptionGroup("several", [OSError("1"), ValueError("2")]),
+        BaseExceptionGroup("both", [OSError("1"), KeyboardInterrupt()]),
+    ):
+        options = RoomOptions(transport_mode="loopback", room_id="r", join_timeout_seconds=5)
+        late = await run(JobContext(room_options=options, room_factory=rooms), JobContext.connect)
+        stop = StopRequest()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stop_soon, stop)
+            ctx = JobContext(room_options=options, room_factory=rooms)
+            stopped = await run_entrypoint(JobContext.connect, ctx, callback_seconds=10, stop=stop)
+        if isinstance(raised, Exception):
+            assert "the room r was not joined within 5 s" in (late.error or "")
+            assert stopped == Outcome(status="cancelled", error="terminated")
+        else:  # what somebody has pressed does not get lost
+            assert "KeyboardInterrupt" in (late.error or "")
+            assert "KeyboardInterrupt" in (stopped.error or "")
+
+
 async def test_a_goodbye_that_hangs_is_cut_off(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -16,6 +16,7 @@ from ..room_options import RoomOptions, TransportMode
 from ..rooms import Room, RoomFactory, RoomRequest, open_room, require_transport
 from ..rooms.limits import check_transport
 from .job_run import JobRun
+from .outcome import leaves
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,8 @@ async def join_room(
 
     `choose_room` finds an id where the options have none, and may create a room; `request` is
     asked afterwards. Raises `OptionsError` for what cannot be done, `RoomError` where the room
-    cannot be joined, or not in time. Cancelled, it leaves nothing behind.
+    cannot be joined, or not in time. Cancelled, it leaves nothing behind, and raises
+    nothing else, whatever the transport makes of that.
     """
     options.check()
     for text in check_transport(options, mode):
@@ -44,7 +46,13 @@ async def join_room(
     with trio.move_on_after(math.inf if seconds is None else seconds):
         if not options.room_id:
             options.room_id = await choose_room(mode)
-        return await run.hold(factory(mode, request()))
+        try:
+            return await run.hold(factory(mode, request()))
+        except (Exception, BaseExceptionGroup) as error:
+            # What a library stumbles over because it is called off is no failure of the job.
+            if all(isinstance(leaf, (Exception, trio.Cancelled)) for leaf in leaves(error)):
+                await trio.lowlevel.checkpoint_if_cancelled()
+            raise
     raise RoomError(
         f"the room {options.room_id or '(a new one)'} was not joined within {seconds:g} s "
         "(RoomOptions.join_timeout_seconds)"
