@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import http.server
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 import trio
@@ -12,46 +11,15 @@ import trio
 from vsdk_trio.errors import ApiError
 from vsdk_trio.rooms import rest
 
-pytestmark = pytest.mark.real
+from ..http_answers import Handler, Serve, answering, serving
 
-Handler = http.server.BaseHTTPRequestHandler
-Serve = Callable[[Callable[[Handler], None]], str]
+pytestmark = pytest.mark.real
 
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    servers: list[tuple[http.server.HTTPServer, threading.Thread]] = []
-
-    def start(answer: Callable[[Handler], None]) -> str:
-        class Answering(Handler):
-            def do_POST(self) -> None:
-                answer(self)
-
-            def log_message(self, format: str, *args: object) -> None: ...
-
-        server = http.server.HTTPServer(("127.0.0.1", 0), Answering)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        servers.append((server, thread))
-        return f"http://127.0.0.1:{server.server_port}"
-
-    yield start
-    for server, thread in servers:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-def answering(status: int, body: bytes, location: str = "") -> Callable[[Handler], None]:
-    def answer(handler: Handler) -> None:
-        handler.send_response(status)
-        if location:
-            handler.send_header("Location", location)
-        handler.send_header("Content-Length", str(len(body)))
-        handler.end_headers()
-        handler.wfile.write(body)
-
-    return answer
+    with serving() as start:
+        yield start
 
 
 async def test_a_room_is_created(serve: Serve) -> None:

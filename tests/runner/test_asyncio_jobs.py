@@ -14,7 +14,7 @@ import trio
 import vsdk_trio
 from vsdk_trio import aio
 from vsdk_trio.control.job import JobInfo
-from vsdk_trio.errors import EntrypointError, RoomPermissionError
+from vsdk_trio.errors import EntrypointError, RoomPermissionError, TokenError
 from vsdk_trio.jobs.entrypoint import describe
 from vsdk_trio.room_options import RoomOptions
 from vsdk_trio.rooms.audio import AudioFrame
@@ -23,6 +23,8 @@ from vsdk_trio.runner.execution import run_entrypoint
 from vsdk_trio.runner.job_context import JobContext, get_current_job_context
 from vsdk_trio.runner.outcome import Outcome
 from vsdk_trio.runner.stop import StopRequest
+
+from ..http_answers import Handler, answering, serving
 
 pytestmark = pytest.mark.real
 
@@ -289,3 +291,27 @@ def test_the_mark_keeps_the_name_and_refuses_what_is_no_coroutine_function() -> 
     assert vsdk_trio.aio is aio
     with pytest.raises(EntrypointError, match="is for an `async def` function"):
         aio.entrypoint(lambda ctx: None)  # type: ignore[arg-type, return-value]  # what is refused
+
+
+async def test_it_creates_a_room_with_the_jobs_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VIDEOSDK_AUTH_TOKEN", raising=False)
+    asked: list[tuple[str, str | None]] = []
+    rooms: list[str] = []
+
+    def answer(handler: Handler) -> None:
+        asked.append((handler.path, handler.headers["Authorization"]))
+        answering(200, b'{"roomId": "abcd-efgh"}')(handler)
+
+    async def entrypoint(ctx: AsyncioJobContext) -> None:
+        rooms.append(ctx.get_room_id())
+        rooms.append(ctx.create_room_static("own", ctx.room_options.signaling_base_url or ""))
+
+    with serving() as serve:
+        options = RoomOptions(transport_mode="loopback", signaling_base_url=serve(answer))
+        assert await execute(entrypoint, JobContext(room_options=options, token="t")) == COMPLETED
+        assert rooms == ["abcd-efgh"] * 2
+        assert asked == [("/v2/rooms", "t"), ("/v2/rooms", "own")]
+        outcome = await execute(entrypoint, JobContext(room_options=options))
+        assert isinstance(outcome.exception, TokenError)
+        assert "VIDEOSDK_AUTH_TOKEN" in (outcome.error or "")
+    assert len(asked) == 2
