@@ -18,7 +18,7 @@ from vsdk_trio.backend.connection import BackendConnection
 from vsdk_trio.backend.keeper import Keeper
 from vsdk_trio.control.channel import ControlChannel
 from vsdk_trio.jobs.admission import Admission
-from vsdk_trio.jobs.lifecycle import JobLifecycle
+from vsdk_trio.jobs.lifecycle import EndCause, JobLifecycle
 from vsdk_trio.journal.journal import Journal, Ticket
 from vsdk_trio.processes import job_process
 from vsdk_trio.protocol import session
@@ -135,8 +135,8 @@ def _lost_with_its_session(original: Any) -> Any:
 def _crash_is_success(original: Any) -> Any:
     """A process that exits without a word has completed its job."""
 
-    def exit_(self: Any, how: str) -> Any:
-        return None if self.state.is_end else self._end(JobFact.COMPLETED, None)
+    def exit_(self: Any, how: str, cause: Any = EndCause.PROCESS_DIED) -> Any:
+        return None if self.state.is_end else self._end(JobFact.COMPLETED, None, cause)
 
     return exit_
 
