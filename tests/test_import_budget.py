@@ -117,7 +117,8 @@ def test_a_job_process_loads_what_a_job_needs(tmp_path: Path) -> None:
     assert not NEVER & {name.partition(".")[0] for name in modules}
     own = {name.removeprefix("vsdk_trio.") for name in modules if name.startswith("vsdk_trio.")}
     too_many = {name for name in own if not _is_of(name, RUNNER) or _is_of(name, NOT_IN_RUNNER)}
-    assert too_many <= {"jobs"}
+    # The package itself, and the few lines that a room is held by.
+    assert too_many <= {"jobs", "_service"}
 
 
 async def test_a_worker_loads_what_registering_needs(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def load() -> Sources:
-    before, since = list(sys.modules), time.time_ns()
+    before, since = dict(sys.modules), time.time_ns()
     importlib.import_module("watched_module")
     return Sources(before, since)
 
@@ -52,6 +52,15 @@ def test_a_change_is_seen(module: Path, what: str) -> None:
             new.replace(module)
         case "deleted":
             module.unlink()
+    assert sources.changed() == str(module)
+
+
+def test_a_name_that_another_module_had_before(module: Path) -> None:
+    """As that of the main module, which `multiprocessing` gives to whatever is that."""
+    before = {**sys.modules, "watched_module": sys}
+    importlib.import_module("watched_module")
+    sources = Sources(before, time.time_ns())
+    module.write_text("A = 2222\n")
     assert sources.changed() == str(module)
 
 

@@ -67,7 +67,7 @@ def _prepare(control: ControlSocket) -> tuple[ForkServer, TemplateReady, Preload
     logging.getLogger().setLevel(brief.log_level)
     try:
         marks = _find_marks()
-        before, since, channels = list(sys.modules), time.time_ns(), hazards.open_channels()
+        before, since, channels = dict(sys.modules), time.time_ns(), hazards.open_channels()
         gc.disable()  # whatever is loaded stays
         preloaded = preload(*_references(brief), _run_initialize)
         warnings = _import_all(brief.preload)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import TypeAlias
 
 _STANDARD_LIBRARY = os.path.dirname(os.__file__)
@@ -21,13 +21,12 @@ _State: TypeAlias = tuple[int, int, int] | None
 class Sources:
     """The files behind the modules that were loaded since `before` was noted.
 
-    Arguments: `before`, the names in `sys.modules` then; `since`, `time.time_ns()` then. To be made
+    Arguments: `before`, a copy of `sys.modules` then; `since`, `time.time_ns()` then. To be made
     right after loading: a file that was written meanwhile counts as changed.
     """
 
-    def __init__(self, before: Iterable[str], since: int) -> None:
-        known = set(before)
-        paths = {_watched(_origin(module)) for module in _new_modules(known)} - {""}
+    def __init__(self, before: Mapping[str, object], since: int) -> None:
+        paths = {_watched(_origin(module)) for module in _new_modules(before)} - {""}
         self._states = {path: _state(path) for path in paths}
         now = time.time_ns()
         self._changed_meanwhile = [
@@ -46,9 +45,11 @@ class Sources:
         return None
 
 
-def _new_modules(known: set[str]) -> list[object]:
-    # A copy: a lazy module in it may load others when it is looked at.
-    return [module for name, module in list(sys.modules.items()) if name not in known]
+def _new_modules(known: Mapping[str, object]) -> list[object]:
+    # Not by name alone: `multiprocessing` has given the main module's to another one. Of a copy: a
+    # lazy module in it may load others when it is looked at.
+    loaded = list(sys.modules.items())
+    return [module for name, module in loaded if known.get(name) is not module]
 
 
 def _origin(module: object) -> str:
