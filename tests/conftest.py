@@ -45,5 +45,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     if os.environ.get("CI"):
         for item in items:
-            if item.get_closest_marker("real") is not None:
+            has_own = item.get_closest_marker("flaky") is not None
+            if item.get_closest_marker("real") is not None and not has_own:
                 item.add_marker(pytest.mark.flaky(reruns=1))
