@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from vsdk_trio.errors import IllegalTransitionError
+from vsdk_trio.errors import IllegalTransitionError, WireError
 from vsdk_trio.protocol.messages import (
     AvailabilityResponse,
     JobUpdate,
@@ -84,6 +84,17 @@ def test_messages_leave_in_the_order_in_which_they_were_put() -> None:
         assert outbox.put(message)
     assert send_all(outbox) == messages
     assert outbox.next() is None
+
+
+def test_a_message_is_encoded_as_it_is_put_and_refused_where_it_cannot_be() -> None:
+    outbox = opened()
+    message = update("a")
+    outbox.put(message)
+    message.job_id = "another"
+    assert '"job_id":"a"' in item_of(outbox).frame
+    with pytest.raises(WireError, match="integer beyond 64 bits"):
+        outbox.put(AvailabilityResponse(job_id="b", available=True, token=2**64))  # type: ignore[arg-type]  # on purpose
+    assert outbox.pending == 1
 
 
 def test_a_newer_status_takes_the_place_of_an_older_one_at_the_end() -> None:

@@ -21,7 +21,6 @@ from .. import observations as seen
 from .._service import open_service
 from .._single_errors import single_errors
 from ..errors import NotConnectedError, OptionsError
-from ..protocol.codec import encode
 from ..protocol.messages import JobAssignment, Message
 from .dialer import Dialer
 from .event_source import EventSource
@@ -188,7 +187,6 @@ class BackendConnection(EventSource):
         newest, across sessions. Anything else goes out in the open session, or is dropped; with
         `epoch`, only in that session. Raises `WireError` for what cannot be sent.
         """
-        encode(message)  # what cannot be encoded must not get in: it would break every session
         return self._keeper.queue(message, epoch)
 
     def hasten(self) -> None:

@@ -98,7 +98,7 @@ class LiveSession:
         """The one task that sends text frames. Nothing leaves the outbox before it was sent."""
         while True:
             if (item := self.outbox.next()) is not None:
-                await self.link.send(encode(item.message))
+                await self.link.send(item.frame)
                 self.outbox.sent(item, trio.current_time())
                 self._sent.ring()
             elif (ping := self.prover.ping_due(int(time.time() * 1000))) is not None:

@@ -32,7 +32,7 @@ def wire_error(name: str, fault: str) -> WireError:
 def check_size(name: str, size: int) -> None:
     """Raise `WireError` where `size`, in bytes, is more than a message may have."""
     if size > MAX_MESSAGE_BYTES:
-        raise wire_error(name, f"larger than {MAX_MESSAGE_BYTES} bytes")
+        raise _too_large(name)
 
 
 def check_document(name: str, document: dict[str, Any]) -> None:
@@ -49,15 +49,21 @@ def check_document(name: str, document: dict[str, Any]) -> None:
         if depth > MAX_DEPTH:
             raise _unfit(name, f"nesting deeper than {MAX_DEPTH}", where)
         seen += len(container)
-        check_size(name, seen)
+        if seen > MAX_MESSAGE_BYTES:
+            raise _too_large(name)
+        is_object = isinstance(container, dict)
         steps = container.items() if isinstance(container, dict) else enumerate(container)
         for step, value in steps:
+            if is_object and type(step) is not str:
+                raise _unfit(name, "a key that is not a str", where)
+            # Without a call for what most values are: this is on the way to each job's start.
+            kind = type(value)
+            if kind is str or kind is bool or value is None:
+                continue
             if isinstance(value, (dict, list, tuple)):
                 todo.append((value, depth + 1, (where, step)))
             elif (fault := _scalar_fault(value)) is not None:
                 raise _unfit(name, fault, (where, step))
-        if isinstance(container, dict) and not all(type(key) is str for key in container):
-            raise _unfit(name, "a key that is not a str", where)
 
 
 def _scalar_fault(value: object) -> str | None:
@@ -68,6 +74,10 @@ def _scalar_fault(value: object) -> str | None:
     if isinstance(value, float):
         return None if math.isfinite(value) else "a number that is not finite"
     return f"a value of type {type(value).__name__}"
+
+
+def _too_large(name: str) -> WireError:
+    return wire_error(name, f"larger than {MAX_MESSAGE_BYTES} bytes")
 
 
 def _unfit(name: str, what: str, where: _Where) -> WireError:

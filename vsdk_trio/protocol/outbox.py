@@ -8,8 +8,8 @@ Knows neither sockets nor a clock nor the state of any job. Its owner sends what
 one at a time, and says so with `sent`. A message is queued the whole time until then, and kept
 until it is proven after that, so that a session may break at any point in between.
 
-What enters here must be able to leave: a message that cannot be encoded would break every session
-it is tried on. Encode it first.
+What enters here must be able to leave: a message is encoded once, as it is put, because one that
+cannot be would break every session it is tried on.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Final, TypeAlias, assert_never
 import attrs
 
 from ..errors import IllegalTransitionError
+from .codec import encode
 from .messages import Message
 
 # A registry that answers no ping must not cost memory for as long as its session lasts. The
@@ -52,6 +53,7 @@ def delivery_of(message: Message) -> Delivery:
 class _Queued:
     number: int  # its place in the order of sending; that of a DURABLE message never changes
     message: Message
+    frame: str = attrs.field(repr=False)  # may hold a token
     delivery: Delivery
 
 
@@ -68,6 +70,8 @@ class Item:
     epoch: int
     number: int
     message: Message
+    frame: str = attrs.field(repr=False)
+    """The message, encoded."""
     delivery: Delivery
 
 
@@ -141,6 +145,8 @@ class Outbox:
 
         Arguments: `epoch`, for a SESSION message, the session that it answers; None means the
         open one. A SESSION message for any other than the open session is dropped.
+
+        Raises `WireError` for a message that cannot be encoded; it is not queued then.
         """
         delivery = delivery_of(message)
         match delivery:
@@ -165,7 +171,8 @@ class Outbox:
         account of what is true now, so it dies with the session whatever its type: the next one
         gets a new one. A LATEST message in it counts as put, for it makes the older one untrue.
 
-        Raises `IllegalTransitionError` while a session is open, or where `epoch` is not new.
+        Raises `IllegalTransitionError` while a session is open, or where `epoch` is not new, and
+        `WireError` for an announcement that cannot be encoded.
         """
         if self._epoch is not None:
             raise IllegalTransitionError(f"session {epoch} opened while {self._epoch} is open")
@@ -177,10 +184,12 @@ class Outbox:
             if delivery_of(message) is Delivery.LATEST:
                 self.put(message)
             else:
-                announced = _Queued(number=number, message=message, delivery=Delivery.SESSION)
-                self._session.append(announced)
+                frame, delivery = encode(message), Delivery.SESSION
+                self._session.append(
+                    _Queued(number=number, message=message, frame=frame, delivery=delivery)
+                )
         if self._latest is not None:
-            self._latest = self._queued(self._latest.message, Delivery.LATEST)
+            self._latest = attrs.evolve(self._latest, number=self._take_number())
             self._latest_is_due = True
 
     def session_lost(self) -> None:
@@ -201,16 +210,17 @@ class Outbox:
         """
         if self._epoch is None:
             return None
-        heads = [lane[0] for lane in (self._session, self._durable) if lane]
-        if self._latest_is_due and self._latest is not None:
-            heads.append(self._latest)
-        if not heads:
+        first = self._latest if self._latest_is_due else None
+        for lane in (self._session, self._durable):
+            if lane and (first is None or lane[0].number < first.number):
+                first = lane[0]
+        if first is None:
             return None
-        first = min(heads, key=lambda queued: queued.number)
         return Item(
             epoch=self._epoch,
             number=first.number,
             message=first.message,
+            frame=first.frame,
             delivery=first.delivery,
         )
 
@@ -269,9 +279,13 @@ class Outbox:
         return () if number is None else self._prove(number)
 
     def _queued(self, message: Message, delivery: Delivery) -> _Queued:
-        queued = _Queued(number=self._next_number, message=message, delivery=delivery)
+        frame = encode(message)
+        return _Queued(number=self._take_number(), message=message, frame=frame, delivery=delivery)
+
+    def _take_number(self) -> int:
+        number = self._next_number
         self._next_number += 1
-        return queued
+        return number
 
     def _sent_latest(self, item: Item) -> None:
         if self._latest is None or not self._latest_is_due or item.number > self._latest.number:
