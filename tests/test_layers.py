@@ -16,6 +16,7 @@ LEAVES = (
     "options",
     "room_options",
     "load",
+    "_alarm",
     "_aio_loop",
     "_aio_thread",
     "_asgi",

@@ -21,6 +21,11 @@ def census(idle: int = 0, starting: int = 0, running: int = 0, waiting: int = 0)
     return Census(idle=idle, starting=starting, running=running, waiting=waiting)
 
 
+def refill_in(prewarm: Prewarm, *, now: float) -> float:
+    """Seconds until refilling is no longer held back."""
+    return max(0.0, prewarm.refill_at - now)
+
+
 def test_it_fills_up_a_few_at_a_time() -> None:
     prewarm = Prewarm(num_idle=5, max_processes=10, max_refills=2)
     assert prewarm.to_start(NOTHING, now=0) == 2
@@ -61,9 +66,9 @@ def test_a_refill_leaves_a_new_job_its_first_moments_but_not_for_ever() -> None:
     prewarm.taken(1, now=1.0)
     prewarm.taken(2, now=1.0 + REFILL_DELAY_SECONDS / 2)
     assert prewarm.to_start(census(running=2), now=1.0) == 0
-    assert prewarm.refill_in(now=1.0) == pytest.approx(REFILL_DELAY_SECONDS)
+    assert refill_in(prewarm, now=1.0) == pytest.approx(REFILL_DELAY_SECONDS)
     later = 1.0 + REFILL_DELAY_SECONDS
-    assert prewarm.refill_in(now=later) == 0
+    assert refill_in(prewarm, now=later) == 0
     assert prewarm.to_start(census(running=2), now=later) == 2
 
 
@@ -71,12 +76,22 @@ def test_a_refill_comes_soon_after_the_last_answer() -> None:
     prewarm = Prewarm(num_idle=2, max_processes=10)
     prewarm.taken(1, now=1.0)
     prewarm.taken(2, now=1.001)
-    prewarm.answered(1, now=1.002)
-    prewarm.answered(1, now=1.002)
+    assert not prewarm.answered(1, now=1.002)
+    assert not prewarm.answered(1, now=1.002)
     assert prewarm.to_start(census(running=2), now=1.01) == 0
-    prewarm.answered(2, now=1.003)
-    assert prewarm.refill_in(now=1.003) == pytest.approx(AFTER_ANSWER_SECONDS)
+    assert prewarm.answered(2, now=1.003)
+    assert not prewarm.answered(2, now=1.003)
+    assert prewarm.to_start(census(running=2), now=1.003) == 0
+    assert prewarm.to_start(census(running=2, waiting=1), now=1.003) == 1
+    assert refill_in(prewarm, now=1.003) == pytest.approx(AFTER_ANSWER_SECONDS)
     assert prewarm.to_start(census(running=2), now=1.004 + AFTER_ANSWER_SECONDS) == 2
+
+
+def test_an_answer_does_not_put_a_refill_off() -> None:
+    prewarm = Prewarm(num_idle=1, max_processes=10)
+    prewarm.taken(1, now=1.0)
+    assert not prewarm.answered(1, now=1.0 + REFILL_DELAY_SECONDS)
+    assert prewarm.refill_at == 1.0 + REFILL_DELAY_SECONDS
 
 
 def test_an_answer_does_not_shorten_a_back_off() -> None:
@@ -84,7 +99,7 @@ def test_an_answer_does_not_shorten_a_back_off() -> None:
     prewarm.taken(1, now=0)
     prewarm.failed(now=0)
     prewarm.answered(1, now=0)
-    assert prewarm.refill_in(now=0) == FIRST_RETRY_SECONDS
+    assert refill_in(prewarm, now=0) == FIRST_RETRY_SECONDS
 
 
 def test_failures_hold_refills_back_longer_each_time_but_not_jobs() -> None:
@@ -92,21 +107,21 @@ def test_failures_hold_refills_back_longer_each_time_but_not_jobs() -> None:
     delays = []
     for _ in range(30):
         prewarm.failed(now=0)
-        delays.append(prewarm.refill_in(now=0))
+        delays.append(refill_in(prewarm, now=0))
     assert delays[:3] == [FIRST_RETRY_SECONDS, 2 * FIRST_RETRY_SECONDS, 4 * FIRST_RETRY_SECONDS]
     assert delays[-1] == SLOWEST_RETRY_SECONDS
     assert prewarm.to_start(NOTHING, now=0) == 0
     assert prewarm.to_start(census(waiting=2), now=0) == 2
     prewarm.became_ready()
     prewarm.failed(now=0)
-    assert prewarm.refill_in(now=0) == FIRST_RETRY_SECONDS
+    assert refill_in(prewarm, now=0) == FIRST_RETRY_SECONDS
 
 
 def test_a_taken_process_does_not_shorten_a_back_off() -> None:
     prewarm = Prewarm(num_idle=1, max_processes=10)
     prewarm.failed(now=0)
     prewarm.taken(1, now=0.1)
-    assert prewarm.refill_in(now=0) == FIRST_RETRY_SECONDS
+    assert refill_in(prewarm, now=0) == FIRST_RETRY_SECONDS
 
 
 def test_one_too_many_is_not_kept() -> None:
@@ -218,7 +233,7 @@ class PoolModel(RuleBasedStateMachine):
 
     @invariant()
     def it_fills_up_in_the_end(self) -> None:
-        if not self.prewarm.refill_in(now=self.now) and not self.waiting and self.running < 5:
+        if not refill_in(self.prewarm, now=self.now) and not self.waiting and self.running < 5:
             assert self.idle + self.starting > 0
 
 

@@ -15,7 +15,7 @@ import trio.testing
 from vsdk_trio._service import open_service
 from vsdk_trio.control.frames import Finished, Hello, Start
 from vsdk_trio.errors import JobProcessError
-from vsdk_trio.jobs.prewarm import Prewarm
+from vsdk_trio.jobs.prewarm import AFTER_ANSWER_SECONDS, Prewarm
 from vsdk_trio.processes.pool import Pool, PoolSettings
 from vsdk_trio.processes.stop_ladder import Graces
 from vsdk_trio.processes.sweeper import Sweeper
@@ -510,3 +510,49 @@ async def test_a_refill_begins_as_soon_as_the_job_is_said_to_run(
         assert pool.starting == 1
         await pool.give_back(process)
         assert trio.current_time() - before < 1
+
+
+class _Steps(trio.abc.Instrument):
+    """The names of the tasks that ran."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        """Called by Trio."""
+        self.names.append(task.name)
+
+
+async def test_nobody_is_woken_because_a_process_is_taken_or_its_job_runs(
+    spawner: Any, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with _open(spawner, idle=2) as pool:
+        await _settle()
+        trio.lowlevel.add_instrument(steps := _Steps())
+        process = pool.take_idle()
+        assert process is not None
+        await trio.testing.wait_all_tasks_blocked()
+        pool.answered(process)
+        await trio.testing.wait_all_tasks_blocked()
+        trio.lowlevel.remove_instrument(steps)
+        assert [name for name in steps.names if name.startswith("vsdk_trio")] == []
+        assert pool.starting == 0
+        await trio.sleep(AFTER_ANSWER_SECONDS)
+        await trio.testing.wait_all_tasks_blocked()
+        assert pool.starting == 1
+        await pool.give_back(process)
+
+
+async def test_a_job_that_waits_is_not_held_up_for_one_that_has_just_begun(
+    spawner: Any, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with _open(spawner) as pool:
+        await _settle()
+        async with pool.acquire(), trio.open_nursery() as nursery:
+
+            async def second() -> None:
+                before = trio.current_time()
+                async with pool.acquire():
+                    assert trio.current_time() - before == pytest.approx(0.1)  # a start, no more
+
+            nursery.start_soon(second)

@@ -63,25 +63,24 @@ class ControlChannel:
         """
         line = encode_frame(frame)
         await trio.lowlevel.checkpoint_if_cancelled()
+        sent = 0 if self._sending.locked() else write_what_fits(self._send_stream, line)
+        if sent == len(line):
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        else:
+            await self._send_rest(line[sent:])
+
+    async def _send_rest(self, rest: bytes) -> None:
         try:
-            self._sending.acquire_nowait()
+            self._sending.acquire_nowait()  # where a part is sent, nothing may come in between
         except trio.WouldBlock:
             await self._sending.acquire()
         try:
-            await self._send_line(line)
-        finally:
-            self._sending.release()
-
-    async def _send_line(self, line: bytes) -> None:
-        sent = write_what_fits(self._send_stream, line)
-        if sent == len(line):
-            await trio.lowlevel.cancel_shielded_checkpoint()
-            return
-        try:
-            await self._send_stream.send_all(line[sent:])
+            await self._send_stream.send_all(rest)
         except trio.Cancelled:
             await trio.aclose_forcefully(self._send_stream)
             raise
+        finally:
+            self._sending.release()
 
     def __aiter__(self) -> ControlChannel:
         """The channel is its own iterator: iteration can be left and taken up again."""

@@ -1,8 +1,8 @@
-"""Pipes as Trio's sockets are: what can be done at once is done first, and other tasks run after.
+"""Pipes without detours: what can be written at once is, and other tasks run after.
 
-Trio's own pipes let every other task run before they read or write, which is on the way to each
-job's first line, several times. Knows Trio's streams; not what is in them. Other streams are used
-as they are.
+Trio's own pipes let every other task run before they write, and try to read before they wait, which
+is on the way to each job's first line, several times. Knows Trio's streams; not what is in them.
+Other streams are used as they are.
 """
 
 from __future__ import annotations
@@ -27,28 +27,20 @@ def write_what_fits(stream: trio.abc.SendStream, data: bytes) -> int:
 
 
 async def read_some(stream: trio.abc.ReceiveStream, max_bytes: int) -> bytes | bytearray:
-    """Read what is there, or wait for it; nothing at the end of the stream.
+    """Wait until there is something, and read it; nothing at the end of the stream.
 
     Raises what the stream's `receive_some` does. Cancelled, it has read nothing. Nobody else may
     be reading from the stream.
     """
-    if not isinstance(stream, trio.lowlevel.FdStream):
-        return await stream.receive_some(max_bytes)
-    await trio.lowlevel.checkpoint_if_cancelled()
-    try:
-        data = os.read(stream.fileno(), max_bytes)
-    except BlockingIOError:
-        pass
-    except OSError:  # closed or broken: it says which
-        return await stream.receive_some(max_bytes)
-    else:
-        await trio.lowlevel.cancel_shielded_checkpoint()
-        return data
-    while True:
-        await trio.lowlevel.wait_readable(stream.fileno())
-        try:
-            return os.read(stream.fileno(), max_bytes)
-        except BlockingIOError:  # woken for nothing
-            continue
-        except OSError:
-            return await stream.receive_some(max_bytes)
+    if isinstance(stream, trio.lowlevel.FdStream):
+        # To try to read first would save nothing where something is there, and cost more where not.
+        while (fd := stream.fileno()) >= 0:
+            await trio.lowlevel.wait_readable(fd)
+            try:
+                return os.read(stream.fileno(), max_bytes)  # it may have been closed meanwhile
+            except BlockingIOError:  # woken for nothing
+                continue
+            except OSError:
+                break
+    # No pipe; or closed or broken: it says which.
+    return await stream.receive_some(max_bytes)

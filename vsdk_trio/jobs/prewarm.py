@@ -61,7 +61,7 @@ class Prewarm:
             self._max_starting - census.starting,
         )
         wanted = census.waiting - census.idle - census.starting
-        if not self.refill_in(now=now):
+        if self.refill_at <= now:
             # What starts for a job that waits will not become idle.
             wanted = max(wanted, min(wanted + self._num_idle, self._max_refills - census.starting))
         return max(0, min(room, wanted))
@@ -70,9 +70,10 @@ class Prewarm:
         """Whether one more process that is ready, and that no job waits for, should stay."""
         return census.idle < self._num_idle
 
-    def refill_in(self, *, now: float) -> float:
-        """Seconds until refilling is no longer held back; 0.0 when it is not."""
-        return max(0.0, self._held_until - now, self._backed_off_until - now)
+    @property
+    def refill_at(self) -> float:
+        """The moment from which refilling is no longer held back; it may be past."""
+        return max(self._held_until, self._backed_off_until)
 
     def taken(self, pid: int, *, now: float) -> None:
         """An idle process got a job: no refill is to compete with it until it is `answered`."""
@@ -81,16 +82,20 @@ class Prewarm:
         if self._held_until <= now:
             self._held_until = now + REFILL_DELAY_SECONDS
 
-    def answered(self, pid: int, *, now: float) -> None:
+    def answered(self, pid: int, *, now: float) -> bool:
         """The registry is being told that the job of a process runs, or the job is over.
 
-        Saying it again, or of a process that was not `taken`, changes nothing.
+        Returns whether refilling may begin sooner for it: not where that was said before, of a
+        process that was not `taken`, or while other jobs are not answered.
         """
         if pid not in self._unanswered:
-            return
+            return False
         self._unanswered.remove(pid)
-        if not self._unanswered:
-            self._held_until = min(self._held_until, now + AFTER_ANSWER_SECONDS)
+        # Not at once: the registry's answer is written, and the job's first lines run, before.
+        if self._unanswered or self._held_until <= now + AFTER_ANSWER_SECONDS:
+            return False
+        self._held_until = now + AFTER_ANSWER_SECONDS
+        return True
 
     def became_ready(self) -> None:
         """A start succeeded: the next failure is a first one again."""

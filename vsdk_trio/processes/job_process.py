@@ -35,6 +35,8 @@ class JobProcess:
 
     def __init__(self, handle: ProcessHandle, cookie: str, job_log: logging.Logger) -> None:
         self._handle = handle
+        self.pid: Final = handle.pid
+        """The process id, which is also that of the group."""
         self._log = JobLog(job_log, handle.pid)
         self._channel = ControlChannel(handle.stdin, handle.stdout, on_junk=self._log.junk)
         self._frames = FrameQueue()
@@ -56,11 +58,6 @@ class JobProcess:
         """What marks the process and its descendants."""
         self.exited = trio.Event()
         """Set when the process is gone, its output read and its pipes closed."""
-
-    @property
-    def pid(self) -> int:
-        """The process id, which is also that of the group."""
-        return self._handle.pid
 
     @property
     def exit(self) -> Exit:

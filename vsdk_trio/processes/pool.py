@@ -19,6 +19,7 @@ import attrs
 import trio
 
 from .. import observations as seen
+from .._alarm import Alarm
 from .._wait import first_of
 from ..control.frames import Hello, Ready
 from ..errors import JobProcessError, StartFailure
@@ -101,7 +102,7 @@ class Pool:
         self._number = 0
         self._outdated = 0  # up to this number
         self._open = False
-        self._changed = trio.Event()
+        self._to_look = Alarm()
 
     @property
     def idle(self) -> int:
@@ -139,7 +140,7 @@ class Pool:
         while self._idle:
             self._idle.popleft().request_stop("it is outdated")
         self._prewarm.renewed()
-        self._changed.set()
+        self._to_look.ring()
 
     @asynccontextmanager
     async def acquire(self) -> AsyncGenerator[JobProcess]:
@@ -165,14 +166,14 @@ class Pool:
         process = self._idle.popleft()
         self._given.add(process)
         self._prewarm.taken(process.pid, now=trio.current_time())
-        self._changed.set()
+        self._to_look.ring_at(self._prewarm.refill_at)
         self._observe(seen.ProcessGiven(pid=process.pid, is_warm=True))
         return process
 
     def answered(self, process: JobProcess) -> None:
         """The registry is being told that the job of `process` runs: a refill may begin soon."""
-        self._prewarm.answered(process.pid, now=trio.current_time())
-        self._changed.set()
+        if self._prewarm.answered(process.pid, now=trio.current_time()):
+            self._to_look.ring_at(self._prewarm.refill_at)
 
     async def give_back(self, process: JobProcess) -> None:
         """Have a process stopped that is no longer needed, if it still runs; wait for its end.
@@ -184,7 +185,7 @@ class Pool:
         with trio.move_on_after(self._graces.total_seconds, shield=True):
             await process.exited.wait()
         self._given.discard(process)
-        self._changed.set()
+        self._to_look.ring()
 
     async def run(
         self,
@@ -203,15 +204,14 @@ class Pool:
 
     async def _keep_filled(self, nursery: trio.Nursery) -> None:
         while True:
-            self._changed = trio.Event()
             now = trio.current_time()
             for _ in range(self._prewarm.to_start(self._census(), now=now)):
                 self._number += 1
                 self._starting.add(self._number)
                 nursery.start_soon(self._run_process, self._number)
-            delay = self._prewarm.refill_in(now=now) or float("inf")
-            with trio.move_on_after(delay):
-                await self._changed.wait()
+            if (moment := self._prewarm.refill_at) > now:
+                self._to_look.ring_at(moment)
+            await self._to_look.wait()
 
     def _close(self) -> None:
         self._open = False
@@ -289,7 +289,7 @@ class Pool:
             self._observe(seen.ProcessReady(pid=process.pid, seconds=took))
             if number <= self._outdated:
                 process.request_stop("it is outdated")
-                self._changed.set()
+                self._to_look.ring()
             else:
                 self._offer(process)
         finally:
@@ -297,7 +297,7 @@ class Pool:
 
     def _start_failed(self, number: int, error: JobProcessError) -> None:
         self._starting.discard(number)
-        self._changed.set()
+        self._to_look.ring()
         if not self._open or number <= self._outdated:
             return  # nobody waits for it; or another will serve whoever does
         self._observe(seen.ProcessFailed(cause=error.cause))
@@ -311,7 +311,7 @@ class Pool:
 
     def _take_off_the_books(self, number: int) -> None:
         """The process is gone, or never was."""
-        self._changed.set()
+        self._to_look.ring()
         process = self._alive.pop(number, None)
         if process is None:
             self._starting.discard(number)
@@ -341,7 +341,7 @@ class Pool:
             return process
         waiter = Waiter(self._number)
         self._waiters.append(waiter)
-        self._changed.set()
+        self._to_look.ring()
         try:
             letter = await waiter.wait()
         except trio.Cancelled:
@@ -367,4 +367,4 @@ class Pool:
             self._idle.append(process)
         else:
             process.request_stop("not needed")
-        self._changed.set()
+        self._to_look.ring()
