@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT))  # the benchmarks are not part of the package
 
 from benchmarks.dialects import JsonDialect  # noqa: E402  # found by the line before
 from benchmarks.document import BEGIN, END  # noqa: E402
+from benchmarks.timeline import STAGES  # noqa: E402
 
 FIGURES = [
     "start to registered",
@@ -74,6 +75,18 @@ def test_the_calls_of_a_dispatch_are_counted() -> None:
     for where in ("in the worker", "in its process"):
         counts = re.findall(rf"job 2, {where}:\n((?: +[0-9]+ \S+\n)+)", result.stdout)
         assert len(counts) == 1, result.stdout
+
+
+def test_the_stages_of_a_dispatch_are_timed() -> None:
+    command = [sys.executable, "-m", "benchmarks.timeline", "--jobs", "2"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    rows = re.findall(r"^\| (.+) \| ([0-9]+) µs \| ([0-9]+) µs \| [0-9]+ \|$", result.stdout, re.M)
+    assert len(rows) == len(STAGES) + 1, result.stdout
+    for column in (1, 2):
+        *stages, whole = (int(row[column]) for row in rows)
+        assert whole > 0, result.stdout
+        assert all(stage >= 0 for stage in stages), result.stdout
 
 
 def test_an_offer_has_no_field_that_the_published_client_would_choke_on() -> None:
