@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
-from vsdk_trio.observations import Observation, PromiseExpired, unobserved
-from vsdk_trio.observations.observers import Observers
+from vsdk_trio.observations import AssignmentRepeated, Observation, PromiseExpired, unobserved
+from vsdk_trio.observations.observers import Listener, Observers
 
 FIRST = PromiseExpired(job_id="a")
 SECOND = PromiseExpired(job_id="b")
@@ -36,6 +36,39 @@ def test_one_listens_for_the_length_of_a_block() -> None:
     observers(SECOND)
     observers.remove(told.append)  # again is fine
     assert told == [FIRST]
+
+
+def test_who_listens_to_one_kind_is_told_of_that_kind_whenever_it_begins() -> None:
+    observers: Observers[Observation] = Observers()
+    all_of_it: list[Observation] = []
+    observers.add(all_of_it.append)
+    observers(FIRST)
+    repeated: list[Observation] = []
+    one_kind = Listener[Observation]({AssignmentRepeated: repeated.append})
+    other = AssignmentRepeated(job_id="a")
+    with observers.listening(one_kind):
+        observers(FIRST)
+        observers(other)
+    observers(other)
+    assert repeated == [other]
+    assert all_of_it == [FIRST, FIRST, other, other]
+    one_kind(FIRST)
+    one_kind(other)
+    assert repeated == [other, other]
+
+
+def test_a_listener_that_fails_at_one_kind_is_told_of_no_other() -> None:
+    observers: Observers[Observation] = Observers()
+    told: list[Observation] = []
+
+    def broken(seen: Observation) -> None:
+        raise ValueError("a bug")
+
+    observers.add(Listener({PromiseExpired: broken, AssignmentRepeated: told.append}))
+    observers(FIRST)
+    observers(AssignmentRepeated(job_id="a"))
+    assert told == []
+    assert len(observers.dropped) == 1
 
 
 def test_one_that_fails_is_not_told_again_and_the_others_are(

@@ -15,18 +15,25 @@ class Change:
     """
 
     def __init__(self) -> None:
-        self._waiting = trio.lowlevel.ParkingLot()
+        # Made by the first who waits: most changes are seen by nobody, and cost next to nothing.
+        self._next: trio.Event | None = None
         self._settling: dict[trio.CancelScope, float] = {}
 
     def notify(self) -> None:
         """Something changed."""
-        self._waiting.unpark_all()
+        if self._next is not None:
+            self._next.set()
+            self._next = None
         for scope, seconds in self._settling.items():
-            scope.deadline = min(scope.deadline, trio.current_time() + seconds)
+            # In a burst the first change has moved it already; moving it again is not for free.
+            if (settled_at := trio.current_time() + seconds) < scope.deadline:
+                scope.deadline = settled_at
 
     async def wait(self) -> None:
         """Wait for the next change."""
-        await self._waiting.park()
+        if self._next is None:
+            self._next = trio.Event()
+        await self._next.wait()
 
     async def settle(self, seconds: float, *, at_most: float) -> None:
         """Wait for the next change and `seconds` more, but `at_most` seconds in all.

@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 import trio
 
+from vsdk_trio.observations.observers import Observers
 from vsdk_trio.status.app import make_app
 from vsdk_trio.status.history import History
 from vsdk_trio.status.sources import Sources
@@ -50,6 +51,7 @@ def sources(look: Callable[[], WorkerView] = a_view, **fields: Any) -> Sources:
         "look": look,
         "drain": lambda reason: None,
         "history": History(lambda: 1000.0),
+        "observers": Observers(),
     }
     return Sources(**{**usual, **fields})
 

@@ -66,10 +66,11 @@ async def test_what_has_not_changed_is_not_told_again(autojump_clock: MockClock)
     began = trio.current_time()
     async with trio.open_nursery() as nursery:
         asked = sources(lambda: view, history=history, lines_since=lines_since)
+        asked.observers.add(history)
         nursery.start_soon(follow, asked, push)
         await trio.sleep(5.5)
         assert pushed == [(0.0, "state"), (0.0, "log")]
-        a_job(history, "j")
+        a_job(asked.observers, "j")
         await trio.sleep(0.2)
         lines.append(lines[0])
         view = a_view(state="busy")

@@ -9,14 +9,16 @@ from vsdk_trio.status import history as history_module
 from vsdk_trio.status.history import History, events_of
 
 
-def moved(job_id: str, previous: str | None, state: str, **fields: str) -> seen.JobMoved:
+def moved(
+    job_id: str, previous: str | None, state: str, *, age: float = 0.0, **fields: str
+) -> seen.JobMoved:
     return seen.JobMoved(
         job_id=job_id,
         room_id="room",
         previous=previous,
         state=state,
         seconds=1.0,
-        age_seconds=1.0,
+        age_seconds=age,
         **fields,
     )
 
@@ -29,7 +31,7 @@ class Clock:
         return self.now
 
 
-def a_job(history: History, job_id: str, end: str = "completed") -> None:
+def a_job(history: seen.Observe, job_id: str, end: str = "completed") -> None:
     history(moved(job_id, None, "assigned"))
     history(moved(job_id, "assigned", "starting"))
     history(moved(job_id, "starting", "running"))
@@ -45,7 +47,7 @@ async def test_a_job_is_remembered_from_its_offer_to_its_proof(autojump_clock: M
         ("j", "assigned", False)
     ]
     history(seen.StageTook(job_id="j", stage=seen.Stage.ASSIGNMENT_TO_PROCESS, seconds=0.2))
-    history(moved("j", "assigned", "failed", cause="no process"))
+    history(moved("j", "assigned", "failed", age=1.5, cause="no process"))
     history(seen.JobTold(job_id="j", status="failed", error="x" * 1000))
     history(seen.StageTook(job_id="j", stage=seen.Stage.END_TO_PROVEN, seconds=0.3))
     [job] = history.jobs()
@@ -54,7 +56,7 @@ async def test_a_job_is_remembered_from_its_offer_to_its_proof(autojump_clock: M
         "assignment_to_process": 0.2,
         "end_to_proven": 0.3,
     }
-    assert job.moves == [("assigned", 1.0), ("failed", 2.0)]
+    assert job.moves == [("assigned", 1.0), ("failed", 2.5)]
     assert (job.cause, job.is_told) == ("no process", True)
     assert job.error is not None
     assert len(job.error) == 300

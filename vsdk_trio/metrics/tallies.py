@@ -31,22 +31,20 @@ class Reading:
     values: Mapping[Key, float | Distribution]
 
 
-class _Keys:
+class _Keys(dict[tuple[str | None, ...], Key]):
     """The label values for the words of an observation; remembered, because a job waits for it.
 
     Words of a closed set are few; any other is `other`, and is not remembered.
     """
 
     def __init__(self, family: Family) -> None:
+        super().__init__()
         self._family = family
-        self._known: dict[tuple[str | None, ...], Key] = {}
 
-    def __call__(self, words: tuple[str | None, ...]) -> Key:
-        key = self._known.get(words)
-        if key is None:
-            key = self._family.key(words)
-            if OTHER not in key:
-                self._known[words] = key
+    def __missing__(self, words: tuple[str | None, ...]) -> Key:
+        key = self._family.key(words)
+        if OTHER not in key:
+            self[words] = key
         return key
 
 
@@ -55,12 +53,12 @@ class Counter:
 
     def __init__(self, family: Family) -> None:
         self._family = family
-        self._key = _Keys(family)
+        self._keys = _Keys(family)
         self._values: dict[Key, float] = dict.fromkeys(family.first_series, 0.0)
 
     def add(self, *words: str | None, amount: float = 1.0) -> None:
         """Count; `words` are the values of the family's labels."""
-        key = self._key(words)
+        key = self._keys[words]
         self._values[key] = self._values.get(key, 0.0) + amount
 
     def read(self) -> Reading:
@@ -73,7 +71,7 @@ class Histogram:
 
     def __init__(self, family: Family) -> None:
         self._family = family
-        self._key = _Keys(family)
+        self._keys = _Keys(family)
         self._counts = {key: self._no_counts() for key in family.first_series}
         self._totals = dict.fromkeys(family.first_series, 0.0)
 
@@ -84,7 +82,7 @@ class Histogram:
         """Count a measurement; one that is no finite number is none."""
         if not math.isfinite(value):
             return
-        key = self._key(words)
+        key = self._keys[words]
         counts = self._counts.get(key)
         if counts is None:
             counts = self._counts[key] = self._no_counts()

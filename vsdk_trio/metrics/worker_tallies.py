@@ -7,40 +7,30 @@ where; not what the numbers are for, or who reads them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from .. import observations as seen
+from ..observations.observers import Handlers, Listener
 from . import of_jobs as jobs
 from . import of_surroundings as around
 from .family import Family
 from .tallies import Counter, Histogram, Reading
 
 
-class WorkerTallies:
+class WorkerTallies(Listener[seen.Observation]):
     """One worker's counters and histograms; itself an `Observe`."""
 
     def __init__(self) -> None:
         self._counters: dict[str, Counter] = {}
         self._histograms: dict[str, Histogram] = {}
-        # By type: a call finds its way in one look-up, whatever there is to count.
-        self._count: dict[type[Any], Callable[[Any], None]] = {
-            **self._about_offers(),
-            **self._about_jobs(),
-            **self._about_processes(),
-            **self._about_the_registry(),
-            **self._about_the_journal(),
-        }
-
-    def __call__(self, observation: seen.Observation) -> None:
-        """Count it, if it is counted."""
-        count = self._count.get(type(observation))
-        if count is not None:
-            count(observation)
-
-    @property
-    def counted(self) -> frozenset[type[Any]]:
-        """The kinds of observations that count somewhere."""
-        return frozenset(self._count)
+        super().__init__(
+            {
+                **self._about_offers(),
+                **self._about_jobs(),
+                **self._about_processes(),
+                **self._about_the_registry(),
+                **self._about_the_journal(),
+            }
+        )
 
     def read(self) -> tuple[Reading, ...]:
         """Everything that has been counted so far."""
@@ -53,7 +43,7 @@ class WorkerTallies:
     def _histogram(self, family: Family) -> Callable[..., None]:
         return self._histograms.setdefault(family.name, Histogram(family)).add
 
-    def _about_offers(self) -> dict[type[Any], Callable[[Any], None]]:
+    def _about_offers(self) -> Handlers:
         accepted = self._counter(jobs.OFFERS_ACCEPTED)
         refused = self._counter(jobs.OFFERS_REFUSED)
         expired = self._counter(jobs.PROMISES_EXPIRED)
@@ -75,7 +65,7 @@ class WorkerTallies:
             seen.TerminationReceived: lambda it: terminations("here" if it.is_here else "unknown"),
         }
 
-    def _about_jobs(self) -> dict[type[Any], Callable[[Any], None]]:
+    def _about_jobs(self) -> Handlers:
         transitions = self._counter(jobs.TRANSITIONS_OF_JOBS)
         ended = self._counter(jobs.JOBS_ENDED)
         lived = self._histogram(jobs.JOB_SECONDS)
@@ -103,7 +93,7 @@ class WorkerTallies:
             seen.MemoryWarned: lambda _: memory(),
         }
 
-    def _about_processes(self) -> dict[type[Any], Callable[[Any], None]]:
+    def _about_processes(self) -> Handlers:
         started = self._counter(around.PROCESSES_STARTED)
         failed = self._counter(around.PROCESSES_FAILED)
         given = self._counter(around.PROCESSES_GIVEN)
@@ -124,7 +114,7 @@ class WorkerTallies:
             seen.ProcessEnded: has_ended,
         }
 
-    def _about_the_registry(self) -> dict[type[Any], Callable[[Any], None]]:
+    def _about_the_registry(self) -> Handlers:
         opened = self._counter(around.SESSIONS_OPENED)
         ended = self._counter(around.SESSIONS_ENDED)
         failed = self._counter(around.ATTEMPTS_FAILED)
@@ -152,7 +142,7 @@ class WorkerTallies:
             seen.LinkAnswered: lambda answer: pings(answer.seconds),
         }
 
-    def _about_the_journal(self) -> dict[type[Any], Callable[[Any], None]]:
+    def _about_the_journal(self) -> Handlers:
         records = self._counter(around.JOURNAL_RECORDS)
         writes = self._histogram(around.JOURNAL_SECONDS)
         failures = self._counter(around.JOURNAL_FAILURES)

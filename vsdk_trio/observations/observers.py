@@ -6,14 +6,35 @@ Knows nothing of what is observed, or of who listens and why.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 logger = logging.getLogger(__name__)
 
 
 _T = TypeVar("_T")
+
+Handlers: TypeAlias = Mapping[type[Any], Callable[[Any], None]]
+"""What is to be called with an observation of each type."""
+
+
+class Listener(Generic[_T]):
+    """Somebody who listens to some kinds of observations, each with a function of its own.
+
+    `Observers` calls that at once, and nothing for the other kinds: a job is waiting meanwhile.
+    """
+
+    def __init__(self, handlers: Handlers) -> None:
+        self.handlers = handlers
+
+    def __call__(self, observation: _T) -> None:
+        """Take one observation, if it is of a kind that is listened to."""
+        if (handle := self.handlers.get(type(observation))) is not None:
+            handle(observation)
+
+
+_Told: TypeAlias = tuple[tuple[Callable[[_T], None], Callable[[_T], None]], ...]
 
 
 class Observers(Generic[_T]):
@@ -26,14 +47,17 @@ class Observers(Generic[_T]):
 
     def __init__(self) -> None:
         self._listeners: tuple[Callable[[_T], None], ...] = ()
+        # For each type of observation seen so far, who is told of it, and what is called.
+        self._told: dict[type[Any], _Told[_T]] = {}
         self.dropped: list[str] = []
         """Who is not told any more, in words for a person."""
 
     def __call__(self, observation: _T) -> None:
         """Tell of it. Never raises for what a listener does."""
-        for listener in self._listeners:
+        kind = type(observation)
+        for listener, handle in self._told.get(kind) or self._who_is_told(kind):
             try:
-                listener(observation)
+                handle(observation)
             except Exception as bug:  # see the class
                 self.remove(listener)
                 name = getattr(listener, "__qualname__", type(listener).__qualname__)
@@ -43,10 +67,22 @@ class Observers(Generic[_T]):
     def add(self, listener: Callable[[_T], None]) -> None:
         """From now on, `listener` is told. It must not block; what is slow belongs elsewhere."""
         self._listeners = (*self._listeners, listener)
+        self._told.clear()
 
     def remove(self, listener: Callable[[_T], None]) -> None:
         """From now on it is not. Does nothing for one that is not there."""
         self._listeners = tuple(kept for kept in self._listeners if kept != listener)
+        self._told.clear()
+
+    def _who_is_told(self, kind: type[Any]) -> _Told[_T]:
+        told: list[tuple[Callable[[_T], None], Callable[[_T], None]]] = []
+        for listener in self._listeners:
+            if not isinstance(listener, Listener):
+                told.append((listener, listener))
+            elif (handle := listener.handlers.get(kind)) is not None:
+                told.append((listener, handle))
+        self._told[kind] = tuple(told)
+        return self._told[kind]
 
     @contextmanager
     def listening(self, listener: Callable[[_T], None]) -> Iterator[None]:

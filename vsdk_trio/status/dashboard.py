@@ -13,6 +13,7 @@ import orjson
 import trio
 
 from .. import __version__
+from .._change import Change
 from ..web.events import Push
 from .history import History, JobStory
 from .sources import Sources
@@ -27,21 +28,23 @@ MAX_LOAD_POINTS: Final = 200
 
 async def follow(sources: Sources, push: Push) -> None:
     """Tell a page what is new, until cancelled: `state` with everything, `log` with new lines."""
+    change = Change()
     told: dict[str, Any] = {}
     line = 0
-    while True:
-        view = sources.look()
-        state = snapshot(view, sources.history)
-        if state != told:
-            told = state
-            await push("state", orjson.dumps({"now": view.now, **state}))
-        line, lines = sources.lines_since(line)
-        if lines:
-            await push("log", [attrs.asdict(one) for one in lines])
-        with trio.move_on_after(LOOK_SECONDS) as waiting:
-            await sources.history.change.wait()
-        if not waiting.cancelled_caught:
-            await trio.sleep(SETTLE_SECONDS)
+    with sources.observers.listening(lambda _: change.notify()):
+        while True:
+            view = sources.look()
+            state = snapshot(view, sources.history)
+            if state != told:
+                told = state
+                await push("state", orjson.dumps({"now": view.now, **state}))
+            line, lines = sources.lines_since(line)
+            if lines:
+                await push("log", [attrs.asdict(one) for one in lines])
+            with trio.move_on_after(LOOK_SECONDS) as waiting:
+                await change.wait()
+            if not waiting.cancelled_caught:
+                await trio.sleep(SETTLE_SECONDS)
 
 
 def snapshot(view: WorkerView, history: History) -> dict[str, Any]:

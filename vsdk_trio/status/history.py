@@ -12,7 +12,7 @@ from typing import Any, Final
 import attrs
 
 from .. import observations as seen
-from .._change import Change
+from ..observations.observers import Listener
 
 MAX_ENDED: Final = 50
 MAX_REFUSALS: Final = 50
@@ -21,6 +21,18 @@ MAX_LOAD_POINTS: Final = 500
 MAX_OFFERS: Final = 100
 _MAX_TEXT: Final = 300
 _ENDS: Final = frozenset({"completed", "failed", "cancelled"})
+_EVENTS: Final = (
+    seen.SessionOpened,
+    seen.SessionEnded,
+    seen.AttemptFailed,
+    seen.ProcessFailed,
+    seen.ShutdownAdvanced,
+    seen.JournalGivenUp,
+    seen.JobRecovered,
+    seen.LoopBlocked,
+    seen.LoopFreed,
+    seen.MemoryWarned,
+)
 
 
 @attrs.define(kw_only=True)
@@ -29,6 +41,7 @@ class JobStory:
 
     job_id: str
     room_id: str
+    accepted_at: float
     moves: list[tuple[str, float]] = attrs.field(factory=list)
     """(state, when it came into it)"""
     stages: dict[str, float] = attrs.field(factory=dict)
@@ -62,7 +75,7 @@ class RefusalNote:
     reason: str
 
 
-class History:
+class History(Listener[seen.Observation]):
     """Listens to a worker: `observers.add(history)`.
 
     Arguments: `clock`, Unix time now.
@@ -70,8 +83,6 @@ class History:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self.change = Change()
-        """Notified with each observation: somebody may be looking."""
         self._live: dict[str, JobStory] = {}
         self._ended: deque[JobStory] = deque(maxlen=MAX_ENDED)
         self._offers: dict[str, float] = {}
@@ -85,42 +96,17 @@ class History:
         """How many jobs have ended, by their end."""
         self.accepted = 0
         """How many offers were answered with a yes."""
-
-    def __call__(self, observation: seen.Observation) -> None:
-        """Remember what is worth it; the `Observe` of the worker."""
-        self.change.notify()
-        match observation:
-            case seen.OfferAnswered(refusal=None):
-                self.accepted += 1
-            case seen.OfferAnswered(refusal=str() as refusal, reason=reason):
-                self._refused(observation.job_id, refusal, reason or "")
-            case seen.AssignmentRefused():
-                self._refused(observation.job_id, observation.refusal, observation.reason)
-            case seen.StatusReported(load=load):
-                self._reported(load)
-            case seen.JobMoved():
-                self._moved(observation)
-            case seen.StageTook():
-                self._took(observation)
-            case seen.JobTold():
-                if (job := self.job(observation.job_id)) is not None:
-                    job.error = _cut(observation.error)
-                    job.is_told = job.has_ended
-            case (
-                seen.SessionOpened()
-                | seen.SessionEnded()
-                | seen.AttemptFailed()
-                | seen.ProcessFailed()
-                | seen.ShutdownAdvanced()
-                | seen.JournalGivenUp()
-                | seen.JobRecovered()
-                | seen.LoopBlocked()
-                | seen.LoopFreed()
-                | seen.MemoryWarned()
-            ):
-                self._happened(observation)
-            case _:
-                pass
+        super().__init__(
+            {
+                seen.OfferAnswered: self._answered,
+                seen.AssignmentRefused: self._refused,
+                seen.StatusReported: self._reported,
+                seen.JobMoved: self._moved,
+                seen.StageTook: self._took,
+                seen.JobTold: self._told,
+                **dict.fromkeys(_EVENTS, self._happened),
+            }
+        )
 
     @property
     def load(self) -> list[tuple[float, float]]:
@@ -140,13 +126,22 @@ class History:
 
     # Inside
 
-    def _reported(self, load: float) -> None:
-        points = self._load
+    def _answered(self, offer: seen.OfferAnswered) -> None:
+        if offer.refusal is None:
+            self.accepted += 1
+        else:
+            self._note_refusal(offer.job_id, offer.refusal, offer.reason or "")
+
+    def _refused(self, assignment: seen.AssignmentRefused) -> None:
+        self._note_refusal(assignment.job_id, assignment.refusal, assignment.reason)
+
+    def _reported(self, status: seen.StatusReported) -> None:
+        points, load = self._load, status.load
         if len(points) > 1 and points[-1][1] == points[-2][1] == load:
             points.pop()  # a level stretch needs its two ends only
         points.append((self._clock(), load))
 
-    def _refused(self, job_id: str, refusal: str, reason: str) -> None:
+    def _note_refusal(self, job_id: str, refusal: str, reason: str) -> None:
         self.refused[refusal] += 1
         now, text = self._clock(), _cut(reason) or ""
         last = self.refusals[-1] if self.refusals else None
@@ -160,26 +155,36 @@ class History:
 
     def _moved(self, move: seen.JobMoved) -> None:
         if move.previous is None:
-            new = JobStory(job_id=move.job_id, room_id=move.room_id)
+            accepted_at = self._clock() - move.age_seconds
+            job = JobStory(job_id=move.job_id, room_id=move.room_id, accepted_at=accepted_at)
             if (took := self._offers.pop(move.job_id, None)) is not None:
-                new.stages[seen.Stage.OFFER_TO_ANSWER.value] = took
-            self._live[move.job_id] = new
-        if (job := self._live.get(move.job_id)) is None:
+                job.stages[str(seen.Stage.OFFER_TO_ANSWER)] = took
+            self._live[move.job_id] = job
+        elif (known := self._live.get(move.job_id)) is not None:
+            job = known
+        else:
             return
-        job.moves.append((move.state, self._clock()))
+        job.moves.append((move.state, job.accepted_at + move.age_seconds))
         job.cause = move.cause or job.cause
-        if job.has_ended:
-            self.ended[job.state] += 1
-            self._ended.append(self._live.pop(job.job_id))
+        if move.state in _ENDS:
+            self.ended[move.state] += 1
+            self._ended.append(self._live.pop(move.job_id))
 
     def _took(self, took: seen.StageTook) -> None:
-        if took.stage is seen.Stage.OFFER_TO_ANSWER:
+        stage = str(took.stage)
+        if (live := self._live.get(took.job_id)) is not None:
+            live.stages[stage] = took.seconds
+        elif took.stage is seen.Stage.OFFER_TO_ANSWER:
             self._offers[took.job_id] = took.seconds
             if len(self._offers) > MAX_OFFERS:
                 del self._offers[next(iter(self._offers))]
-            return
-        if (job := self.job(took.job_id)) is not None:
-            job.stages[took.stage.value] = took.seconds
+        elif (ended := self.job(took.job_id)) is not None:
+            ended.stages[stage] = took.seconds
+
+    def _told(self, told: seen.JobTold) -> None:
+        if (job := self.job(told.job_id)) is not None:
+            job.error = _cut(told.error)
+            job.is_told = job.has_ended
 
     def _happened(self, observation: seen.Observation) -> None:
         data = {

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from ..metrics.tallies import Reading
+from ..observations import Observation
+from ..observations.observers import Observers
 from .history import History
 from .view import LineView, WorkerView
 
@@ -23,6 +25,8 @@ class Sources:
     drain: Callable[[str], None]
     """Take nothing new and end once what runs has ended; the argument says who asked."""
     history: History
+    observers: Observers[Observation]
+    """For whoever wants to know at once that something happened."""
     lines_since: Callable[[int], tuple[int, Sequence[LineView]]] = _no_lines
     """The lines of the log after the one of this number, and the number of the newest."""
     measure: Callable[[], tuple[Reading, ...]] = tuple

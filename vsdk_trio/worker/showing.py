@@ -37,6 +37,7 @@ def open_sources(
         yield Sources(
             look=look,
             history=history,
+            observers=parts.observers,
             drain=lambda reason: parts.shutdown.advance(Stage.DRAINING, reason),
             measure=lambda: (*read_worker(look()), *tallies.read()),
             lines_since=lambda number: _lines(recent, number),
