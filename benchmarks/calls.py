@@ -78,7 +78,7 @@ def in_worker(steps: list[Step]) -> list[list[tuple[str, int]]]:
 def in_process(steps: list[Step]) -> list[tuple[str, int]]:
     """From the step that reads the start frame to the first line of the entrypoint."""
     end = next(number for number, step in enumerate(steps) if "entrypoint" in step.calls)
-    begin = max(number for number, step in enumerate(steps[:end]) if "decode_frame" in step.calls)
+    begin = max(n for n, step in enumerate(steps[: end + 1]) if "decode_frame" in step.calls)
     way = [(each.task, len(each.calls)) for each in steps[begin:end]]
     return [*way, (steps[end].task, steps[end].until("entrypoint"))]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import cache
+from types import NoneType
 from typing import Any, TypeVar
 
 import attrs
@@ -18,41 +19,41 @@ from ..errors import FrameError
 _T = TypeVar("_T")
 
 
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: object) -> bool:
-    return _is_int(value) or (isinstance(value, float) and math.isfinite(value))
-
-
-def _is_object(value: object) -> bool:
-    return isinstance(value, dict)
-
-
-def _is_list_of_strings(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
-
-
 # Keyed by the annotation's text, which is what attrs keeps under `from __future__ import
 # annotations`: resolving the texts would cost a job process an import of the whole typing world.
-_READERS: dict[str, tuple[str, Callable[[object], bool]]] = {
-    "str": ("a string", lambda value: isinstance(value, str)),
-    "str | None": ("a string or null", lambda value: value is None or isinstance(value, str)),
-    "bool": ("a boolean", lambda value: isinstance(value, bool)),
-    "int": ("an integer", _is_int),
-    "float": ("a number", _is_number),
-    "float | None": ("a number or null", lambda value: value is None or _is_number(value)),
-    "dict[str, Any]": ("an object", _is_object),
-    "dict[str, Any] | None": (
-        "an object or null",
-        lambda value: value is None or _is_object(value),
-    ),
-    "list[str]": ("a list of strings", _is_list_of_strings),
-    "FinishedStatus": (
-        "'completed', 'failed' or 'cancelled'",
-        lambda value: isinstance(value, str) and value in ("completed", "failed", "cancelled"),
-    ),
+# Types as JSON gives them, so exactly these: True is no integer.
+_READERS: dict[str, tuple[str, tuple[type, ...]]] = {
+    "str": ("a string", (str,)),
+    "str | None": ("a string or null", (str, NoneType)),
+    "bool": ("a boolean", (bool,)),
+    "int": ("an integer", (int,)),
+    "float": ("a number", (int, float)),
+    "float | None": ("a number or null", (int, float, NoneType)),
+    "dict[str, Any]": ("an object", (dict,)),
+    "dict[str, Any] | None": ("an object or null", (dict, NoneType)),
+    "list[str]": ("a list of strings", (list,)),
+    "FinishedStatus": ("'completed', 'failed' or 'cancelled'", (str,)),
+}
+
+
+def _has_only_strings(value: Any) -> bool:
+    return all(type(item) is str for item in value)
+
+
+def _is_finished_status(value: Any) -> bool:
+    return value in ("completed", "failed", "cancelled")
+
+
+def _is_finite(value: Any) -> bool:
+    return value is None or math.isfinite(value)
+
+
+# What a type alone does not say.
+_CHECKS: dict[str, Callable[[Any], bool]] = {
+    "float": _is_finite,
+    "float | None": _is_finite,
+    "list[str]": _has_only_strings,
+    "FinishedStatus": _is_finished_status,
 }
 
 
@@ -61,7 +62,8 @@ class _Field:
     name: str
     is_required: bool
     expected: str
-    accepts: Callable[[object], bool]
+    types: tuple[type, ...]
+    check: Callable[[Any], bool] | None
 
 
 @cache
@@ -72,9 +74,21 @@ def _names(cls: type[Any]) -> tuple[str, ...]:
 @cache
 def _fields(cls: type[Any]) -> tuple[_Field, ...]:
     return tuple(
-        _Field(field.name, field.default is attrs.NOTHING, *_READERS[str(field.type)])
+        _Field(
+            field.name,
+            field.default is attrs.NOTHING,
+            *_READERS[str(field.type)],
+            _CHECKS.get(str(field.type)),
+        )
         for field in attrs.fields(cls)
     )
+
+
+def prepare(*classes: type[Any]) -> None:
+    """Look at `classes` now: the first of each to come may be on the way to a job's first line."""
+    for cls in classes:
+        _names(cls)  # type: ignore[arg-type]  # a class is hashable
+        _fields(cls)  # type: ignore[arg-type]
 
 
 def to_object(instance: Any) -> dict[str, Any]:
@@ -93,10 +107,11 @@ def from_object(cls: type[_T], value: Mapping[str, Any], what: str) -> _T:
     for field in _fields(cls):  # type: ignore[arg-type]  # a class is hashable
         name = field.name
         if name in value:
-            if not field.accepts(value[name]):
-                kind = type(value[name]).__name__
+            item = value[name]
+            if type(item) not in field.types or (field.check and not field.check(item)):
+                kind = type(item).__name__
                 raise FrameError(f"{what}: {name} must be {field.expected}, got {kind}")
-            known[name] = value[name]
+            known[name] = item
         elif field.is_required:
             raise FrameError(f"{what}: {name} is missing")
     return cls(**known)

@@ -53,8 +53,15 @@ class ControlChannel:
         """How many incoming lines were not frames."""
         self._take(self._splitter.feed(already_read))
 
-    async def send(self, frame: SendableFrame) -> None:
+    @property
+    def has_more(self) -> bool:
+        """Whether the next frame is here already, together with the last one."""
+        return bool(self._frames)
+
+    async def send(self, frame: SendableFrame, *, at_once: bool = False) -> None:
         """Send one frame, after those that other tasks are sending.
+
+        `at_once`: for somebody in a hurry. Where there is nothing to wait for, it is no checkpoint.
 
         Raises `FrameError` where the frame cannot be encoded (nothing is sent, the channel lives
         on), `trio.BrokenResourceError` where the other end is gone, `trio.ClosedResourceError`
@@ -64,10 +71,10 @@ class ControlChannel:
         line = encode_frame(frame)
         await trio.lowlevel.checkpoint_if_cancelled()
         sent = 0 if self._sending.locked() else write_what_fits(self._send_stream, line)
-        if sent == len(line):
-            await trio.lowlevel.cancel_shielded_checkpoint()
-        else:
+        if sent < len(line):
             await self._send_rest(line[sent:])
+        elif not at_once:
+            await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def _send_rest(self, rest: bytes) -> None:
         try:

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, NoReturn, TypeAlias
 import attrs
 
 from ..errors import FrameError
-from ._typed import from_object, to_object
+from ._typed import from_object, prepare, to_object
 
 MAX_FRAME_BYTES: Final = 4 << 20
 """The longest line, newline included, that either side sends or accepts."""
@@ -146,6 +146,7 @@ _CLASSES: Final[dict[str, type[SendableFrame]]] = {
     "finished": Finished,
 }
 _TYPES: Final = {cls: name for name, cls in _CLASSES.items()}
+prepare(*_TYPES)
 
 
 def _refuse_constant(name: str) -> NoReturn:

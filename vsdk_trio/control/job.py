@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from ._typed import from_object, to_object
+from ._typed import from_object, prepare, to_object
 
 
 @attrs.frozen(kw_only=True)
@@ -41,3 +41,6 @@ class JobInfo:
     def from_dict(cls, value: Mapping[str, Any]) -> JobInfo:
         """Read `Start.job`; unknown keys are ignored. Raises `FrameError` for wrong types."""
         return from_object(cls, value, "job")
+
+
+prepare(JobInfo)

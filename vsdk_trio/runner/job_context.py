@@ -281,24 +281,19 @@ class JobContext:
         self.job = job
         self._token = self._token or self.room_options.auth_token or token
 
-    @contextmanager
-    def _living_in(self, run: JobRun) -> Iterator[None]:
-        """For `execution`: during the body this is the task's context, and its job is `run`."""
+    def _begin(self, run: JobRun, nursery: trio.Nursery) -> None:
+        """For `execution`: from here on its job is `run`, and it is the calling task's context."""
         self._run = run
-        try:
-            with as_current(self):
-                yield
-        finally:
-            self._run = None
-
-    @contextmanager
-    def _offering(self, nursery: trio.Nursery) -> Iterator[None]:
-        """For `execution`: during the body, `nursery` is the job's."""
         self._nursery = nursery
-        try:
-            yield
-        finally:
-            self._nursery = None
+        _current.set(self)
+
+    def _entrypoint_ended(self) -> None:
+        """For `execution`: the nursery takes no more tasks."""
+        self._nursery = None
+
+    def _end(self) -> None:
+        """For `execution`: the callbacks have run."""
+        self._run = None
 
     def _playground_room(self) -> str:
         """For whoever runs the job: the room that the playground page can join; "" for none."""

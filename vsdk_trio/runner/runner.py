@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterable, Callable, Iterable
+from contextlib import ExitStack
+from functools import partial
 from signal import Signals
 from typing import Any
 
@@ -22,26 +23,21 @@ from ..control.frames import (
     Finished,
     InitFailed,
     Joined,
-    Ping,
-    Pong,
     Ready,
     Running,
-    SendableFrame,
-    Start,
-    Stop,
 )
 from ..control.job import JobInfo
 from ..errors import FrameError, OptionsError
 from ..room_options import RoomOptions
-from ..traces.job_span import entrypoint_span, flush_spans
+from ..traces.job_span import Ending, entrypoint_span, flush_spans
 from .callbacks import call
-from .execution import run_entrypoint
+from .desk import Desk
+from .execution import run_when_it_comes
 from .job_context import JobContext, JobProcessInfo
 from .loader import Loaded
 from .outcome import Outcome, describe_error, without_cancelled
 from .stacks import stack_signal
 from .stop import StopRequest
-from .vitals import LongestStep, memory_mb
 
 logger = logging.getLogger(__name__)
 
@@ -49,40 +45,6 @@ EXIT_OK = 0
 EXIT_INIT_FAILED = 1
 
 Hide = Callable[[Iterable[str]], object]
-
-
-@attrs.define(kw_only=True)
-class _Desk:
-    """What the worker has said so far, and the way to answer."""
-
-    channel: ControlChannel
-    news: trio.Event = attrs.field(factory=trio.Event)
-    """There is a job, or a request to stop. One event, so that waiting takes no nursery: it is
-    left on the way to the job's first line."""
-    stop: StopRequest = attrs.field(factory=StopRequest)
-    job: dict[str, Any] | None = attrs.field(default=None, repr=False)  # holds a token
-    trace: dict[str, Any] = attrs.field(factory=dict)
-    joining_told: trio.Event = attrs.field(factory=trio.Event)
-    """The worker was told that the room is joined."""
-
-    async def tell(self, frame: SendableFrame) -> None:
-        """Send a frame; to nobody if the worker is gone, which the reader finds out as well."""
-        try:
-            await self.channel.send(frame)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self.stop.request("the worker is gone")
-
-    @asynccontextmanager
-    async def until_stopped(self) -> AsyncGenerator[None, None]:
-        """Cancel the body when a stop is requested."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._cancel_on_stop, nursery.cancel_scope)
-            yield
-            nursery.cancel_scope.cancel()
-
-    async def _cancel_on_stop(self, scope: trio.CancelScope) -> None:
-        await self.stop.wait()
-        scope.cancel()
 
 
 async def run_runner(
@@ -103,22 +65,21 @@ async def run_runner(
     Returns the exit code: 0, or 1 if initializing failed. How the job ended is said by the
     `Finished` frame alone. A worker that is gone is no error.
     """
-    desk = _Desk(
+    desk = Desk(
         channel=ControlChannel(
             send_stream, receive_stream, already_read=already_read, on_junk=_log_junk
         )
     )
-    steps = LongestStep()
-    trio.lowlevel.add_instrument(steps)
+    trio.lowlevel.add_instrument(desk.steps)
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_read_frames, desk, steps)
+            nursery.start_soon(_read_while_busy, desk)
             if signals is not None:
                 nursery.start_soon(_read_signals, signals, desk.stop)
             code = await _serve(desk, loaded, hide, nursery)
             nursery.cancel_scope.cancel()
     finally:
-        trio.lowlevel.remove_instrument(steps)
+        trio.lowlevel.remove_instrument(desk.steps)
     return code
 
 
@@ -126,21 +87,9 @@ def _log_junk(reason: str) -> None:
     logger.warning("ignored a line on the control channel: %s", reason)
 
 
-async def _read_frames(desk: _Desk, steps: LongestStep) -> None:
-    async for frame in desk.channel:
-        match frame:
-            case Start() if desk.job is None:
-                steps.take_ms()  # what came before is none of the job's doing
-                desk.job, desk.trace = frame.job, frame.trace
-                desk.news.set()
-            case Stop():
-                desk.stop.request(frame.reason or "stopped")
-            case Ping():
-                pong = Pong(seq=frame.seq, memory_mb=memory_mb(), lag_ms=steps.take_ms())
-                await desk.tell(pong)
-            case _:
-                logger.warning("ignored an unexpected frame: %s", type(frame).__name__)
-    desk.stop.request("the worker is gone")
+async def _read_while_busy(desk: Desk) -> None:
+    await desk.busy.wait()
+    await desk.read()
 
 
 async def _read_signals(signals: AsyncIterable[int], stop: StopRequest) -> None:
@@ -148,48 +97,39 @@ async def _read_signals(signals: AsyncIterable[int], stop: StopRequest) -> None:
         stop.request(f"received {Signals(number).name}")
 
 
-async def _serve(desk: _Desk, loaded: Loaded, hide: Hide, nursery: trio.Nursery) -> int:
+async def _serve(desk: Desk, loaded: Loaded, hide: Hide, nursery: trio.Nursery) -> int:
     process = JobProcessInfo(userdata=loaded.userdata)
-    options = _room_options(loaded)
-    error: str | None = None
-    async with desk.until_stopped():
-        error = await _initialize(loaded, process)
+    error = await _initialize(desk, loaded, process)
     if error is not None:
         await desk.tell(InitFailed(error=error))
         return EXIT_INIT_FAILED
-    if not desk.stop.is_requested:
-        seconds = time.perf_counter() - loaded.started_at
-        ready = Ready(
-            pid=os.getpid(),
-            recorded=loaded.recorded,
-            seconds=seconds,
-            stack_signal=stack_signal(),
-        )
-        await desk.tell(ready)
-        with desk.stop.calling(desk.news.set):
-            await desk.news.wait()
+    outcome = await _run_job(desk, loaded, process, hide, nursery)
     # A job that came together with the request to stop still gets its answer.
     if desk.job is not None:
-        try:
-            ctx = _context(desk.job, options, process)
-        except (FrameError, OptionsError) as fault:
-            outcome = Outcome(status="failed", error=f"the job is not understood: {fault}")
-        else:
-            hide(ctx._secrets())
-            ctx._when_joined.append(lambda: nursery.start_soon(_tell_of_joining, desk, ctx))
-            outcome = await _run_job(desk, ctx, loaded)
         await desk.tell(Finished(status=outcome.status, error=outcome.error))
         if desk.trace:  # after the last word: whoever waits for that waits for no collector
             await flush_spans()
     return EXIT_OK
 
 
-async def _initialize(loaded: Loaded, process: JobProcessInfo) -> str | None:
-    """Run `initialize_process_fnc`; returns what went wrong."""
+async def _initialize(desk: Desk, loaded: Loaded, process: JobProcessInfo) -> str | None:
+    """Run `initialize_process_fnc`, if it is not stopped; returns what went wrong."""
     if loaded.initialize is None:
         return None
+    error: str | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(desk.read)
+        with desk.stop.calling(nursery.cancel_scope.cancel):
+            error = await _call_initialize(loaded.initialize, process)
+        nursery.cancel_scope.cancel()
+    return error
+
+
+async def _call_initialize(
+    initialize: Callable[..., object], process: JobProcessInfo
+) -> str | None:
     try:
-        await call(loaded.initialize, process)
+        await call(initialize, process)
     except (Exception, SystemExit, KeyboardInterrupt, BaseExceptionGroup) as error:
         if without_cancelled(error) is None:
             raise
@@ -198,23 +138,81 @@ async def _initialize(loaded: Loaded, process: JobProcessInfo) -> str | None:
     return None
 
 
-async def _run_job(desk: _Desk, ctx: JobContext, loaded: Loaded) -> Outcome:
-    if not desk.stop.is_requested:
-        await desk.tell(Running())
-    with entrypoint_span(loaded.entrypoint, desk.trace) as span:
-        outcome = await run_entrypoint(
-            loaded.entrypoint, ctx, callback_seconds=loaded.callback_seconds, stop=desk.stop
+@attrs.define(kw_only=True)
+class _Arrival:
+    """Says that a job may come, waits for it, and says that it begins.
+
+    From the frame to the job's first line no other task runs.
+    """
+
+    desk: Desk
+    loaded: Loaded
+    process: JobProcessInfo
+    hide: Hide
+    when_joined: Callable[[JobContext], object]
+    spans: ExitStack
+    options: RoomOptions
+    """What the job's own are laid over; made while no job waits for it."""
+    ctx: JobContext | None = None
+    """Of the job that has begun."""
+    ending: Ending = attrs.field(factory=Ending)
+
+    async def __call__(self) -> JobContext | None:
+        desk = self.desk
+        await desk.tell(_ready(self.loaded))
+        await desk.read_until_job()
+        if desk.job is None or desk.stop.is_requested:
+            return None
+        desk.busy.set()
+        try:
+            ctx = _context(desk.job, self.options, self.process)
+        except (FrameError, OptionsError) as fault:
+            desk.not_understood = f"the job is not understood: {fault}"
+            return None
+        self.hide(ctx._secrets())
+        ctx._when_joined.append(partial(self.when_joined, ctx))
+        await desk.tell(Running(), at_once=True)
+        if desk.trace:
+            span = entrypoint_span(self.loaded.entrypoint, desk.trace)
+            self.ending = self.spans.enter_context(span)
+        self.ctx = ctx
+        return ctx
+
+
+async def _run_job(
+    desk: Desk, loaded: Loaded, process: JobProcessInfo, hide: Hide, nursery: trio.Nursery
+) -> Outcome:
+    with ExitStack() as spans:
+        arrival = _Arrival(
+            desk=desk,
+            loaded=loaded,
+            process=process,
+            hide=hide,
+            when_joined=lambda ctx: nursery.start_soon(_tell_of_joining, desk, ctx),
+            spans=spans,
+            options=_room_options(loaded),
         )
-        span.status, span.error = outcome.status, outcome.error
-    if ctx._joined.is_set():
+        outcome = await run_when_it_comes(
+            loaded.entrypoint, arrival, callback_seconds=loaded.callback_seconds, stop=desk.stop
+        )
+        arrival.ending.status, arrival.ending.error = outcome.status, outcome.error
+    if desk.not_understood is not None:
+        return Outcome(status="failed", error=desk.not_understood)
+    if arrival.ctx is not None and arrival.ctx._joined.is_set():
         await desk.joining_told.wait()
     if outcome.status == "failed":
         logger.error("the job failed: %s", outcome.error, exc_info=outcome.exception)
     return outcome
 
 
+def _ready(loaded: Loaded) -> Ready:
+    seconds = time.perf_counter() - loaded.started_at
+    return Ready(
+        pid=os.getpid(), recorded=loaded.recorded, seconds=seconds, stack_signal=stack_signal()
+    )
+
+
 def _room_options(loaded: Loaded) -> RoomOptions:
-    """What the job's own options are laid over; made while no job waits for it."""
     options = RoomOptions()
     if loaded.live_options is not None:
         options.avatar = loaded.live_options.avatar
@@ -228,7 +226,7 @@ def _context(wire: dict[str, Any], options: RoomOptions, process: JobProcessInfo
     return JobContext(room_options=options, metadata=job.metadata, job=job, process=process)
 
 
-async def _tell_of_joining(desk: _Desk, ctx: JobContext) -> None:
+async def _tell_of_joining(desk: Desk, ctx: JobContext) -> None:
     if ctx.room is None:  # the user's code has joined something by itself
         await desk.tell(Joined())
     else:
