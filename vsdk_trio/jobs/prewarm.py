@@ -76,7 +76,7 @@ class Prewarm:
         return max(self._held_until, self._backed_off_until)
 
     def taken(self, pid: int, *, now: float) -> None:
-        """An idle process got a job: no refill is to compete with it until it is `answered`."""
+        """A process got a job: no refill is to compete with it until it is `answered`."""
         self._unanswered.add(pid)
         # From the first of several: a steady stream of jobs must not put the refill off for ever.
         if self._held_until <= now:

@@ -87,7 +87,8 @@ class Forkserver:
         task_status: trio.TaskStatus[ProcessHandle],
     ) -> int:
         """See `Spawner.run`. Waits for the first template, which has as long to load as it has."""
-        await self._first_has_settled.wait()
+        if not self._first_has_settled.is_set():
+            await self._first_has_settled.wait()
         template = self._template
         if template is not None and not template.over.is_set():
             with suppress(FrameError):  # too long for an order: start it afresh

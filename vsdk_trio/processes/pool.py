@@ -164,11 +164,14 @@ class Pool:
         if not (self._open and self._idle):
             return None
         process = self._idle.popleft()
+        self._note_given(process)
+        self._observe(seen.ProcessGiven(pid=process.pid, is_warm=True))
+        return process
+
+    def _note_given(self, process: JobProcess) -> None:
         self._given.add(process)
         self._prewarm.taken(process.pid, now=trio.current_time())
         self._to_look.ring_at(self._prewarm.refill_at)
-        self._observe(seen.ProcessGiven(pid=process.pid, is_warm=True))
-        return process
 
     def answered(self, process: JobProcess) -> None:
         """The registry is being told that the job of `process` runs: a refill may begin soon."""
@@ -349,6 +352,7 @@ class Pool:
                 self._waiters.remove(waiter)
             elif (undelivered := waiter.undelivered()) is not None:
                 self._given.discard(undelivered)
+                self.answered(undelivered)
                 self._offer(undelivered)
             raise
         if isinstance(letter, JobProcessError):
@@ -361,8 +365,10 @@ class Pool:
         if process.exited.is_set():
             pass
         elif self._waiters:
-            self._given.add(process)
+            self._note_given(process)
             self._waiters.popleft().answer(process)
+            if not self._waiters:
+                return  # what is to be looked at now is a refill, and its moment is set
         elif self._open and self._prewarm.wants_to_keep(self._census()):
             self._idle.append(process)
         else:

@@ -36,11 +36,16 @@ class TemplateLink:
         """
         packet = encode_order(order)
         rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))
-        async with self._sending:
-            try:
-                await self._socket.sendmsg([packet], [rights] if fds else [])
-            except OSError as error:
-                raise trio.BrokenResourceError("the template is gone") from error
+        try:
+            self._sending.acquire_nowait()
+        except trio.WouldBlock:
+            await self._sending.acquire()
+        try:
+            await self._socket.sendmsg([packet], [rights] if fds else [])
+        except OSError as error:
+            raise trio.BrokenResourceError("the template is gone") from error
+        finally:
+            self._sending.release()
 
     async def receive(self) -> tuple[FromTemplate, list[int]] | None:
         """The next order and the descriptors that came with it, which the caller owns now.

@@ -151,8 +151,6 @@ class _Arrival:
     hide: Hide
     when_joined: Callable[[JobContext], object]
     spans: ExitStack
-    options: RoomOptions
-    """What the job's own are laid over; made while no job waits for it."""
     ctx: JobContext | None = None
     """Of the job that has begun."""
     ending: Ending = attrs.field(factory=Ending)
@@ -160,12 +158,13 @@ class _Arrival:
     async def __call__(self) -> JobContext | None:
         desk = self.desk
         await desk.tell(_ready(self.loaded))
+        options = _room_options(self.loaded)  # while the worker reads that
         await desk.read_until_job()
         if desk.job is None or desk.stop.is_requested:
             return None
         desk.busy.set()
         try:
-            ctx = _context(desk.job, self.options, self.process)
+            ctx = _context(desk.job, options, self.process)
         except (FrameError, OptionsError) as fault:
             desk.not_understood = f"the job is not understood: {fault}"
             return None
@@ -190,7 +189,6 @@ async def _run_job(
             hide=hide,
             when_joined=lambda ctx: nursery.start_soon(_tell_of_joining, desk, ctx),
             spans=spans,
-            options=_room_options(loaded),
         )
         outcome = await run_when_it_comes(
             loaded.entrypoint, arrival, callback_seconds=loaded.callback_seconds, stop=desk.stop
@@ -213,6 +211,7 @@ def _ready(loaded: Loaded) -> Ready:
 
 
 def _room_options(loaded: Loaded) -> RoomOptions:
+    """What the job's own options are laid over."""
     options = RoomOptions()
     if loaded.live_options is not None:
         options.avatar = loaded.live_options.avatar

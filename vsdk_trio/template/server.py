@@ -160,8 +160,9 @@ class ForkServer:
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError, AttributeError):
                 stream.flush()
-        # What is sent to the child before it has its own handlers waits until it has.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        # What is sent to the child before it has its own handlers waits until it has. The others
+        # are its own already; to block all signals would take longer than all the rest of this.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, self._handlers)
         try:
             pid = _fork()
             if pid == 0:

@@ -123,15 +123,16 @@ def _take_idle(job: LiveJob, pool: Pool) -> JobProcess | None:
 async def _acquire(job: LiveJob, stack: AsyncExitStack, tools: JobTools) -> JobProcess | None:
     """Wait for a process. None where there is none, or the job was stopped meanwhile: told so."""
     found: JobProcess | JobProcessError | None = None
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_cancel_when_stopped, job, nursery.cancel_scope)
+    with trio.CancelScope() as scope, job.stopping(lambda _: scope.cancel()):
+        if job.stop_requested.is_set():
+            scope.cancel()
         try:
             found = await stack.enter_async_context(tools.pool.acquire())
             # Not before it is written down: a next worker that knew nothing would run it again.
-            await job.accepted.wait()
+            if not job.accepted.is_settled:
+                await job.accepted.wait()
         except JobProcessError as error:
             found = error
-        nursery.cancel_scope.cancel()
     if job.stop_requested.is_set():
         _tell(job, job.lifecycle.abandon(), tools)
         return None
@@ -139,11 +140,6 @@ async def _acquire(job: LiveJob, stack: AsyncExitStack, tools: JobTools) -> JobP
         _tell(job, job.lifecycle.exit(str(found), EndCause.NO_PROCESS), tools)
         return None
     return found
-
-
-async def _cancel_when_stopped(job: LiveJob, scope: trio.CancelScope) -> None:
-    await job.stop_requested.wait()
-    scope.cancel()
 
 
 async def _run_on(process: JobProcess, job: LiveJob, start: Start, tools: JobTools) -> None:
