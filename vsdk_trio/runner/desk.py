@@ -24,7 +24,7 @@ class Desk:
     """What the worker has said so far, and the way to answer."""
 
     channel: ControlChannel
-    steps: LongestStep = attrs.field(factory=LongestStep)
+    steps: LongestStep
     stop: StopRequest = attrs.field(factory=StopRequest)
     job: dict[str, Any] | None = attrs.field(default=None, repr=False)  # holds a token
     trace: dict[str, Any] = attrs.field(factory=dict)

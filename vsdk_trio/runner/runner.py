@@ -38,6 +38,7 @@ from .loader import Loaded
 from .outcome import Outcome, describe_error, without_cancelled
 from .stacks import stack_signal
 from .stop import StopRequest
+from .vitals import LongestStep
 
 logger = logging.getLogger(__name__)
 
@@ -65,12 +66,12 @@ async def run_runner(
     Returns the exit code: 0, or 1 if initializing failed. How the job ended is said by the
     `Finished` frame alone. A worker that is gone is no error.
     """
-    desk = Desk(
-        channel=ControlChannel(
-            send_stream, receive_stream, already_read=already_read, on_junk=_log_junk
-        )
+    steps = LongestStep()
+    channel = ControlChannel(
+        send_stream, receive_stream, already_read=already_read, on_junk=_log_junk
     )
-    trio.lowlevel.add_instrument(desk.steps)
+    desk = Desk(channel=channel, steps=steps)
+    trio.lowlevel.add_instrument(steps)
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_read_while_busy, desk)
@@ -79,7 +80,7 @@ async def run_runner(
             code = await _serve(desk, loaded, hide, nursery)
             nursery.cancel_scope.cancel()
     finally:
-        trio.lowlevel.remove_instrument(desk.steps)
+        trio.lowlevel.remove_instrument(steps)
     return code
 
 
