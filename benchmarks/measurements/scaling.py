@@ -20,7 +20,7 @@ LAST_JOBS = 20
 SETTLE_SECONDS = 0.1
 LIMIT_SECONDS = 180.0
 # Fresh interpreters cost seventeen times what a fork does: what fits into the time, no more.
-MOST_SPAWNED = 50
+MOST_SPAWNED = 250
 
 
 async def measure_scaling(plan: Plan, book: Book) -> None:

@@ -27,7 +27,8 @@ TokenSource = str | Callable[[], str | Awaitable[str]]
 TOKEN_TTL_SECONDS = 24 * 3600.0
 _RENEW_AFTER = 0.8
 _HOW = (
-    "pass auth_token=..., or set VIDEOSDK_AUTH_TOKEN, or VIDEOSDK_API_KEY and VIDEOSDK_SECRET_KEY"
+    "pass one as auth_token, or set VIDEOSDK_AUTH_TOKEN, "
+    "or VIDEOSDK_API_KEY and VIDEOSDK_SECRET_KEY"
 )
 
 
