@@ -54,7 +54,21 @@ def find_all_mutations(start: int, at_most: int) -> int:
 
 def run(seeds: range, processes: int, mutation: str | None) -> int:
     """Search, and print the timelines of the first broken seeds."""
-    began, last, total = time.perf_counter(), 0.0, Summary()
+    began, total = time.perf_counter(), Summary()
+    try:
+        _search(seeds, processes, mutation, total)
+    except* KeyboardInterrupt:
+        print(f"\nstopped by hand after {total.seeds} of {len(seeds)} seeds")
+    print(total)
+    print(f"{rate(total, began):.1f} seeds a second in {processes} processes")
+    if total.broken:
+        again = f"--mutation {mutation} " if mutation else ""
+        print(f"replay one with: python -m tests.simulation {again}--seed {total.broken[0][0]}")
+    return 1 if total.broken else 0
+
+
+def _search(seeds: range, processes: int, mutation: str | None, total: Summary) -> None:
+    last = 0.0
     for summary in search(seeds, processes=processes, mutation=mutation):
         total.add(summary)
         for seed, violations in summary.broken:
@@ -64,12 +78,6 @@ def run(seeds: range, processes: int, mutation: str | None) -> int:
         if sys.stderr.isatty() and time.perf_counter() - last > 1:
             last = time.perf_counter()
             print(f"\r{total.seeds} of {len(seeds)}", end="", file=sys.stderr, flush=True)
-    print(total)
-    print(f"{rate(total, began):.1f} seeds a second in {processes} processes")
-    if total.broken:
-        again = f"--mutation {mutation} " if mutation else ""
-        print(f"replay one with: python -m tests.simulation {again}--seed {total.broken[0][0]}")
-    return 1 if total.broken else 0
 
 
 if __name__ == "__main__":

@@ -117,7 +117,9 @@ def search(seeds: range, *, processes: int = 1, mutation: str | None = None) -> 
     if processes == 1:
         yield from map(work, chunks)
         return
-    with multiprocessing.get_context("fork").Pool(processes) as pool:
+    # A Ctrl-C is the caller's business.
+    deaf = (signal.SIGINT, signal.SIG_IGN)
+    with multiprocessing.get_context("fork").Pool(processes, signal.signal, deaf) as pool:
         yield from pool.imap_unordered(work, chunks)
 
 
