@@ -21,6 +21,7 @@ from .worker_program import open_worker
 
 JOBS = 4
 UNFRAME = "WSConnection.receive_data"
+GIVE = "JobProcess.give_now"
 WRITE = "write_what_fits"
 SETTLE_SECONDS = 0.5
 
@@ -69,7 +70,7 @@ def in_worker(steps: list[Step]) -> list[list[tuple[str, int]]]:
             unframes = number
         if "decode_from_registry" in step.calls:
             reads = number
-        if "_supervise_to_the_end" in step.task and "encode_frame" in step.calls:
+        if GIVE in step.calls:
             way = [(each.task, len(each.calls)) for each in (steps[unframes], *steps[reads:number])]
             found.append([*way, (step.task, step.until(WRITE))])
     return found[1:]

@@ -148,3 +148,10 @@ async def test_a_cancelled_read_has_taken_nothing() -> None:
             await anext(channel)
         assert scope.cancelled_caught
     assert await anext(channel) == Ping(seq=2)
+
+
+async def test_what_is_no_pipe_is_not_written_at_once() -> None:
+    worker, runner = _pair()
+    assert not worker.send_now(Ping(seq=1))
+    await worker.send(Ping(seq=2))
+    assert await anext(runner) == Ping(seq=2)

@@ -117,3 +117,23 @@ async def test_frames_larger_than_the_pipe_arrive_whole_and_in_order(pipe: Pipe)
         received = [await anext(channel) for _ in frames]
     assert sorted(frame.job["job_id"] for frame in received) == ["0", "1", "2"]
     assert all(len(frame.job["fill"]) == 300_000 for frame in received)
+
+
+async def test_a_small_frame_is_sent_at_once_and_whole(pipe: Pipe) -> None:
+    reader, writer = pipe
+    channel = ControlChannel(writer, reader)
+    assert channel.send_now(Ping(seq=1))
+    assert os.read(reader.fileno(), 1000) == encode_frame(Ping(seq=1))
+
+
+async def test_what_has_to_wait_or_cannot_be_sent_is_not_begun(pipe: Pipe) -> None:
+    reader, writer = pipe
+    channel = ControlChannel(writer, reader)
+    assert not channel.send_now(Start(job={"metadata": "x" * 10_000}))
+    assert not channel.send_now(Start(job={"metadata": float("nan")}))
+    with pytest.raises(BlockingIOError):
+        os.read(reader.fileno(), 1)
+    while write_what_fits(writer, bytes(1000)):
+        pass
+    # There may be room for a part of it, and a part of it is not sent.
+    assert not channel.send_now(Start(job={"metadata": "x" * 3000}))

@@ -111,7 +111,7 @@ def test_the_transitions_are_those_of_a_lifecycle() -> None:
             except RuntimeError:
                 return
             if job.state is not before:
-                found.add((before.name.lower(), job.state.name.lower()))
+                found.add((str(before), str(job.state)))
         if not job.state.is_end and len(path) < 5:
             for name in steps:
                 walk((*path, name), wait)

@@ -59,7 +59,7 @@ async def test_jobs_end_in_order(tmp_path: Path, target: str) -> None:
 async def test_the_task_around_a_job_crashes(tmp_path: Path) -> None:
     """What it would have said is lost with it; that the worker is to blame is not."""
     async with open_system(tmp_path) as system:
-        target = "vsdk_trio.worker.job_task:watch_health"
+        target = "vsdk_trio.worker.job_task:_run_on"
         for job_id in await crash(system, target, "waits", "waits"):
             job = await system.end_of(job_id)
             assert job.state.value == "failed"

@@ -18,8 +18,10 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from vsdk_trio.control.channel import ControlChannel
 from vsdk_trio.control.frames import Ready, Running, Start
+from vsdk_trio.jobs.lifecycle import EndCause, StopCause
 from vsdk_trio.testing.processes import InsideProcess, ProcessExit
 from vsdk_trio.testing.scripted_runner import ScriptedRunner
+from vsdk_trio.worker.live_jobs import LiveJobs
 
 from .conftest import World, open_world
 
@@ -57,21 +59,53 @@ async def test_an_assignment_wakes_nobody_who_is_not_on_its_way(
         for number in range(10):
             await trio.sleep(10)
             counts = await _steps_until_started(world, f"job-{number}")
-            # The WebSocket's reader, the session's, and the job's own task. What comes after the
-            # start frame may have begun: the pool's refill, the job's watch, the frames' reader.
+            # The WebSocket's reader and the session's, which writes the start frame. What comes
+            # after that may have begun: the job's own task, its process's reader, the sender.
             assert set(counts) <= {
                 "_run",
                 "_read",
                 "_supervise_to_the_end",
-                "watch_health",
-                "serve",
                 "_drain",
-                "_send_all",
                 "run",
             }, counts
             assert counts["_read"] <= 2, counts
-            assert counts["_supervise_to_the_end"] <= 3, counts
+            assert counts["_supervise_to_the_end"] <= 1, counts
             await world.session.send({"type": "job_termination", "job_id": f"job-{number}"})
+
+
+async def test_a_job_is_terminated_in_the_moment_in_which_it_was_assigned(
+    autojump_clock: MockClock,
+) -> None:
+    """Its process has been told of the job already, and no task of the job's has run."""
+    async with open_world(num_idle_processes=1) as world:
+        await trio.sleep(5)
+        assert (await world.offer("a"))["available"]
+        hand_over = LiveJobs.accept
+
+        def accept_and_stop(self: LiveJobs, *args: Any) -> None:
+            hand_over(self, *args)
+            job = self.get("a")
+            assert job is not None
+            assert job.stop(StopCause("at once", cause=EndCause.TERMINATED))
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(LiveJobs, "accept", accept_and_stop)
+            await world.assign("a", seconds=500)
+            end = await world.end_of("a")
+        assert (end["status"], end["error"]) == ("completed", "at once")
+        await wait_all_tasks_blocked()
+        assert world.worker.job_count == 0
+
+
+async def test_a_job_that_is_too_large_for_a_pipe_to_take_at_once_runs_as_any_other(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_world(num_idle_processes=1) as world:
+        await trio.sleep(5)
+        assert (await world.offer("a"))["available"]
+        await world.assign("a", seconds=5, padding="x" * 100_000)
+        assert (await world.end_of("a"))["status"] == "completed"
+    assert world.updates("a") == [("running", None), ("completed", None)]
 
 
 @attrs.define

@@ -180,7 +180,8 @@ async def test_a_process_that_takes_too_long_is_a_failed_job(autojump_clock: Moc
 
 
 @pytest.mark.parametrize(
-    ("option", "own", "expected"), [(5.0, None, 5.0), (5.0, 2.0, 2.0), (None, 3.0, 3.0)]
+    ("option", "own", "expected"),
+    [(5.0, None, 5.0), (5.0, 2.0, 2.0), (None, 3.0, 3.0), (5.0, 0.5, 0.5)],
 )
 async def test_a_job_has_its_time(
     option: float | None, own: float | None, expected: float, autojump_clock: MockClock
@@ -462,7 +463,10 @@ async def test_ended_jobs_are_forgotten_in_the_end(
         await world.session.expect("job_update", job_id="a", status="running")
 
 
-@pytest.mark.parametrize(("options", "seconds"), [({}, 30), ({"join_timeout_seconds": 7}, 7)])
+@pytest.mark.parametrize(
+    ("options", "seconds"),
+    [({}, 30), ({"join_timeout_seconds": 7}, 7), ({"join_timeout_seconds": 0.5}, 0.5)],
+)
 async def test_a_job_that_never_joins_is_failed_where_the_registry_waits(
     options: dict[str, Any], seconds: float, world: World, autojump_clock: MockClock
 ) -> None:

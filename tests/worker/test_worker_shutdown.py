@@ -280,12 +280,12 @@ async def test_a_bug_around_one_job_lets_the_others_end_in_order(
     real = job_task.watch_health
 
     async def breaks(
-        process: JobProcess, job: LiveJob, rules: HealthRules, observe: Observe
+        process: JobProcess, job: LiveJob, rules: HealthRules, observe: Observe, begin_at: float
     ) -> None:
         if job.job_id == "job-1":
             await trio.sleep(10)
             raise ZeroDivisionError("injected")
-        await real(process, job, rules, observe)
+        await real(process, job, rules, observe, begin_at)
 
     monkeypatch.setattr(job_task, "watch_health", breaks)
     worlds: list[World] = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from select import PIPE_BUF
 
 import trio
 
@@ -57,6 +58,19 @@ class ControlChannel:
     def has_more(self) -> bool:
         """Whether the next frame is here already, together with the last one."""
         return bool(self._frames)
+
+    def send_now(self, frame: SendableFrame) -> bool:
+        """Send one frame if nothing has to be waited for; False: `send` is to be used, or says why.
+
+        Small frames to a pipe only: it takes those whole or not at all.
+        """
+        try:
+            line = encode_frame(frame)
+        except FrameError:
+            return False
+        if len(line) > PIPE_BUF or self._sending.locked():
+            return False
+        return write_what_fits(self._send_stream, line) == len(line)
 
     async def send(self, frame: SendableFrame, *, at_once: bool = False) -> None:
         """Send one frame, after those that other tasks are sending.

@@ -7,7 +7,7 @@ called on the wire, or that there is a wire. An event that has no place in the p
 
 from __future__ import annotations
 
-from enum import Enum, StrEnum, auto
+from enum import StrEnum, auto
 
 import attrs
 
@@ -15,8 +15,11 @@ from ..errors import IllegalTransitionError
 from ..protocol.vocabulary import JobFact
 
 
-class JobState(Enum):
-    """Where a job is; JOINING is one that waits for its room; the last three are ends."""
+class JobState(StrEnum):
+    """Where a job is; JOINING is one that waits for its room; the last three are ends.
+
+    As a text, the word that operators read: `str(JobState.RUNNING)` is `"running"`.
+    """
 
     ASSIGNED = auto()
     STARTING = auto()
@@ -107,7 +110,7 @@ class JobLifecycle:
         self._end_cause: EndCause | None = None
 
     def __repr__(self) -> str:
-        return f"<JobLifecycle {self._state.name.lower()}>"
+        return f"<JobLifecycle {self._state}>"
 
     @property
     def state(self) -> JobState:
@@ -208,4 +211,4 @@ class JobLifecycle:
 
     def _require(self, event: str, *allowed: JobState) -> None:
         if self._state not in allowed:
-            raise IllegalTransitionError(f"a job that is {self._state.name.lower()} cannot {event}")
+            raise IllegalTransitionError(f"a job that is {self._state} cannot {event}")

@@ -103,17 +103,17 @@ class Journal:
 
     def write(self, record: Record) -> Ticket:
         """Queue a record that somebody waits for. Never blocks."""
-        ticket = self._put(record)
+        if not self._is_on:
+            return _SETTLED
         self._is_urgent.set()
-        return ticket
+        return self._put(record)
 
     def note(self, record: Record) -> None:
         """Queue a record that nobody waits for: it goes with the next, or within a second."""
-        self._put(record)
+        if self._is_on:
+            self._put(record)
 
     def _put(self, record: Record) -> Ticket:
-        if not self._is_on:
-            return _SETTLED
         ticket = Ticket(record)
         self._queue.append(ticket)
         self._has_something.set()

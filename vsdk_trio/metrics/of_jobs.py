@@ -12,9 +12,9 @@ from ..jobs.lifecycle import EndCause, JobState
 from ..observations import Stage
 from .family import FAST_BUCKETS, SLOW_BUCKETS, Family, Label
 
-STATES: Final = tuple(state.name.lower() for state in JobState)
-LIVE_STATES: Final = tuple(state.name.lower() for state in JobState if not state.is_end)
-ENDS: Final = tuple(state.name.lower() for state in JobState if state.is_end)
+STATES: Final = tuple(str(state) for state in JobState)
+LIVE_STATES: Final = tuple(str(state) for state in JobState if not state.is_end)
+ENDS: Final = tuple(str(state) for state in JobState if state.is_end)
 REFUSALS: Final = tuple(RefusalCause)
 
 # Every way that a lifecycle knows.

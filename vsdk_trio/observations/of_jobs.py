@@ -76,7 +76,7 @@ class TerminationReceived:
 
 @attrs.frozen(kw_only=True)
 class JobMoved:
-    """A job has come into `state`, the name of a `JobState` in lower case."""
+    """A job has come into `state`, a `JobState`."""
 
     job_id: str
     room_id: str

@@ -128,6 +128,11 @@ class JobProcess:
                 return await receive.receive()
         return ""
 
+    def give_now(self, start: Start) -> bool:
+        """Give it its job if nothing has to be waited for; False: `send` is to be used."""
+        self._job_given = self._channel.send_now(start)
+        return self._job_given
+
     async def send(self, frame: SendableFrame) -> None:
         """Send one frame; see `ControlChannel.send` for cancellation.
 

@@ -182,9 +182,9 @@ class History(Listener[seen.Observation]):
             ended.stages[stage] = took.seconds
 
     def _told(self, told: seen.JobTold) -> None:
-        if (job := self.job(told.job_id)) is not None:
+        if told.status in _ENDS and (job := self.job(told.job_id)) is not None:
             job.error = _cut(told.error)
-            job.is_told = job.has_ended
+            job.is_told = True
 
     def _happened(self, observation: seen.Observation) -> None:
         data = {

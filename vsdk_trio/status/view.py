@@ -27,7 +27,7 @@ class JobView:
     job_id: str
     room_id: str
     state: str
-    """The name of its `JobState`, in lower case."""
+    """Its `JobState`."""
     accepted_at: float
     url: str = ""
     stopping_because: str | None = None

@@ -17,6 +17,8 @@ from typing import Protocol, TypeAlias
 import trio
 import trio.abc
 
+from ..control.pipes import SimulatedPipe
+
 CAPACITY_BYTES = 1 << 16
 
 
@@ -146,6 +148,16 @@ class Pipe:
                 self._trip()
             self._check_sendable()
 
+    def _send_now(self, data: bytes) -> int:
+        """How many bytes were sent: all of them, or none where that must wait, or cannot be."""
+        is_open = not (self._send_closed or self._is_broken or self._receive_closed)
+        room = min(self._capacity - self._held, self._until_tripwire())
+        if not is_open or len(data) > room:
+            return 0
+        self._launch(data)
+        self._trip()
+        return len(data)
+
     def _check_sendable(self) -> None:
         if self._send_closed:
             raise trio.ClosedResourceError("this end of the pipe is closed")
@@ -235,12 +247,16 @@ class Pipe:
             await self._sending.park()
 
 
-class PipeSender(trio.abc.SendStream):
+class PipeSender(SimulatedPipe):
     """The end that is written to."""
 
     def __init__(self, pipe: Pipe) -> None:
         self.pipe = pipe
         self._busy = _Conflicts("another task is sending")
+
+    def write_what_fits(self, data: bytes) -> int:
+        """See `SimulatedPipe`: all of `data`, or nothing."""
+        return self.pipe._send_now(data)
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """See `trio.abc.SendStream`. Cancelled half-way, a part of `data` was sent."""

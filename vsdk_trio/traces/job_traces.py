@@ -132,7 +132,7 @@ class JobTraces:
             trace.span.set_attribute("vsdk_trio.cause", move.cause)
         if move.state in _ENDS:
             trace.ended_at = time.time_ns()
-        else:
+        elif move.previous is not None:  # it began as it was assigned
             trace.span.add_event(move.state)
 
     def _told(self, job_id: str, told: seen.JobTold) -> None:

@@ -36,12 +36,17 @@ class HealthRules:
     memory_limit_mb: float
     memory_warn_cooldown: float
 
+    @property
+    def first_look(self) -> float:
+        """How long after its beginning a job is looked at first."""
+        return min(BASELINE_SECONDS, self.interval)
+
 
 async def watch_health(
-    process: JobProcess, job: LiveJob, rules: HealthRules, observe: Observe
+    process: JobProcess, job: LiveJob, rules: HealthRules, observe: Observe, begin_at: float
 ) -> None:
-    """Look at the job every few seconds, until cancelled."""
-    await trio.sleep(min(BASELINE_SECONDS, rules.interval))
+    """Look at the job every few seconds from `begin_at`, on Trio's clock, until cancelled."""
+    await trio.sleep_until(begin_at)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_MemoryWatch(process, job, rules, observe).run)
         nursery.start_soon(_LoopWatch(process, job, rules, observe).run)

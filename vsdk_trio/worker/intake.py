@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import assert_never
 
 import attrs
@@ -105,7 +106,7 @@ class Intake:
         """Handle events, once opened, until the connection has ended, or cancelled."""
         await self._is_open.wait()
         async with trio.open_nursery() as nursery:
-            await self._link.hand_events_to(lambda event: self._handle(event, nursery))
+            await self._link.hand_events_to(partial(self._handle, nursery))
 
     async def expire_promises(self) -> None:
         """Free the slots whose assignment does not come; runs until cancelled."""
@@ -120,7 +121,7 @@ class Intake:
             else:  # a later promise runs out later
                 await trio.sleep_until(wake)
 
-    def _handle(self, event: BackendEvent, nursery: trio.Nursery) -> None:
+    def _handle(self, nursery: trio.Nursery, event: BackendEvent) -> None:
         match event:
             case AvailabilityRequest():
                 self._consider(event, nursery)
@@ -221,7 +222,7 @@ class Intake:
         refusal = self._admission.claim(job_id)
         if refusal is None:
             logger.info("job accepted", extra=fields)
-            self._jobs.accept(assignment)
+            self._jobs.accept(assignment, fields)
         elif refusal.cause is RefusalCause.RUNNING:
             logger.warning("assigned again while it runs; told so", extra=fields)
             self._observe(seen.AssignmentRepeated(job_id=job_id))

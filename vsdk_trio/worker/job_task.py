@@ -7,8 +7,9 @@ process is found, spoken to and stopped is the business of `processes`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
+from typing import Any
 
 import attrs
 import trio
@@ -24,9 +25,9 @@ from ..processes.job_process import JobProcess
 from ..processes.pool import Pool
 from ..protocol.messages import JobAssignment
 from ..protocol.vocabulary import JobFact
-from ..room_options import JOIN_TIMEOUT_SECONDS
 from ..traces.worker_traces import Traces
 from .health_watch import HealthRules, watch_health
+from .job_limits import JobLimits
 from .live_jobs import LiveJob
 
 logger = logging.getLogger(__name__)
@@ -62,17 +63,51 @@ class JobTools:
     traces: Traces
 
 
-async def supervise_job(job: LiveJob, *, tools: JobTools) -> None:
-    """Run the job in a process of its own; its slot is released when the process is gone.
+def supervise_job(job: LiveJob, *, tools: JobTools) -> Coroutine[Any, Any, None]:
+    """Begin with the job, and return what runs it to its end: a task of its own is to await that.
 
-    Never raises for what a job does. Cancelled, it still sees to it that the process ends and that
-    an end is told: the pool's `acquire` waits for the process under a shield.
+    Where a process is idle it has been told the job when this returns, because any task that has
+    to wake up for that would take as long as all the rest. Never raises.
+
+    What is returned raises for nothing that a job does, and releases the slot when the process is
+    gone. Cancelled, it still sees to it that the process ends and that an end is told: the pool's
+    `acquire` waits for the process under a shield.
     """
     try:
-        told = job.assignment
-        trace = tools.traces.begin(told.job_id, told.room_id, told.metadata or {})
-        start = Start(job=tools.describe_job(told).to_dict(), trace=trace)
-        await _run_somewhere(job, start, tools)
+        begun: _Begun | Exception = _begin(job, tools)
+    except Exception as error:  # raised again by the task: there it is dealt with
+        begun = error
+    return _see_through(job, begun, tools)
+
+
+@attrs.frozen
+class _Given:
+    """A process that was taken for the job; `is_told` if it has its start frame already."""
+
+    process: JobProcess
+    is_told: bool
+
+
+@attrs.frozen
+class _Begun:
+    """What the job's process is told, and that process if one was idle."""
+
+    start: Start
+    given: _Given | None
+
+
+def _begin(job: LiveJob, tools: JobTools) -> _Begun:
+    told = job.assignment
+    trace = tools.traces.begin(told.job_id, told.room_id, told.metadata or {})
+    start = Start(job=tools.describe_job(told).to_dict(), trace=trace)
+    return _Begun(start, _give_idle(job, start, tools.pool))
+
+
+async def _see_through(job: LiveJob, begun: _Begun | Exception, tools: JobTools) -> None:
+    try:
+        if isinstance(begun, Exception):
+            raise begun
+        await _run_somewhere(job, begun, tools)
     except OptionsError as error:
         text = f"the assignment cannot be used: {error}"
         _tell(job, job.lifecycle.exit(text, EndCause.BAD_ASSIGNMENT), tools)
@@ -86,44 +121,59 @@ async def supervise_job(job: LiveJob, *, tools: JobTools) -> None:
         tools.release(job.job_id)
 
 
-async def _run_somewhere(job: LiveJob, start: Start, tools: JobTools) -> None:
+async def _run_somewhere(job: LiveJob, begun: _Begun, tools: JobTools) -> None:
     """Give the job to a process; to another one where that was dead before the job could begin."""
+    start, given = begun.start, begun.given
     for attempts_left in reversed(range(MAX_PROCESSES_TRIED)):
-        process = _take_idle(job, tools.pool)
-        if process is not None:
+        if given is not None:
             try:
-                await _run_on(process, job, start, tools)
+                await _run_on(given, job, start, tools)
             finally:
-                await tools.pool.give_back(process)
+                await tools.pool.give_back(given.process)
         else:
             async with AsyncExitStack() as stack:
                 process = await _acquire(job, stack, tools)
                 if process is None:
                     return
-                await _run_on(process, job, start, tools)
-        how = process.exit.describe()
+                given = _give(process, job, start)
+                await _run_on(given, job, start, tools)
+        exit = given.process.exit
         # A process says that the job begins before a line of it runs.
         if job.lifecycle.state is not JobState.STARTING or not attempts_left:
-            cause = EndCause.PROCESS_KILLED if process.exit.killed else EndCause.PROCESS_DIED
-            _tell(job, job.lifecycle.exit(how, cause), tools)
+            cause = EndCause.PROCESS_KILLED if exit.killed else EndCause.PROCESS_DIED
+            _tell(job, job.lifecycle.exit(exit.describe(), cause), tools)
             return
         job.lifecycle.lose()
         job.progress.follow()
         text = "the job gets another process, this one ended before it began: %s"
-        logger.warning(text, how, extra=job.log_fields)
+        logger.warning(text, exit.describe(), extra=job.log_fields)
+        given = _give_idle(job, start, tools.pool)
 
 
-def _take_idle(job: LiveJob, pool: Pool) -> JobProcess | None:
+def _give_idle(job: LiveJob, start: Start, pool: Pool) -> _Given | None:
     """The shortest way to a process: nothing is waited for, so nothing can come in between."""
     if not job.accepted.is_settled or job.stop_requested.is_set():
         return None
-    return pool.take_idle()
+    process = pool.take_idle()
+    return None if process is None else _give(process, job, start)
+
+
+def _give(process: JobProcess, job: LiveJob, start: Start) -> _Given:
+    """The job has its process; what is told of it, and noted, is after the process itself."""
+    is_told = process.give_now(start)
+    job.stop_process = process.request_stop
+    process.bind_job(job.job_id, job.log_fields, [start.job["token"]])
+    job.progress.follow()
+    job.lifecycle.start()
+    job.progress.follow()
+    return _Given(process, is_told)
 
 
 async def _acquire(job: LiveJob, stack: AsyncExitStack, tools: JobTools) -> JobProcess | None:
     """Wait for a process. None where there is none, or the job was stopped meanwhile: told so."""
     found: JobProcess | JobProcessError | None = None
-    with trio.CancelScope() as scope, job.stopping(lambda _: scope.cancel()):
+    with trio.CancelScope() as scope:
+        job.stop_process = lambda _: scope.cancel()
         if job.stop_requested.is_set():
             scope.cancel()
         try:
@@ -142,33 +192,30 @@ async def _acquire(job: LiveJob, stack: AsyncExitStack, tools: JobTools) -> JobP
     return found
 
 
-async def _run_on(process: JobProcess, job: LiveJob, start: Start, tools: JobTools) -> None:
-    process.bind_job(job.job_id, job.log_fields, _secrets(start))
-    job.lifecycle.start()
-    job.progress.follow()
-    async with trio.open_nursery() as nursery:
-        with job.stopping(lambda cause: process.request_stop(cause.reason)):
-            if (seconds := _time_limit(job, tools.job_timeout)) is not None:
-                nursery.start_soon(_limit_time, job, seconds)
-            if (patience := _join_patience(job, start)) is not None:
-                nursery.start_soon(_limit_joining, job, patience)
-            nursery.start_soon(watch_health, process, job, tools.health, tools.observe)
-            await _send_start(process, job, start)
+async def _run_on(given: _Given, job: LiveJob, start: Start, tools: JobTools) -> None:
+    process = given.process
+    limits = JobLimits.of(job, start, tools.job_timeout)
+    look_at = limits.began_at + tools.health.first_look
+    # Until then nothing is to be watched, and what watches would be in the way of the job.
+    calm = trio.CancelScope(deadline=min(look_at, limits.next_at))
+    if given.is_told:
+        with calm:
             await _follow(process, job, tools, start)
-            with trio.move_on_after(tools.termination_timeout):
-                await process.exited.wait()
-            # What still lives after its last word is not waited for politely a second time.
-            process.request_stop("the job has ended")
-            await process.exited.wait()
-        nursery.cancel_scope.cancel()
+    if not given.is_told or calm.cancelled_caught:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(limits.watch, job)
+            nursery.start_soon(watch_health, process, job, tools.health, tools.observe, look_at)
+            if not given.is_told:
+                await _send_start(process, job, start)
+            await _follow(process, job, tools, start)
+            nursery.cancel_scope.cancel()
+    with trio.move_on_after(tools.termination_timeout):
+        await process.exited.wait()
+    # What still lives after its last word is not waited for politely a second time.
+    process.request_stop("the job has ended")
+    await process.exited.wait()
     if process.exit.killed:
         tools.note_killed(job)
-
-
-def _secrets(start: Start) -> list[str]:
-    """What must not be read in the job's log."""
-    values = (start.job.get("token"), start.job.get("room_options", {}).get("auth_token"))
-    return [value for value in values if isinstance(value, str)]
 
 
 async def _send_start(process: JobProcess, job: LiveJob, start: Start) -> None:
@@ -185,7 +232,7 @@ async def _follow(process: JobProcess, job: LiveJob, tools: JobTools, start: Sta
     """Feed the lifecycle until the job has said its last word, or its process is gone."""
     async for frame in process.frames():
         if isinstance(frame, Joined):
-            job.joined.set()
+            job.has_joined = True
             if frame.playground:
                 show_playground(frame.playground, str(start.job.get("token", "")))
         try:
@@ -196,7 +243,7 @@ async def _follow(process: JobProcess, job: LiveJob, tools: JobTools, start: Sta
             continue
         _tell(job, update, tools)
         tools.pool.answered(process)
-        if job.lifecycle.state.is_end:
+        if isinstance(frame, Finished):
             return
 
 
@@ -216,35 +263,6 @@ def _feed(job: LiveJob, frame: Frame, observe: Observe) -> Update | None:
             return None
         case _:
             return None
-
-
-def _time_limit(job: LiveJob, default_seconds: float | None) -> float | None:
-    """An assignment's own `timeout` wins over the option."""
-    own = job.assignment.timeout
-    return own if own is not None and own > 0 else default_seconds
-
-
-async def _limit_time(job: LiveJob, seconds: float) -> None:
-    """Stop the job when its time is up."""
-    await trio.sleep(seconds)
-    text = f"ran longer than {seconds:g} s"
-    job.stop(StopCause(text, is_fault=True, cause=EndCause.TIME_LIMIT))
-
-
-def _join_patience(job: LiveJob, start: Start) -> float | None:
-    """How long the job may take to join, if the registry waits for that."""
-    options = start.job["room_options"]  # what differs from the defaults
-    seconds: float | None = options.get("join_timeout_seconds", JOIN_TIMEOUT_SECONDS)
-    return seconds if job.assignment.wait else None
-
-
-async def _limit_joining(job: LiveJob, seconds: float) -> None:
-    """Stop a job that the registry believes to be joining, and that does not."""
-    with trio.move_on_after(seconds):
-        await job.joined.wait()
-        return
-    text = f"has not joined its room within {seconds:g} s"
-    job.stop(StopCause(text, is_fault=True, cause=EndCause.TIME_LIMIT))
 
 
 def _tell(job: LiveJob, update: Update | None, tools: JobTools) -> None:

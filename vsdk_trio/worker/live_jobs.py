@@ -6,8 +6,8 @@ and not what is said about it on the wire.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from typing import Any
 
 import attrs
 import trio
@@ -21,14 +21,15 @@ from ..protocol.messages import JobAssignment
 from .job_progress import JobProgress
 
 
-def _nothing_to_stop(cause: StopCause) -> None:
-    """The job has no process yet, or no more."""
+def _nothing_to_stop(reason: str) -> None:
+    """The job has had no process yet."""
 
 
 @attrs.define(eq=False, kw_only=True)
 class LiveJob:
     """One job of this worker, and the way to ask it to stop."""
 
+    job_id: str
     assignment: JobAssignment
     lifecycle: JobLifecycle
     progress: JobProgress
@@ -37,20 +38,17 @@ class LiveJob:
     """Settled once it is written down that the worker has the job: the job waits for it."""
     log_fields: Mapping[str, str]
     """What every record about the job carries."""
-    accepted_at: float = attrs.field(factory=trio.current_time)
+    accepted_at: float
     """When the job was assigned, on Trio's clock."""
     stop_requested: trio.Event = attrs.field(factory=trio.Event)
-    _stop_process: Callable[[StopCause], None] = attrs.field(default=_nothing_to_stop, repr=False)
-    joined: trio.Event = attrs.field(factory=trio.Event)
-    """Set once the job is in its room."""
+    stop_process: Callable[[str], None] = attrs.field(default=_nothing_to_stop, repr=False)
+    """Asks the process that has the job, or whoever gets it one; who is gone does not mind."""
+    has_joined: bool = False
+    """Whether it is, or was, in its room."""
     told: Update | None = None
     """The newest update that the registry is told. The lifecycle may be ahead of it, by the time
     that it takes to write an end down."""
     end_told: trio.Event = attrs.field(factory=trio.Event)
-
-    @property
-    def job_id(self) -> str:
-        return self.assignment.job_id
 
     @property
     def announcement(self) -> Update | None:
@@ -69,30 +67,22 @@ class LiveJob:
             return False
         self.progress.follow()
         self.stop_requested.set()
-        self._stop_process(cause)
+        self.stop_process(cause.reason)
         return True
-
-    @contextmanager
-    def stopping(self, stop_process: Callable[[StopCause], None]) -> Iterator[None]:
-        """During the body, a stop calls `stop_process`: no task has to wait for it."""
-        self._stop_process = stop_process
-        try:
-            yield
-        finally:
-            self._stop_process = _nothing_to_stop
 
 
 class LiveJobs:
-    """Every live job by its id, each supervised by `supervise(job)` in a task of its own.
+    """Every live job by its id, each supervised in a task of its own.
 
-    Arguments: `agent_id`, for the log; `change`, notified whenever a job comes or goes; `journal`,
-    where a job is noted as accepted; `ended`, jobs that ended before this worker began, oldest
-    first; `on_bug`, called with what a supervisor raises; `observe`, told of every move of a job.
+    Arguments: `supervise(job)`, which may begin with the job at once, without raising, and returns
+    what that task awaits; `agent_id`, for the log; `change`, notified whenever a job comes or goes;
+    `journal`, where a job is noted as accepted; `ended`, jobs that ended before this worker began,
+    oldest first; `on_bug`, called with what a supervisor raises; `observe`, told of every move.
     """
 
     def __init__(
         self,
-        supervise: Callable[[LiveJob], Awaitable[None]],
+        supervise: Callable[[LiveJob], Coroutine[Any, Any, None]],
         *,
         agent_id: str,
         change: Change,
@@ -138,23 +128,28 @@ class LiveJobs:
         """What every record about such a job carries, here or not."""
         return {"job_id": job_id, "room_id": room_id, "agent_id": self._agent_id}
 
-    def accept(self, assignment: JobAssignment) -> None:
+    def accept(self, assignment: JobAssignment, log_fields: Mapping[str, str]) -> None:
         """Make the job live and hand it to a supervisor; its slot has been claimed before."""
+        job_id, now = assignment.job_id, trio.current_time()
         lifecycle = JobLifecycle(wait=assignment.wait)
         job = LiveJob(
+            job_id=job_id,
             assignment=assignment,
             lifecycle=lifecycle,
             progress=JobProgress(
                 lifecycle,
-                job_id=assignment.job_id,
+                job_id=job_id,
                 room_id=assignment.room_id,
+                accepted_at=now,
                 observe=self._observe,
             ),
-            accepted=self._journal.write(Accepted(assignment.job_id)),
-            log_fields=self.log_fields(assignment.job_id, assignment.room_id),
+            accepted=self._journal.write(Accepted(job_id)),
+            log_fields=log_fields,
+            accepted_at=now,
         )
-        self._live[job.job_id] = job
+        self._live[job_id] = job
         self._begin(job)
+        job.progress.follow()
         self._change.notify()
 
     async def wait_until_none(self) -> None:
@@ -171,7 +166,7 @@ class LiveJobs:
         async with trio.open_nursery() as nursery:
 
             def begin(job: LiveJob) -> None:
-                nursery.start_soon(self._supervise_to_the_end, job)
+                nursery.start_soon(self._supervise_to_the_end, job, self._supervise(job))
 
             self._begin = begin
             for job in self._early:
@@ -187,9 +182,11 @@ class LiveJobs:
         if self._bugs:
             raise ExceptionGroup("supervising a job failed", self._bugs)
 
-    async def _supervise_to_the_end(self, job: LiveJob) -> None:
+    async def _supervise_to_the_end(
+        self, job: LiveJob, supervision: Coroutine[Any, Any, None]
+    ) -> None:
         try:
-            await self._supervise(job)
+            await supervision
         except Exception as bug:  # raised again by `run`, once every job has ended
             self._bugs.append(bug)
             self._on_bug(bug)

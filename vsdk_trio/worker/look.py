@@ -118,7 +118,7 @@ class Look:
             yield JobView(
                 job_id=job.job_id,
                 room_id=job.assignment.room_id,
-                state=job.lifecycle.state.name.lower(),
+                state=str(job.lifecycle.state),
                 accepted_at=self.to_unix + job.accepted_at,
                 url=job.assignment.url,
                 stopping_because=None if cause is None else cause.reason,

@@ -51,8 +51,10 @@ class Teller:
 
     def tell(self, job: LiveJob, update: Update) -> None:
         """Tell of a live job, as soon as it may be told. Never blocks."""
-        secrets = (job.assignment.token, self._token())
-        told = attrs.evolve(update, error=presentable(update.error, secrets))
+        told = update
+        if update.error is not None:
+            secrets = (job.assignment.token, self._token())
+            told = attrs.evolve(update, error=presentable(update.error, secrets))
 
         def post() -> None:
             job.note_told(told)
