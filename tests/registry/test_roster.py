@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vsdk_trio.errors import IllegalTransitionError
-from vsdk_trio.registry.workers import Roster, Worker, least_loaded
+from vsdk_trio.registry.roster import Roster
+from vsdk_trio.registry.workers import Worker
 
 
 def worker(worker_id: str, **fields: Any) -> Worker:
@@ -32,15 +35,70 @@ def test_who_may_be_offered_a_job(fields: dict[str, Any], is_taking: bool) -> No
     assert worker("w", **fields).is_taking is is_taking
 
 
+def first(*workers: Worker) -> str:
+    """The id of the one to be asked."""
+    roster = Roster()
+    for each in workers:
+        roster.join(each)
+        for job_id in each.jobs:
+            roster.hold(each.worker_id, job_id)
+    return next(roster.candidates("a")).worker_id
+
+
 def test_load_first_then_jobs_then_who_was_not_asked_for_longest() -> None:
-    assert least_loaded([]) is None
-    idle, busy = worker("idle", load=0.1), worker("busy", load=0.2)
-    assert least_loaded([busy, idle]) is idle
-    one = worker("one", capacity=10, job_count=1, jobs=frozenset({"j"}))
-    none = worker("none", capacity=10)
-    assert least_loaded([one, none]) is none
-    earlier, later = worker("earlier", turn=1), worker("later", turn=2)
-    assert least_loaded([later, earlier]) is earlier
+    assert list(Roster().candidates("a")) == []
+    assert first(worker("busy", load=0.2), worker("idle", load=0.1)) == "idle"
+    one = worker("a", capacity=10, job_count=1, jobs=frozenset({"j"}))
+    assert first(one, worker("none", capacity=10)) == "none"
+    assert first(worker("a", turn=2), worker("earlier", turn=1)) == "earlier"
+    assert first(worker("a", is_silent=True), worker("full", load=1.0)) == "full"
+
+
+CHANGES = st.fixed_dictionaries(
+    {},
+    optional={
+        "status": st.sampled_from(["idle", "draining"]),
+        "load": st.sampled_from([0.0, 0.1, 0.2]),
+        "job_count": st.integers(0, 3),
+        "away": st.booleans(),
+        "is_silent": st.booleans(),
+        "turn": st.integers(0, 3),
+    },
+)
+NAMES = st.sampled_from(["w1", "w2", "w3"])
+AGENTS = {"w1": "a", "w2": "a", "w3": "b"}
+STEPS = st.one_of(
+    st.tuples(st.just("join"), NAMES, st.just(None)),
+    st.tuples(st.just("change"), NAMES, CHANGES),
+    st.tuples(st.just("hold"), NAMES, st.sampled_from("jkl")),
+    st.tuples(st.just("let_go"), NAMES, st.sampled_from("jkl")),
+)
+
+
+def place(each: Worker) -> tuple[Any, ...]:
+    jobs = len(each.jobs)
+    return (each.is_silent, each.expected_load, jobs, each.turn, each.worker_id)
+
+
+@given(st.lists(STEPS, max_size=40))
+def test_whatever_happens_the_candidates_are_those_that_may_be_asked_in_order(
+    steps: list[tuple[str, str, Any]],
+) -> None:
+    roster = Roster()
+    for what, worker_id, argument in steps:
+        if what == "join":
+            roster.join(Worker(worker_id=worker_id, agent_id=AGENTS[worker_id], capacity=2))
+        elif roster.get(worker_id) is not None:
+            if what == "change":
+                roster.change(worker_id, **argument)
+            else:
+                getattr(roster, what)(worker_id, argument)
+        for agent_id in "ab":
+            own = [each for each in roster.all() if each.agent_id == agent_id]
+            taking = sorted((each for each in own if each.is_taking), key=place)
+            assert list(roster.candidates(agent_id)) == taking
+            assert roster.has_link(agent_id) is any(not each.away for each in own)
+            assert all(roster.is_linked(each.worker_id) is not each.away for each in own)
 
 
 def test_what_was_put_on_a_worker_since_its_report_counts_as_load() -> None:
@@ -56,7 +114,7 @@ def test_a_worker_that_is_away_is_kept_while_it_holds_jobs() -> None:
     roster.join(worker("w"))
     roster.hold("w", "j")
     roster.change("w", away=True)
-    assert roster.of_agent("a") == ()
+    assert not roster.has_link("a")
     with pytest.raises(IllegalTransitionError):
         roster.linked("w")
     assert roster.join(worker("w")).jobs == {"j"}

@@ -42,9 +42,10 @@ from .ledger import Job, JobRequest, JobState, Ledger, Update
 from .metrics import RegistryTallies, read_registry
 from .observed import ended, settled
 from .placement import Policy
+from .roster import Roster
 from .session import GOING_AWAY, POLICY_VIOLATION, Session, WorkerLink
 from .switchboard import MAX_TEXT, Switchboard
-from .workers import Roster, Worker
+from .workers import Worker
 
 _log = logging.getLogger("vsdk_trio.registry")
 

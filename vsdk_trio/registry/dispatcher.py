@@ -31,7 +31,8 @@ from .actions import (
 )
 from .ledger import Job, JobRequest, JobState, Ledger, Update
 from .placement import Placement, Policy, worker_of
-from .workers import Roster, Worker
+from .roster import Roster
+from .workers import Worker
 
 WORKER_LOST = "worker lost"
 
@@ -58,7 +59,7 @@ class Dispatcher:
         """Find a worker for a new job. Raises `DispatchError` where nobody can be asked at all."""
         if not self._roster.has_served(request.agent_id):
             raise DispatchError(DispatchFailure.AGENT_NOT_DEPLOYED)
-        if not self._roster.of_agent(request.agent_id):
+        if not self._roster.has_link(request.agent_id):
             raise DispatchError(DispatchFailure.NO_WORKERS_REGISTERED)
         if self._ledger.open_count >= self._policy.max_open_jobs:
             raise DispatchError(DispatchFailure.TOO_MANY_JOBS)

@@ -20,7 +20,8 @@ import attrs
 
 from .actions import Action, DispatchFailure, Ended, Offer, Settled
 from .ledger import Asked, Job, JobState, Ledger
-from .workers import Roster, Worker, least_loaded
+from .roster import Roster
+from .workers import Worker
 
 LOAD_STEP: Final = 0.1
 """Less of a difference says nothing new: a load that is measured is never twice the same."""
@@ -59,14 +60,13 @@ class Placement:
 
     def place(self, job: Job, now: float) -> list[Action]:
         """Offer the job to the best worker that may be asked, or wait, or fail."""
-        candidates = self._roster.of_agent(job.agent_id)
-        worker = least_loaded(w for w in candidates if self._may_be_asked(w, job, now))
-        if worker is not None:
-            return self._offer(job, worker, now)
+        for worker in self._roster.candidates(job.agent_id):
+            if self._may_be_asked(worker, job, now):
+                return self._offer(job, worker, now)
         give_up = self._give_up(job)
         if now >= give_up:
             return self.fail_unplaced(job, now)
-        pauses = (job.asked[w.worker_id].until for w in candidates if w.worker_id in job.asked)
+        pauses = (asked.until for who, asked in job.asked.items() if self._roster.is_linked(who))
         deadline = min((until for until in pauses if until > now), default=give_up)
         self._ledger.put(attrs.evolve(job, state=JobState.PENDING, deadline=min(deadline, give_up)))
         self._pending[job.job_id] = None
@@ -130,7 +130,7 @@ class Placement:
         """There is no worker left to ask, and no patience: the dispatch fails."""
         failure = (
             DispatchFailure.NO_WORKERS_AVAILABLE
-            if self._roster.of_agent(job.agent_id)
+            if self._roster.has_link(job.agent_id)
             else DispatchFailure.NO_WORKERS_REGISTERED
         )
         return self.end(job, JobState.FAILED, failure.value, now, failure)

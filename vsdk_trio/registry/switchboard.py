@@ -19,8 +19,9 @@ from ..protocol.messages import AvailabilityResponse, JobUpdate, WorkerMessage, 
 from . import wire
 from .actions import Action, Assign, Offer, Terminate
 from .dispatcher import Dispatcher
+from .roster import Roster
 from .session import POLICY_VIOLATION, TAKEN_OVER, Session
-from .workers import Roster, Worker
+from .workers import Worker
 
 _log = logging.getLogger("vsdk_trio.registry")
 

@@ -1,4 +1,4 @@
-"""Workers as the registry sees them, and which of several is asked first.
+"""A worker as the registry sees it.
 
 Pure. Knows what a worker said of itself and what was put on it since; knows no links and no
 messages.
@@ -6,12 +6,7 @@ messages.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
-
 import attrs
-
-from ..errors import IllegalTransitionError
 
 # What a worker is called that must not be offered anything. Every other word, known or not, means
 # that it may be asked: the documented vocabulary says `busy` for "has jobs, may take more", for
@@ -66,84 +61,3 @@ class Worker:
     def adoptable(self) -> int:
         """How many more jobs that nobody dispatched here are believed to run on it."""
         return max(0, (self.capacity or _ASSUMED_CAPACITY) - len(self.jobs))
-
-
-def least_loaded(workers: Iterable[Worker]) -> Worker | None:
-    """The worker to ask next: least load, then fewest jobs, then the one not asked for longest.
-
-    One that let its last offer expire comes after all others, or every job would wait for it.
-    """
-    return min(
-        (worker for worker in workers if worker.is_taking),
-        key=lambda worker: (
-            worker.is_silent,
-            worker.expected_load,
-            len(worker.jobs),
-            worker.turn,
-        ),
-        default=None,
-    )
-
-
-class Roster:
-    """The workers by id, and which agents were ever served.
-
-    Arguments: `max_agents`, how many agent ids are remembered; the one not seen for longest goes.
-    A worker that is away is kept only as long as it holds jobs: its id is welcome again anyway.
-    """
-
-    def __init__(self, *, max_agents: int = 10_000) -> None:
-        self._workers: dict[str, Worker] = {}
-        self._agents: dict[str, None] = {}
-        self._max_agents = max_agents
-
-    def get(self, worker_id: str) -> Worker | None:
-        """The worker as it stands, present or away."""
-        return self._workers.get(worker_id)
-
-    def all(self) -> tuple[Worker, ...]:
-        """Every worker, in the order of their last registration."""
-        return tuple(self._workers.values())
-
-    def linked(self, worker_id: str) -> Worker:
-        """The worker; raises `IllegalTransitionError` where it has no link that could speak."""
-        worker = self._workers.get(worker_id)
-        if worker is None or worker.away:
-            raise IllegalTransitionError(f"the worker {worker_id!r} has no link")
-        return worker
-
-    def of_agent(self, agent_id: str) -> tuple[Worker, ...]:
-        """The workers of an agent that have a link."""
-        return tuple(w for w in self._workers.values() if w.agent_id == agent_id and not w.away)
-
-    def has_served(self, agent_id: str) -> bool:
-        """Was there ever a worker of this agent, as far as remembered?"""
-        return agent_id in self._agents
-
-    def join(self, worker: Worker) -> Worker:
-        """Enter a worker that registered; one of the same id leaves it its jobs."""
-        self._agents.pop(worker.agent_id, None)
-        self._agents[worker.agent_id] = None
-        while len(self._agents) > self._max_agents:
-            del self._agents[next(iter(self._agents))]
-        known = self._workers.pop(worker.worker_id, None)
-        joined = attrs.evolve(worker, jobs=known.jobs if known is not None else frozenset())
-        self._workers[worker.worker_id] = joined
-        return joined
-
-    def change(self, worker_id: str, **changes: Any) -> None:
-        """Replace fields of a worker; forget it where nothing ties it to us any more."""
-        worker = attrs.evolve(self._workers[worker_id], **changes)
-        if worker.away and not worker.jobs:
-            del self._workers[worker_id]
-        else:
-            self._workers[worker_id] = worker
-
-    def hold(self, worker_id: str, job_id: str) -> None:
-        """The job takes a place at the worker."""
-        self.change(worker_id, jobs=self._workers[worker_id].jobs | {job_id})
-
-    def let_go(self, worker_id: str, job_id: str) -> None:
-        """The job no longer takes a place there; the worker may be forgotten already."""
-        if worker_id in self._workers:
-            self.change(worker_id, jobs=self._workers[worker_id].jobs - {job_id})
