@@ -29,6 +29,8 @@ from ..runner.stdio import claim
 from . import hazards
 from .child import COOKIE_VARIABLE, Marks, live
 from .mark import find_command_line, find_variable
+from .packing import fill_holes
+from .rehearsal import rehearse
 from .server import ControlSocket, ForkServer
 from .sources import Sources
 
@@ -47,7 +49,7 @@ def main(fd: int) -> NoReturn:
     control = ControlSocket(socket.socket(fileno=fd))
     log = job_log.install(_STDERR, "INFO")
     write_stacks_to(_STDERR)
-    server, ready, preloaded = _prepare(control)
+    server, ready, preloaded = _prepare(control, log)
     if server.serve(ready) is None:
         # Nothing that was loaded is taken apart: what was forked may still use it.
         os._exit(0)
@@ -56,7 +58,9 @@ def main(fd: int) -> NoReturn:
     live(lambda: process.main(*claim(), started_at, inherited))
 
 
-def _prepare(control: ControlSocket) -> tuple[ForkServer, TemplateReady, Preloaded]:
+def _prepare(
+    control: ControlSocket, log: job_log.JobLogHandler
+) -> tuple[ForkServer, TemplateReady, Preloaded]:
     """Load what the worker wants loaded; does not return where that cannot be forked."""
     received = control.receive()
     if received is None:
@@ -69,15 +73,19 @@ def _prepare(control: ControlSocket) -> tuple[ForkServer, TemplateReady, Preload
         marks = _find_marks()
         before, since, channels = dict(sys.modules), time.time_ns(), hazards.open_channels()
         gc.disable()  # whatever is loaded stays
-        preloaded = preload(*_references(brief), _run_initialize)
+        references = _references(brief)
+        preloaded = preload(*references, _run_initialize)
         warnings = _import_all(brief.preload)
+        rehearse(log, references[0], brief.log_level)
         sources = Sources(before, since)
         warnings += _look_for_hazards(channels, cautious=brief.cautious)
     except UnforkableError as error:
         _give_up(control, str(error), lasting=True)
     except (Exception, SystemExit, KeyboardInterrupt, BaseExceptionGroup) as error:
         _give_up(control, f"its code cannot be loaded: {describe_error(error)}", lasting=False)
+    gc.unfreeze()  # what the rehearsal has frozen
     gc.collect()
+    fill_holes()
     gc.freeze()
     gc.enable()
     ready = TemplateReady(seconds=time.perf_counter() - started, warnings=warnings)

@@ -1,0 +1,56 @@
+"""What is put together before a fork, and what must stay where it is."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from types import CodeType
+
+import pytest
+
+from vsdk_trio.template.packing import fill_holes, pack
+
+POOL_BYTES = 16 << 10
+
+
+def make(text: str) -> Callable[[], int]:
+    """A function that nothing else knows the code of."""
+    names: dict[str, Callable[[], int]] = {}
+    exec(text, names)
+    return names["function"]
+
+
+def test_code_is_moved_and_works_as_before() -> None:
+    function = make("def function(): return 7")
+    place = id(function.__code__)
+    kept = function.__code__.co_consts
+    pack([function.__code__])
+    assert id(function.__code__) != place
+    assert function.__code__.co_consts is kept
+    assert function() == 7
+
+
+def test_code_that_others_look_at_stays() -> None:
+    """Trio, for one, notes by a weak reference to its code that a function is protected."""
+    function = make("def function(): return 7")
+    watched: weakref.ref[CodeType] = weakref.ref(function.__code__)
+    pack([function.__code__])
+    assert watched() is function.__code__
+
+
+def test_code_that_others_hold_stays() -> None:
+    function = make("def function(): return 7")
+    held = function.__code__
+    pack([held])
+    assert function.__code__ is held
+
+
+@pytest.mark.parametrize("size", range(48, 513, 16))
+def test_new_objects_lie_side_by_side_once_holes_are_filled(size: int) -> None:
+    in_a_pool = (POOL_BYTES - 48) // size
+    old = [bytes(size - 33) for _ in range(20 * in_a_pool)]
+    del old[::10]
+    fill_holes()
+    new = [bytes(size - 33) for _ in range(in_a_pool)]
+    # Else about ten: one block in ten of each pool is free.
+    assert len({id(block) // POOL_BYTES for block in new}) <= 3
