@@ -36,6 +36,7 @@ LEAVES = (
     "_recording",
     "_records",
     "_room_configs",
+    "_room_overlay",
     "_service",
     "_signals",
     "_single_errors",

@@ -281,8 +281,9 @@ def test_an_assignment_overlays_the_workers_defaults() -> None:
     assert merged.recording_options == RecordingOptions(screen_share=True)
     assert merged.observability is not None
     assert merged.observability.recording == RecordingOptions(video=True)
-    read_only, same_unknown = defaults.merged_to_read(overlay)
-    assert (read_only, same_unknown) == (merged, unknown)
+    wire = defaults.changes_to_wire()
+    assert defaults.merge_on_wire(wire, overlay) == unknown
+    assert wire == merged.changes_to_wire()
     assert repr(defaults) == before
     merged.websocket.port = 10
     assert repr(defaults) == before
@@ -301,6 +302,19 @@ def test_an_assignment_overlays_the_workers_defaults() -> None:
 def test_an_assignment_with_wrong_types_is_an_error(overlay: dict[str, object], text: str) -> None:
     with pytest.raises(OptionsError, match=text):
         RoomOptions().merged(overlay)
+    with pytest.raises(OptionsError, match=text):
+        RoomOptions().merge_on_wire({}, overlay)
+
+
+def test_what_an_assignment_sets_to_the_default_does_not_travel() -> None:
+    worker = RoomOptions(name="Bot", vision=True, transport_mode="loopback", auth_token="s3cret")
+    wire = worker.changes_to_wire()
+    overlay = {"name": "Agent", "vision": False, "playground": True, "auth_token": "other"}
+    assert worker.merge_on_wire(wire, overlay) == ()
+    assert wire == {"transport_mode": "loopback"}
+    worker.merge_on_wire(wire, {"transport_mode": "videosdk", "webrtc": {"signaling_url": "x"}})
+    merged, _ = worker.merged({"transport_mode": "videosdk", "webrtc": {"signaling_url": "x"}})
+    assert wire == {**wire, "transport_mode": "videosdk", "webrtc": merged.to_wire()[0]["webrtc"]}
 
 
 @pytest.mark.parametrize("name", ["transport_mode", "dashboard_log_level"])

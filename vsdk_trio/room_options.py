@@ -7,10 +7,9 @@ with it. Unknown names and wrong types are errors that name the culprit, never s
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import attrs
 
@@ -30,9 +29,8 @@ from ._room_configs import (
     log_level,
     transport_mode_from,
 )
+from ._room_overlay import copied, overlaid
 from .errors import OptionsError
-
-_T = TypeVar("_T")
 
 __all__ = [
     "LoggingOptions",
@@ -150,14 +148,9 @@ class RoomOptions:
 
         Called at construction, and again before joining, since fields can be assigned meanwhile.
         """
-        recording = self.recording_options if self.recording else None
-        if self.observability is not None and self.observability.recording is not None:
-            recording = self.observability.recording
-        if recording is not None and recording.screen_share and not self.vision:
-            raise OptionsError(
-                "recording_options.screen_share=True needs RoomOptions(vision=True): "
-                "a screen that is not subscribed to cannot be recorded"
-            )
+        _check_recording(
+            self.recording, self.recording_options, self.observability, vision=self.vision
+        )
 
     def to_wire(self) -> tuple[dict[str, Any], tuple[str, ...]]:
         """As a JSON object, and the names of the fields set here that cannot travel.
@@ -172,14 +165,9 @@ class RoomOptions:
 
     def changes_to_wire(self) -> dict[str, Any]:
         """As `to_wire`, but only what differs from the defaults: `assign` it to those."""
-        wire = {}
-        for name, default in _defaults_on_wire():
-            value = getattr(self, name)
-            # By type as well: True is 1 to `==`, and no number of seconds.
-            if value != default or type(value) is not type(default):
-                wire[name] = attrs.asdict(value) if attrs.has(type(value)) else value
-        if self._transport_mode is not None:
-            wire["transport_mode"] = self._transport_mode.value
+        wire: dict[str, Any] = {}
+        for alias in _defaults():
+            _put_if_changed(wire, alias, getattr(self, _FIELDS[alias].name))
         return wire
 
     def assign(self, wire: Mapping[str, Any]) -> None:
@@ -188,9 +176,9 @@ class RoomOptions:
         Raises `OptionsError` where it is nothing that `to_wire` could have given.
         """
         for alias, value in wire.items():
-            if (name := _FIELDS.get(alias)) is None:
+            if (field := _FIELDS.get(alias)) is None:
                 raise unknown_name("RoomOptions", alias, _FIELDS)
-            setattr(self, name, value)  # checks and converts
+            setattr(self, field.name, value)  # checks and converts
         self.check()
 
     def merged(self, overlay: Mapping[str, Any]) -> tuple[RoomOptions, tuple[str, ...]]:
@@ -200,81 +188,85 @@ class RoomOptions:
         returned as a path (`"traces.colour"`), since the registry is deployed independently; a
         known name with a wrong type raises `OptionsError`.
         """
-        merged = _copied(self)  # so that two jobs never share a structured value
-        return merged, merged._overlay(overlay)
-
-    def merged_to_read(self, overlay: Mapping[str, Any]) -> tuple[RoomOptions, tuple[str, ...]]:
-        """As `merged`, for somebody who will only read it: what is not overlaid is shared."""
-        merged = copy.copy(self)
-        return merged, merged._overlay(overlay)
-
-    def _overlay(self, overlay: Mapping[str, Any]) -> tuple[str, ...]:
+        merged = copied(self)  # so that two jobs never share a structured value
         unknown: list[str] = []
         for alias, value in overlay.items():
-            if (name := _FIELDS.get(alias)) is None:
+            if (field := _FIELDS.get(alias)) is None:
                 unknown.append(alias)
             elif value is not None:
-                setattr(self, name, _overlaid(alias, getattr(self, name), value, unknown))
-        self.check()
+                base = getattr(merged, field.name)
+                setattr(merged, field.name, overlaid(alias, base, value, unknown))
+        merged.check()
+        return merged, tuple(unknown)
+
+    def merge_on_wire(self, wire: dict[str, Any], overlay: Mapping[str, Any]) -> tuple[str, ...]:
+        """As `merged`, errors included, for somebody who only passes it on.
+
+        Changes `wire`, these options as `changes_to_wire` gives them, and returns the names that
+        it ignored. Nothing is copied, and nothing looked at but what `overlay` says.
+        """
+        changed: dict[str, Any] = {}
+        unknown: list[str] = []
+        for alias, value in overlay.items():
+            if (field := _FIELDS.get(alias)) is None:
+                unknown.append(alias)
+            elif value is not None:
+                convert: Any = field.converter
+                if convert is not None:
+                    value = convert(overlaid(alias, getattr(self, field.name), value, unknown))
+                elif field.validator is not None:
+                    field.validator(self, field, value)
+                changed[alias] = value
+        _check_recording(
+            changed.get("recording", self.recording),
+            changed.get("recording_options", self.recording_options),
+            changed.get("observability", self.observability),
+            vision=changed.get("vision", self.vision),
+        )
+        changed.pop("auth_token", None)
+        for alias, value in changed.items():
+            _put_if_changed(wire, alias, value)
         return tuple(unknown)
 
 
-_FIELDS: Final = {
-    str(field.alias): field.name
-    for field in attrs.fields(RoomOptions)
-    if field.name not in _LIVE_FIELDS
+def _check_recording(
+    is_on: bool,
+    options: RecordingOptions | None,
+    observability: ObservabilityOptions | None,
+    *,
+    vision: bool,
+) -> None:
+    recording = options if is_on else None
+    if observability is not None and observability.recording is not None:
+        recording = observability.recording
+    if recording is not None and recording.screen_share and not vision:
+        raise OptionsError(
+            "recording_options.screen_share=True needs RoomOptions(vision=True): "
+            "a screen that is not subscribed to cannot be recorded"
+        )
+
+
+_FIELDS: Final[Mapping[str, attrs.Attribute[Any]]] = {
+    str(field.alias): field for field in attrs.fields(RoomOptions) if field.name not in _LIVE_FIELDS
 }
 """What an assignment may say, by its name there."""
 
 
 @cache
-def _defaults_on_wire() -> tuple[tuple[str, Any], ...]:
-    """The names of what travels under the name it has here, and the defaults."""
+def _defaults() -> Mapping[str, Any]:
+    """The defaults of what travels, by its name on the wire."""
     defaults = RoomOptions()
-    apart = ("auth_token", "_transport_mode")
-    return tuple((name, getattr(defaults, name)) for name in _FIELDS.values() if name not in apart)
+    travels = (item for item in _FIELDS.items() if item[0] != "auth_token")
+    return {alias: getattr(defaults, field.name) for alias, field in travels}
 
 
-_STRUCTURED: Mapping[str, type[attrs.AttrsInstance]] = {
-    "logs": LoggingOptions,
-    "metrics": MetricsOptions,
-    "observability": ObservabilityOptions,
-    "recording": RecordingOptions,
-    "recording_options": RecordingOptions,
-    "traces": TracesOptions,
-    "webrtc": WebRTCConfig,
-    "websocket": WebSocketConfig,
-}
-"""Which class the value of a name has; `recording` inside `observability`, a bool outside."""
-
-
-def _overlaid(path: str, base: Any, value: Any, unknown: list[str]) -> Any:
-    """`base` with `value` over it; appends to `unknown` the paths of what has no place in it."""
-    cls = _STRUCTURED.get(path.rpartition(".")[2])
-    if cls is None or isinstance(base, bool):
-        return value
-    if not isinstance(value, Mapping):
-        raise OptionsError(f"RoomOptions.{path} must be an object, got {type(value).__name__}")
-    result = _copied(base) if base is not None else cls()
-    for name, item in value.items():
-        if name not in attrs.fields_dict(cls):
-            unknown.append(f"{path}.{name}")
-        elif item is not None:
-            setattr(result, name, _overlaid(f"{path}.{name}", getattr(result, name), item, unknown))
-    return result
-
-
-def _copied(value: _T) -> _T:
-    """A copy that shares no structured value with `value`, so that two jobs never share one."""
-    result = copy.copy(value)
-    for name in _NESTED.get(type(value), ()):
-        if attrs.has(type(nested := getattr(value, name))):
-            setattr(result, name, _copied(nested))
-    return result
-
-
-_NESTED: Final[Mapping[type, tuple[str, ...]]] = {
-    cls: tuple(name for name in attrs.fields_dict(cls) if name in _STRUCTURED)
-    for cls in (RoomOptions, ObservabilityOptions)
-}
-"""Which fields of a class may hold a structured value."""
+def _put_if_changed(wire: dict[str, Any], alias: str, value: Any) -> None:
+    """Put the value of a field on the wire, and take it off where it is the default."""
+    default = _defaults()[alias]
+    # By type as well: True is 1 to `==`, and no number of seconds.
+    if value == default and type(value) is type(default):
+        wire.pop(alias, None)
+    elif isinstance(value, TransportMode):
+        wire[alias] = value.value
+    else:
+        wire[alias] = attrs.asdict(value) if attrs.has(type(value)) else value

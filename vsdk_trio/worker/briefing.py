@@ -91,13 +91,10 @@ class Briefing:
 
     def describe_job(self, assignment: JobAssignment) -> JobInfo:
         """What the job process is told; raises `OptionsError` for room options of a wrong type."""
-        defaults = self._agent.room_options
-        if assignment.room_options:
-            merged, unknown = defaults.merged_to_read(assignment.room_options)
-            wire = merged.changes_to_wire()
-        else:  # the usual case, and the shortest way to the job's start
-            merged, unknown, wire = defaults, (), dict(self._default_wire)
-        self._report(unknown)
+        defaults, overlay = self._agent.room_options, assignment.room_options or {}
+        wire = dict(self._default_wire)
+        if overlay and (unknown := defaults.merge_on_wire(wire, overlay)):
+            self._report(unknown)
         if assignment.room_id:
             wire["room_id"] = assignment.room_id
         return JobInfo(
@@ -109,7 +106,12 @@ class Briefing:
             namespace=assignment.namespace,
             worker_id=self._worker_id(),
             url=assignment.url,
-            token=assignment.token or merged.auth_token or self._token(),
+            token=(
+                assignment.token
+                or overlay.get("auth_token")
+                or defaults.auth_token
+                or self._token()
+            ),
             room_options=wire,
             metadata={**self._agent.metadata, **(assignment.metadata or {})},
             permissions=self._permissions,
