@@ -40,7 +40,6 @@ class JobProcess:
         self._log = JobLog(job_log, handle.pid)
         self._channel = ControlChannel(handle.stdin, handle.stdout, on_junk=self._log.junk)
         self._frames = FrameQueue()
-        self._job_given = False
         self._job_over = trio.Event()
         self._stop_requested = trio.Event()
         self._stop_reason: str | None = None
@@ -52,6 +51,8 @@ class JobProcess:
         self.heard_at = self.started_at
         """When it last sent a frame, on Trio's clock."""
         self._pulse = Pulse()
+        self.was_given_job = False
+        """Whether its start frame was sent, or is being sent: it may have callbacks to run."""
         self.job_id: str | None = None
         """The job that it was given."""
         self.cookie = cookie
@@ -128,10 +129,9 @@ class JobProcess:
                 return await receive.receive()
         return ""
 
-    def give_now(self, start: Start) -> bool:
-        """Give it its job if nothing has to be waited for; False: `send` is to be used."""
-        self._job_given = self._channel.send_now(start)
-        return self._job_given
+    def give_now(self, start: Start) -> None:
+        """Give it its job if that takes no waiting; else `was_given_job` is false: use `send`."""
+        self.was_given_job = self._channel.send_now(start)
 
     async def send(self, frame: SendableFrame) -> None:
         """Send one frame; see `ControlChannel.send` for cancellation.
@@ -140,7 +140,7 @@ class JobProcess:
         process cannot hear any more: it is gone, or being stopped, or a send was cut short.
         """
         if isinstance(frame, Start):
-            self._job_given = True
+            self.was_given_job = True
         try:
             await self._channel.send(frame)
         except trio.ClosedResourceError as error:
@@ -271,7 +271,7 @@ class _Owner:
     async def _climb_down(self, handle: ProcessHandle) -> None:
         process = self.process
         assert process is not None, "a spawner delivers a cancellation after started()"
-        if not process._job_given:
+        if not process.was_given_job:
             process._job_over.set()
         if process._stop_reason is None:
             process.request_stop(_SURROUNDINGS_CANCELLED)

@@ -57,8 +57,8 @@ class ProcessState(StrEnum):
     STOPPING = "stopping"
 
 
-def _note_nothing(ready: Ready) -> None:
-    """By default nobody wants to know what a process says of itself."""
+def _note_nothing(process_or_ready: object) -> None:
+    """By default nobody wants to know what a process says of itself, or that it is taken."""
 
 
 class Pool:
@@ -156,14 +156,16 @@ class Pool:
         finally:
             await self.give_back(process)
 
-    def take_idle(self) -> JobProcess | None:
+    def take_idle(self, give: Callable[[JobProcess], object] = _note_nothing) -> JobProcess | None:
         """As `acquire`, where a process is idle: there is nothing to wait for.
 
-        Whoever gets one must `give_back` it, whatever happens.
+        `give(process)` is called before anything is noted of it: its job is waiting. Whoever gets
+        one must `give_back` it, whatever happens.
         """
         if not (self._open and self._idle):
             return None
         process = self._idle.popleft()
+        give(process)
         self._note_given(process)
         self._observe(seen.ProcessGiven(pid=process.pid, is_warm=True))
         return process

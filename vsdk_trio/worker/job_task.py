@@ -81,19 +81,11 @@ def supervise_job(job: LiveJob, *, tools: JobTools) -> Coroutine[Any, Any, None]
 
 
 @attrs.frozen
-class _Given:
-    """A process that was taken for the job; `is_told` if it has its start frame already."""
-
-    process: JobProcess
-    is_told: bool
-
-
-@attrs.frozen
 class _Begun:
     """What the job's process is told, and that process if one was idle."""
 
     start: Start
-    given: _Given | None
+    process: JobProcess | None
 
 
 def _begin(job: LiveJob, tools: JobTools) -> _Begun:
@@ -123,21 +115,22 @@ async def _see_through(job: LiveJob, begun: _Begun | Exception, tools: JobTools)
 
 async def _run_somewhere(job: LiveJob, begun: _Begun, tools: JobTools) -> None:
     """Give the job to a process; to another one where that was dead before the job could begin."""
-    start, given = begun.start, begun.given
+    start, process = begun.start, begun.process
     for attempts_left in reversed(range(MAX_PROCESSES_TRIED)):
-        if given is not None:
+        if process is not None:
             try:
-                await _run_on(given, job, start, tools)
+                await _run_on(process, job, start, tools)
             finally:
-                await tools.pool.give_back(given.process)
+                await tools.pool.give_back(process)
         else:
             async with AsyncExitStack() as stack:
                 process = await _acquire(job, stack, tools)
                 if process is None:
                     return
-                given = _give(process, job, start)
-                await _run_on(given, job, start, tools)
-        exit = given.process.exit
+                process.give_now(start)
+                _note_process(job, process, start)
+                await _run_on(process, job, start, tools)
+        exit = process.exit
         # A process says that the job begins before a line of it runs.
         if job.lifecycle.state is not JobState.STARTING or not attempts_left:
             cause = EndCause.PROCESS_KILLED if exit.killed else EndCause.PROCESS_DIED
@@ -147,26 +140,26 @@ async def _run_somewhere(job: LiveJob, begun: _Begun, tools: JobTools) -> None:
         job.progress.follow()
         text = "the job gets another process, this one ended before it began: %s"
         logger.warning(text, exit.describe(), extra=job.log_fields)
-        given = _give_idle(job, start, tools.pool)
+        process = _give_idle(job, start, tools.pool)
 
 
-def _give_idle(job: LiveJob, start: Start, pool: Pool) -> _Given | None:
+def _give_idle(job: LiveJob, start: Start, pool: Pool) -> JobProcess | None:
     """The shortest way to a process: nothing is waited for, so nothing can come in between."""
     if not job.accepted.is_settled or job.stop_requested.is_set():
         return None
-    process = pool.take_idle()
-    return None if process is None else _give(process, job, start)
+    process = pool.take_idle(lambda process: process.give_now(start))
+    if process is not None:
+        _note_process(job, process, start)
+    return process
 
 
-def _give(process: JobProcess, job: LiveJob, start: Start) -> _Given:
-    """The job has its process; what is told of it, and noted, is after the process itself."""
-    is_told = process.give_now(start)
+def _note_process(job: LiveJob, process: JobProcess, start: Start) -> None:
+    """The job has its process, which was told first of all, if that was possible."""
     job.stop_process = process.request_stop
     process.bind_job(job.job_id, job.log_fields, [start.job["token"]])
     job.progress.follow()
     job.lifecycle.start()
     job.progress.follow()
-    return _Given(process, is_told)
 
 
 async def _acquire(job: LiveJob, stack: AsyncExitStack, tools: JobTools) -> JobProcess | None:
@@ -192,20 +185,20 @@ async def _acquire(job: LiveJob, stack: AsyncExitStack, tools: JobTools) -> JobP
     return found
 
 
-async def _run_on(given: _Given, job: LiveJob, start: Start, tools: JobTools) -> None:
-    process = given.process
+async def _run_on(process: JobProcess, job: LiveJob, start: Start, tools: JobTools) -> None:
+    is_told = process.was_given_job
     limits = JobLimits.of(job, start, tools.job_timeout)
     look_at = limits.began_at + tools.health.first_look
     # Until then nothing is to be watched, and what watches would be in the way of the job.
     calm = trio.CancelScope(deadline=min(look_at, limits.next_at))
-    if given.is_told:
+    if is_told:
         with calm:
             await _follow(process, job, tools, start)
-    if not given.is_told or calm.cancelled_caught:
+    if not is_told or calm.cancelled_caught:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(limits.watch, job)
             nursery.start_soon(watch_health, process, job, tools.health, tools.observe, look_at)
-            if not given.is_told:
+            if not is_told:
                 await _send_start(process, job, start)
             await _follow(process, job, tools, start)
             nursery.cancel_scope.cancel()
