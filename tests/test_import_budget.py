@@ -41,6 +41,7 @@ RUNNER = {
     "_option_texts",
     "_recording",
     "_room_configs",
+    "_room_overlay",
     "control",
     "errors",
     "jobs.entrypoint",
