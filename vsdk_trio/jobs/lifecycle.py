@@ -105,16 +105,13 @@ class JobLifecycle:
 
     def __init__(self, *, wait: bool = False) -> None:
         self._wait = wait
-        self._state = JobState.ASSIGNED
+        self.state = JobState.ASSIGNED
+        """Where the job is; only events move it."""
         self._stop_cause: StopCause | None = None
         self._end_cause: EndCause | None = None
 
     def __repr__(self) -> str:
-        return f"<JobLifecycle {self._state}>"
-
-    @property
-    def state(self) -> JobState:
-        return self._state
+        return f"<JobLifecycle {self.state}>"
 
     @property
     def stop_cause(self) -> StopCause | None:
@@ -131,36 +128,36 @@ class JobLifecycle:
     def start(self) -> None:
         """A process was found; it is being given the job."""
         self._require("start", JobState.ASSIGNED)
-        self._state = JobState.STARTING
+        self.state = JobState.STARTING
 
     def lose(self) -> None:
         """The process is gone, and the entrypoint has not begun: another one may have the job."""
         self._require("lose its process", JobState.STARTING)
-        self._state = JobState.ASSIGNED
+        self.state = JobState.ASSIGNED
 
     def enter(self) -> Update | None:
         """The entrypoint has begun; RUNNING, unless the job waits for its room."""
         self._require("enter", JobState.STARTING, JobState.STOPPING)
-        if self._state is JobState.STOPPING:
+        if self.state is JobState.STOPPING:
             return None
         if self._wait:
-            self._state = JobState.JOINING
+            self.state = JobState.JOINING
             return None
         return self._run(None)
 
     def join(self, participant: Participant) -> Update | None:
         """The room was joined; RUNNING, if the job waited for that."""
         self._require("join", JobState.JOINING, JobState.RUNNING, JobState.STOPPING)
-        if self._state is not JobState.JOINING:
+        if self.state is not JobState.JOINING:
             return None
         return self._run(participant)
 
     def stop(self, cause: StopCause) -> bool:
         """The job is asked to stop. True the first time, False when that changes nothing."""
-        if self._state.is_end or self._state is JobState.STOPPING:
+        if self.state.is_end or self.state is JobState.STOPPING:
             return False
         self._stop_cause = cause
-        self._state = JobState.STOPPING
+        self.state = JobState.STOPPING
         return True
 
     def finish(self, fact: JobFact, error: str | None = None) -> Update:
@@ -194,21 +191,21 @@ class JobLifecycle:
         A process that goes without a word has failed: `how` says what is known of it, `cause`
         what class of an end that is.
         """
-        if self._state.is_end:
+        if self.state.is_end:
             return None
         if self._stop_cause is not None:
             how = f"{self._stop_cause.reason}; {how}"
         return self._end(JobFact.FAILED, how, cause)
 
     def _run(self, participant: Participant | None) -> Update:
-        self._state = JobState.RUNNING
+        self.state = JobState.RUNNING
         return Update(JobFact.RUNNING, participant=participant)
 
     def _end(self, fact: JobFact, error: str | None, cause: EndCause) -> Update:
-        self._state = _STATE_OF[fact]
+        self.state = _STATE_OF[fact]
         self._end_cause = cause
         return Update(fact, error)
 
     def _require(self, event: str, *allowed: JobState) -> None:
-        if self._state not in allowed:
-            raise IllegalTransitionError(f"a job that is {self._state} cannot {event}")
+        if self.state not in allowed:
+            raise IllegalTransitionError(f"a job that is {self.state} cannot {event}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -153,6 +153,14 @@ class JobProcess:
         Ends when the process is gone, after everything that it sent before.
         """
         return self._frames
+
+    async def hand_frames_to(self, handler: Callable[[Frame], bool]) -> None:
+        """Have `handler` called with each incoming frame in the step that reads it.
+
+        Returns once it has said True, that this was the last one that it wants, or the process is
+        gone. What it raises comes out here. May be cancelled and taken up again.
+        """
+        await self._frames.hand_to(handler)
 
     def request_stop(self, reason: str) -> None:
         """Ask the owner to take the process down the stop ladder. Returns at once, idempotent.

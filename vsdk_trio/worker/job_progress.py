@@ -36,7 +36,9 @@ class JobProgress:
 
     def follow(self) -> None:
         """To be called after whatever may have moved the job: say so if it has."""
-        if self._lifecycle.state is not self._said:
+        if self._said is None:
+            self._moved(self._accepted_at)
+        elif self._lifecycle.state is not self._said:
             self._moved(trio.current_time())
 
     def entrypoint_began(self) -> None:

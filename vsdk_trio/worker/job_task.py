@@ -223,7 +223,8 @@ async def _send_start(process: JobProcess, job: LiveJob, start: Start) -> None:
 
 async def _follow(process: JobProcess, job: LiveJob, tools: JobTools, start: Start) -> None:
     """Feed the lifecycle until the job has said its last word, or its process is gone."""
-    async for frame in process.frames():
+
+    def take(frame: Frame) -> bool:
         if isinstance(frame, Joined):
             job.has_joined = True
             if frame.playground:
@@ -233,11 +234,12 @@ async def _follow(process: JobProcess, job: LiveJob, tools: JobTools, start: Sta
         except IllegalTransitionError as error:
             # A job process is foreign code: what it says out of turn costs a line in the log.
             logger.warning("job process out of turn: %s", error, extra=job.log_fields)
-            continue
+            return False
         _tell(job, update, tools)
         tools.pool.answered(process)
-        if isinstance(frame, Finished):
-            return
+        return isinstance(frame, Finished)
+
+    await process.hand_frames_to(take)
 
 
 def _feed(job: LiveJob, frame: Frame, observe: Observe) -> Update | None:
