@@ -145,8 +145,9 @@ class Journal:
 
     async def _next_batch(self, stopping: trio.Event) -> None:
         await self._has_something.wait()
-        with trio.move_on_after(LAZY_SECONDS):
-            await self._is_urgent.wait()
+        if not self._is_urgent.is_set():  # a job waits: not even for a turn of the others
+            with trio.move_on_after(LAZY_SECONDS):
+                await self._is_urgent.wait()
         self._writing, self._queue = self._queue, deque()
         if not stopping.is_set():
             self._has_something, self._is_urgent = trio.Event(), trio.Event()
