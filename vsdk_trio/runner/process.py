@@ -95,7 +95,9 @@ def read_hello(receive_fd: int) -> tuple[Hello | None, bytes]:
 def _load(
     hello: Hello, started_at: float, inherited: Inherited | None
 ) -> AbstractContextManager[Loaded]:
-    logging.getLogger().setLevel(hello.log_level)
+    root = logging.getLogger()
+    if logging.getLevelName(root.level) != hello.log_level:  # to set it goes through all loggers
+        root.setLevel(hello.log_level)
     if hello.cookie:
         # A launcher may not carry the environment, and the job's own children need the mark.
         os.environ.setdefault(COOKIE_VARIABLE, hello.cookie)

@@ -6,10 +6,11 @@ Works on any pair of streams, so that it is tested without a process. Foreign co
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import time
-from collections.abc import AsyncIterable, Callable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from contextlib import ExitStack
 from functools import partial
 from signal import Signals
@@ -30,7 +31,6 @@ from ..control.job import JobInfo
 from ..errors import FrameError, OptionsError
 from ..room_options import RoomOptions
 from ..traces.job_span import Ending, entrypoint_span, flush_spans
-from .callbacks import call
 from .desk import Desk
 from .execution import run_when_it_comes
 from .job_context import JobContext, JobProcessInfo
@@ -44,6 +44,8 @@ logger = logging.getLogger(__name__)
 
 EXIT_OK = 0
 EXIT_INIT_FAILED = 1
+
+_WHAT_FOREIGN_CODE_RAISES = (Exception, SystemExit, KeyboardInterrupt, BaseExceptionGroup)
 
 Hide = Callable[[Iterable[str]], object]
 
@@ -117,26 +119,32 @@ async def _initialize(desk: Desk, loaded: Loaded, process: JobProcessInfo) -> st
     """Run `initialize_process_fnc`, if it is not stopped; returns what went wrong."""
     if loaded.initialize is None:
         return None
+    try:
+        rest = loaded.initialize(process)
+    except _WHAT_FOREIGN_CODE_RAISES as error:
+        return _failure_to_initialize(error)
+    # Of a plain function this is the end; meanwhile nothing could have been read.
+    return await _initialize_further(desk, rest) if inspect.isawaitable(rest) else None
+
+
+async def _initialize_further(desk: Desk, rest: Awaitable[object]) -> str | None:
     error: str | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(desk.read)
         with desk.stop.calling(nursery.cancel_scope.cancel):
-            error = await _call_initialize(loaded.initialize, process)
+            try:
+                await rest
+            except _WHAT_FOREIGN_CODE_RAISES as raised:
+                if without_cancelled(raised) is None:
+                    raise
+                error = _failure_to_initialize(raised)
         nursery.cancel_scope.cancel()
     return error
 
 
-async def _call_initialize(
-    initialize: Callable[..., object], process: JobProcessInfo
-) -> str | None:
-    try:
-        await call(initialize, process)
-    except (Exception, SystemExit, KeyboardInterrupt, BaseExceptionGroup) as error:
-        if without_cancelled(error) is None:
-            raise
-        logger.error("initialize_process_fnc failed", exc_info=error)
-        return f"initialize_process_fnc: {describe_error(error)}"
-    return None
+def _failure_to_initialize(error: BaseException) -> str:
+    logger.error("initialize_process_fnc failed", exc_info=error)
+    return f"initialize_process_fnc: {describe_error(error)}"
 
 
 @attrs.define(kw_only=True)
