@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from enum import StrEnum
-from functools import partial
 from typing import Final
 
 import attrs
@@ -61,6 +60,10 @@ def _note_nothing(process_or_ready: object) -> None:
     """By default nobody wants to know what a process says of itself, or that it is taken."""
 
 
+def _too_early(number: int) -> None:
+    raise RuntimeError(f"process {number} is wanted of a pool that is not open")
+
+
 class Pool:
     """Hands out ready job processes; keeps some idle, as `prewarm` decides.
 
@@ -103,6 +106,7 @@ class Pool:
         self._outdated = 0  # up to this number
         self._open = False
         self._to_look = Alarm()
+        self._begin: Callable[[int], None] = _too_early
 
     @property
     def idle(self) -> int:
@@ -200,23 +204,30 @@ class Pool:
     ) -> None:
         """Service body: own all job processes until `stopping`, then stop what is left of them."""
         async with trio.open_nursery() as nursery:
+
+            def begin(number: int) -> None:
+                nursery.start_soon(self._run_process, number)
+
+            self._begin = begin
             self._open = True
             task_status.started(self)
             try:
-                await first_of(partial(self._keep_filled, nursery), stopping.wait)
+                await first_of(self._keep_filled, stopping.wait)
             finally:
                 self._close()
 
-    async def _keep_filled(self, nursery: trio.Nursery) -> None:
+    async def _keep_filled(self) -> None:
         while True:
-            now = trio.current_time()
-            for _ in range(self._prewarm.to_start(self._census(), now=now)):
-                self._number += 1
-                self._starting.add(self._number)
-                nursery.start_soon(self._run_process, self._number)
-            if (moment := self._prewarm.refill_at) > now:
+            self._start_wanted()
+            if (moment := self._prewarm.refill_at) > trio.current_time():
                 self._to_look.ring_at(moment)
             await self._to_look.wait()
+
+    def _start_wanted(self) -> None:
+        for _ in range(self._prewarm.to_start(self._census(), now=trio.current_time())):
+            self._number += 1
+            self._starting.add(self._number)
+            self._begin(self._number)
 
     def _close(self) -> None:
         self._open = False
@@ -346,7 +357,7 @@ class Pool:
             return process
         waiter = Waiter(self._number)
         self._waiters.append(waiter)
-        self._to_look.ring()
+        self._start_wanted()  # here, and not when the loop comes round: the job waits
         try:
             letter = await waiter.wait()
         except trio.Cancelled:
