@@ -9,7 +9,6 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack, suppress
 from functools import partial
 
@@ -23,7 +22,8 @@ from ..traces.job_span import prepare
 from . import job_log
 from .loader import Loaded, Preloaded, loading
 from .outcome import describe_error
-from .runner import EXIT_INIT_FAILED, EXIT_OK, run_runner
+from .rehearsal import TIMES, rehearse
+from .runner import EXIT_INIT_FAILED, EXIT_OK, Hide, Rehearse, run_runner
 from .stacks import write_stacks_to
 
 logger = logging.getLogger(__name__)
@@ -64,7 +64,9 @@ def main(
             return EXIT_INIT_FAILED
         # What is loaded stays: no collection has to look at it again.
         gc.freeze()
-        return trio.run(partial(_run, receive_fd, send_fd, loaded, rest, log.hide))
+        # In a fork the code is known, but the memory is not its own yet.
+        rehearsal = partial(rehearse, TIMES if inherited is None else 1)
+        return trio.run(partial(_run, receive_fd, send_fd, loaded, rest, log.hide, rehearsal))
 
 
 def read_hello(receive_fd: int) -> tuple[Hello | None, bytes]:
@@ -116,13 +118,19 @@ async def _run(
     send_fd: int,
     loaded: Loaded,
     already_read: bytes,
-    hide: Callable[[Iterable[str]], object],
+    hide: Hide,
+    rehearsal: Rehearse,
 ) -> int:
     streams = trio.lowlevel.FdStream(receive_fd), trio.lowlevel.FdStream(send_fd)
     async with streams[0], streams[1]:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             return await run_runner(
-                *streams, loaded, already_read=already_read, signals=signals, hide=hide
+                *streams,
+                loaded,
+                already_read=already_read,
+                signals=signals,
+                hide=hide,
+                rehearse=rehearsal,
             )
 
 

@@ -46,8 +46,11 @@ EXIT_OK = 0
 EXIT_INIT_FAILED = 1
 
 _WHAT_FOREIGN_CODE_RAISES = (Exception, SystemExit, KeyboardInterrupt, BaseExceptionGroup)
+IDLE_SECONDS = 0.05
+"""A process that has waited so long for a job can use the time: none is on its way."""
 
 Hide = Callable[[Iterable[str]], object]
+Rehearse = Callable[[], Awaitable[object]]
 
 
 async def run_runner(
@@ -58,12 +61,14 @@ async def run_runner(
     already_read: bytes = b"",
     signals: AsyncIterable[int] | None = None,
     hide: Hide = list,
+    rehearse: Rehearse | None = None,
 ) -> int:
     """Initialize, then run the one job that the other end of the streams starts.
 
     A `Stop` frame, EOF and each of `signals` end whatever is going on politely: the shutdown
     callbacks run. `already_read` are bytes of the incoming stream; `hide` is given the job's
-    tokens before anything of the job can be logged.
+    tokens before anything of the job can be logged. `rehearse` is awaited once no job has come for
+    `IDLE_SECONDS`.
 
     Returns the exit code: 0, or 1 if initializing failed. How the job ended is said by the
     `Finished` frame alone. A worker that is gone is no error.
@@ -76,10 +81,17 @@ async def run_runner(
     trio.lowlevel.add_instrument(steps)
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_read_while_busy, desk)
             if signals is not None:
                 nursery.start_soon(_read_signals, signals, desk.stop)
-            code = await _serve(desk, loaded, hide, nursery)
+            arrival = _Arrival(
+                desk=desk,
+                loaded=loaded,
+                hide=hide,
+                rehearse=rehearse,
+                start_soon=nursery.start_soon,
+                process=JobProcessInfo(userdata=loaded.userdata),
+            )
+            code = await _serve(desk, arrival)
             nursery.cancel_scope.cancel()
     finally:
         trio.lowlevel.remove_instrument(steps)
@@ -90,7 +102,16 @@ def _log_junk(reason: str) -> None:
     logger.warning("ignored a line on the control channel: %s", reason)
 
 
-async def _read_while_busy(desk: Desk) -> None:
+async def _stand_by(desk: Desk, rehearse: Rehearse | None) -> None:
+    """Read the frames that come once there is a job; use the time until then."""
+    if rehearse is not None:
+        with trio.move_on_after(IDLE_SECONDS):
+            await desk.busy.wait()
+        if not desk.busy.is_set():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(rehearse)
+                await desk.busy.wait()
+                nursery.cancel_scope.cancel()
     await desk.busy.wait()
     await desk.read()
 
@@ -100,13 +121,12 @@ async def _read_signals(signals: AsyncIterable[int], stop: StopRequest) -> None:
         stop.request(f"received {Signals(number).name}")
 
 
-async def _serve(desk: Desk, loaded: Loaded, hide: Hide, nursery: trio.Nursery) -> int:
-    process = JobProcessInfo(userdata=loaded.userdata)
-    error = await _initialize(desk, loaded, process)
+async def _serve(desk: Desk, arrival: _Arrival) -> int:
+    error = await _initialize(desk, arrival.loaded, arrival.process)
     if error is not None:
         await desk.tell(InitFailed(error=error))
         return EXIT_INIT_FAILED
-    outcome = await _run_job(desk, loaded, process, hide, nursery)
+    outcome = await _run_job(desk, arrival)
     # A job that came together with the request to stop still gets its answer.
     if desk.job is not None:
         await desk.tell(Finished(status=outcome.status, error=outcome.error))
@@ -156,10 +176,12 @@ class _Arrival:
 
     desk: Desk
     loaded: Loaded
-    process: JobProcessInfo
     hide: Hide
-    when_joined: Callable[[JobContext], object]
-    spans: ExitStack
+    rehearse: Rehearse | None
+    start_soon: Callable[..., None]
+    """That of the nursery around everything."""
+    process: JobProcessInfo
+    spans: ExitStack = attrs.field(factory=ExitStack, init=False)
     ctx: JobContext | None = None
     """Of the job that has begun."""
     ending: Ending = attrs.field(factory=Ending)
@@ -167,6 +189,7 @@ class _Arrival:
     async def __call__(self) -> JobContext | None:
         desk = self.desk
         await desk.tell(_ready(self.loaded))
+        self.start_soon(_stand_by, desk, self.rehearse)
         options = _room_options(self.loaded)  # while the worker reads that
         await desk.read_until_job()
         if desk.job is None or desk.stop.is_requested:
@@ -178,7 +201,7 @@ class _Arrival:
             desk.not_understood = f"the job is not understood: {fault}"
             return None
         self.hide(ctx._secrets())
-        ctx._when_joined.append(partial(self.when_joined, ctx))
+        ctx._when_joined.append(partial(self.start_soon, _tell_of_joining, desk, ctx))
         await desk.tell(Running(), at_once=True)
         if desk.trace:
             span = entrypoint_span(self.loaded.entrypoint, desk.trace)
@@ -187,18 +210,9 @@ class _Arrival:
         return ctx
 
 
-async def _run_job(
-    desk: Desk, loaded: Loaded, process: JobProcessInfo, hide: Hide, nursery: trio.Nursery
-) -> Outcome:
-    with ExitStack() as spans:
-        arrival = _Arrival(
-            desk=desk,
-            loaded=loaded,
-            process=process,
-            hide=hide,
-            when_joined=lambda ctx: nursery.start_soon(_tell_of_joining, desk, ctx),
-            spans=spans,
-        )
+async def _run_job(desk: Desk, arrival: _Arrival) -> Outcome:
+    loaded = arrival.loaded
+    with arrival.spans:
         outcome = await run_when_it_comes(
             loaded.entrypoint, arrival, callback_seconds=loaded.callback_seconds, stop=desk.stop
         )
