@@ -221,8 +221,8 @@ class Intake:
             return
         refusal = self._admission.claim(job_id)
         if refusal is None:
-            logger.info("job accepted", extra=fields)
             self._jobs.accept(assignment, fields)
+            logger.info("job accepted", extra=fields)  # a record takes a while, and the job waits
         elif refusal.cause is RefusalCause.RUNNING:
             logger.warning("assigned again while it runs; told so", extra=fields)
             self._observe(seen.AssignmentRepeated(job_id=job_id))

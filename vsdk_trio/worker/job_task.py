@@ -265,6 +265,6 @@ def _tell(job: LiveJob, update: Update | None, tools: JobTools) -> None:
         return
     job.progress.follow()
     level = logging.WARNING if update.fact is JobFact.FAILED else logging.INFO
-    text = update.fact.name.lower() + (f": {update.error}" if update.error else "")
+    text = f"{job.lifecycle.state}: {update.error}" if update.error else job.lifecycle.state
     logger.log(level, "job %s", text, extra=job.log_fields)
     tools.tell(job, update)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from functools import partial
 
 from .._change import Change
 from ..backend.connection import BackendConnection
@@ -215,7 +216,7 @@ class Parts:
             traces=self._traces,
         )
         return LiveJobs(
-            lambda job: supervise_job(job, tools=tools),
+            partial(supervise_job, tools=tools),
             agent_id=options.agent_id,
             change=self.change,
             journal=self.journal,
