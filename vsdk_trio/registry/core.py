@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hmac
 import logging
-import math
 import random
 import uuid
 from collections import deque
@@ -21,6 +20,7 @@ from typing import Any, Final, assert_never
 import attrs
 import trio
 
+from .._alarm import Alarm
 from .._service import open_service
 from ..metrics.tallies import Reading
 from ..observations import of_registry as seen
@@ -107,7 +107,7 @@ class Registry:
         self._dispatches: dict[str, _Waiter] = {}
         self._end_watchers: dict[str, list[_Waiter]] = {}
         self._closing = False
-        self._rescheduled = trio.Event()
+        self._due = Alarm()
         self._link_gone = trio.Event()
 
     # -- for callers -----------------------------------------------------------------------------
@@ -251,10 +251,7 @@ class Registry:
 
     async def _keep_time(self) -> None:
         while True:
-            self._rescheduled = trio.Event()
-            deadline = self._dispatcher.next_deadline()
-            with trio.move_on_at(math.inf if deadline is None else deadline):
-                await self._rescheduled.wait()
+            await self._due.wait()
             self._perform(self._dispatcher.tick(trio.current_time()))
 
     async def _time_registration(self, session: Session) -> None:
@@ -295,7 +292,9 @@ class Registry:
                         watcher.wake(action)
                 case _:
                     assert_never(action)
-        self._rescheduled.set()
+        # Every frame comes by here, and hardly any brings a deadline nearer.
+        if (deadline := self._dispatcher.next_deadline()) is not None:
+            self._due.ring_at(deadline)
 
     def _new_uuid(self) -> str:
         return str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
