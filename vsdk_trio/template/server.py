@@ -194,7 +194,10 @@ class ForkServer:
 
 
 def _fork() -> int:
+    if sys.hexversion < 0x030C0000:
+        return os.fork()
     with warnings.catch_warnings():
-        # Python 3.12 and later warn of any thread, also of those that were found harmless.
+        # Python 3.12 and later warn of any thread, also of those that were found harmless; to have
+        # this in earlier ones costs each child a dozen pages.
         warnings.simplefilter("ignore", DeprecationWarning)
         return os.fork()

@@ -56,6 +56,8 @@ class Briefing:
         self._agent = agent
         self._worker_id = worker_id
         self._token = token
+        self._entrypoint = agent.entrypoint.to_dict()
+        self._initialize = None if agent.initialize is None else agent.initialize.to_dict()
         self._permissions = attrs.asdict(options.permissions)
         self._default_wire = agent.room_options.changes_to_wire()
         _, self._left_behind = agent.room_options.to_wire()
@@ -64,10 +66,10 @@ class Briefing:
 
     def hello(self, cookie: str) -> Hello:
         """The first frame for a new process."""
-        options, agent = self._options, self._agent
+        options = self._options
         return Hello(
-            entrypoint=agent.entrypoint.to_dict(),
-            initialize=None if agent.initialize is None else agent.initialize.to_dict(),
+            entrypoint=self._entrypoint,
+            initialize=self._initialize,
             cookie=cookie,
             traces=self._traces,
             agent_id=options.agent_id,
