@@ -73,6 +73,37 @@ async def test_an_assignment_wakes_nobody_who_is_not_on_its_way(
             await world.session.send({"type": "job_termination", "job_id": f"job-{number}"})
 
 
+async def test_a_job_that_waits_for_a_process_has_no_tasks_that_only_wait_for_something_else(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_world(num_idle_processes=0) as world:
+        await trio.sleep(10)
+        assert (await world.offer("a"))["available"]
+        await trio.sleep(1)
+        await world.assign("a", seconds=60)
+        trio.lowlevel.add_instrument(steps := Steps())
+        await trio.sleep(0.5)
+        assert world.runner.started
+        trio.lowlevel.remove_instrument(steps)
+        counts = steps.counts
+        assert set(counts) <= {
+            "_run",
+            "_read",
+            "_supervise_to_the_end",
+            "run",
+            "report_status",  # a start takes its time
+            # Of the process: its life, the pipes' readers, and those who see to its end.
+            "_run_process",
+            "_attend",
+            "_drain",
+            "pump_stderr",
+            "_cancel_on_request",
+            "_lift_bound_at_exit",
+        }, counts
+        # It begins to wait, and it gets the process.
+        assert counts["_supervise_to_the_end"] == 2, counts
+
+
 async def test_a_job_is_terminated_in_the_moment_in_which_it_was_assigned(
     autojump_clock: MockClock,
 ) -> None:
