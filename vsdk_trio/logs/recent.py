@@ -51,11 +51,12 @@ class RecentLines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Keep one record."""
         line = read_line(record, self._masker)
-        line = attrs.evolve(
-            line,
-            message=line.message[:MAX_TEXT_CHARS],
-            exception=line.exception[-MAX_TEXT_CHARS:],
-        )
+        if max(len(line.message), len(line.exception)) > MAX_TEXT_CHARS:
+            line = attrs.evolve(
+                line,
+                message=line.message[:MAX_TEXT_CHARS],
+                exception=line.exception[-MAX_TEXT_CHARS:],
+            )
         with self._mutex:
             self._lines.append(line)
             self._count += 1
