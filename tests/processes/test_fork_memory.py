@@ -14,9 +14,9 @@ from .agents import Agent, until
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("nothing_left")]
 
-IDLE_KIB = 4350
-REHEARSED_KIB = 4650
-RUNNING_KIB = 4800
+IDLE_KIB = 4000
+REHEARSED_KIB = 4400
+RUNNING_KIB = 4500
 
 
 def private_kib(pid: int) -> int:

@@ -22,27 +22,35 @@ def make(text: str) -> Callable[[], int]:
 
 def test_code_is_moved_and_works_as_before() -> None:
     function = make("def function(): return 7")
-    place = id(function.__code__)
-    kept = function.__code__.co_consts
-    pack([function.__code__])
-    assert id(function.__code__) != place
-    assert function.__code__.co_consts is kept
+    before = function.__code__
+    pack({id(before)})
+    assert function.__code__ is not before
+    assert function.__code__ == before
     assert function() == 7
 
 
-def test_code_that_others_look_at_stays() -> None:
+def test_code_within_it_is_moved_with_it() -> None:
+    function = make("def function(): return (lambda: 7)()")
+    before = function.__code__
+    inner = next(const for const in before.co_consts if isinstance(const, CodeType))
+    pack({id(before), id(inner)})
+    assert not any(const is inner for const in function.__code__.co_consts)
+    assert function() == 7
+
+
+def test_code_that_did_not_run_stays() -> None:
+    function = make("def function(): return 7")
+    before = function.__code__
+    pack(set())
+    assert function.__code__ is before
+
+
+def test_code_that_others_watch_stays() -> None:
     """Trio, for one, notes by a weak reference to its code that a function is protected."""
     function = make("def function(): return 7")
     watched: weakref.ref[CodeType] = weakref.ref(function.__code__)
-    pack([function.__code__])
+    pack({id(function.__code__)})
     assert watched() is function.__code__
-
-
-def test_code_that_others_hold_stays() -> None:
-    function = make("def function(): return 7")
-    held = function.__code__
-    pack([held])
-    assert function.__code__ is held
 
 
 @pytest.mark.parametrize("size", range(48, 513, 16))

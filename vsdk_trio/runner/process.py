@@ -48,8 +48,11 @@ def main(
     The user's code is imported before any event loop runs, if it was not in the template that
     `inherited` comes from. `started_at` is `time.perf_counter()` at the first line of the process.
     """
-    log = job_log.install(_STDERR, "INFO") if inherited is None else inherited.log
-    write_stacks_to(_STDERR)
+    if inherited is None:
+        log = job_log.install(_STDERR, "INFO")
+        write_stacks_to(_STDERR)
+    else:
+        log = inherited.log
     hello, rest = read_hello(receive_fd)
     if hello is None:
         return EXIT_OK

@@ -25,28 +25,53 @@ _FIRST_BLOCKS = 4
 _FILL_BYTES = 8 << 20
 """More than this is not filled, whatever is found."""
 
+_LARGE_SIZES = (
+    100_000,
+    50_000,
+    20_000,
+    10_000,
+    5_000,
+    2_000,
+    1_500,
+    1_000,
+    800,
+    700,
+    600,
+    550,
+    500,
+)
+"""Larger blocks are the C library's business, below 128 KiB from its heap."""
+
 _filling: list[object] = []
 
 
-def pack(codes: list[CodeType]) -> None:
-    """Move `codes` together: each function that has one of them gets an equal one.
+def pack(ids: set[int]) -> None:
+    """Move the code objects with these ids together: whoever holds one gets an equal one.
 
-    Those that others than their function hold, or look at, stay where they are.
+    Those that are watched stay where they are: Trio, for one, notes by weak references which code
+    is protected from interrupts.
     """
     gc.unfreeze()  # or they would not be found
     fill_holes()
-    owners = {
-        id(thing.__code__): thing for thing in gc.get_objects() if type(thing) is FunctionType
-    }
-    for code in codes:
-        function = owners.get(id(code))
-        # Held by its function, `codes`, `code`, and as the argument of `getrefcount`.
-        if function and sys.getrefcount(code) == 4 and not weakref.getweakrefcount(code):
-            function.__code__ = code.replace()
+    moved: dict[int, CodeType] = {}
+
+    def move(code: CodeType) -> CodeType:
+        if id(code) not in ids or weakref.getweakrefcount(code):
+            return code
+        if id(code) not in moved:
+            # With the code of what it defines: lambdas, comprehensions, functions within it.
+            consts = (move(x) if isinstance(x, CodeType) else x for x in code.co_consts)
+            moved[id(code)] = code.replace(co_consts=tuple(consts))
+            _filling.append(code)  # or the next one would go where this was
+        return moved[id(code)]
+
+    for thing in gc.get_objects():
+        if type(thing) is FunctionType and id(thing.__code__) in ids:
+            thing.__code__ = move(thing.__code__)
 
 
 def fill_holes() -> None:
-    """Use up the free blocks in pools that are partly used, so that new ones come next."""
+    """Use up the free blocks between used ones, so that new objects lie beside each other."""
     filled = 0
     for size in _BLOCK_SIZES:
         in_a_row = last = number = 0
@@ -59,6 +84,12 @@ def fill_holes() -> None:
                 in_a_row = (place - _POOL_HEAD_BYTES) % _POOL_BYTES == 0
             last = place
             number += 1
+            filled += size
+            _filling.append(block)
+    for size in _LARGE_SIZES:
+        # What lies before this came from a hole: it is at the heap's end, if not far beyond.
+        end = id(bytes(_LARGE_SIZES[0]))
+        while id(block := bytes(size)) < end and filled < _FILL_BYTES:
             filled += size
             _filling.append(block)
 

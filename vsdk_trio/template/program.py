@@ -73,12 +73,11 @@ def _prepare(
         marks = _find_marks()
         before, since, channels = dict(sys.modules), time.time_ns(), hazards.open_channels()
         gc.disable()  # whatever is loaded stays
-        references = _references(brief)
-        preloaded = preload(*references, _run_initialize)
+        preloaded = preload(*_references(brief), _run_initialize)
         warnings = _import_all(brief.preload)
-        rehearse(log, references[0], brief.log_level)
-        sources = Sources(before, since)
         warnings += _look_for_hazards(channels, cautious=brief.cautious)
+        rehearse(log, marks, brief)
+        sources = Sources(before, since)
     except UnforkableError as error:
         _give_up(control, str(error), lasting=True)
     except (Exception, SystemExit, KeyboardInterrupt, BaseExceptionGroup) as error:

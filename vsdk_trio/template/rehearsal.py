@@ -1,4 +1,4 @@
-"""The life of a job process, gone through in the template, with a job that does nothing.
+"""The life of a job process, gone through before there is one, with a job that does nothing.
 
 What Python notes about code as it runs (specialized bytecode, caches of attributes, versions of
 types and dictionaries) lies in the middle of what was loaded. Noted here, it is shared by all
@@ -13,71 +13,94 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable
-from types import CodeType, FrameType
+from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 from ..control.frames import Hello, Ping, Start, encode_frame
 from ..control.job import JobInfo
-from ..jobs.entrypoint import EntrypointRef
+from ..control.orders import Brief, Fork
 from ..runner import process
 from ..runner.job_context import JobContext
 from ..runner.job_log import JobLogHandler
 from ..runner.loader import Preloaded
+from ..runner.stdio import claim
+from .child import COOKIE_VARIABLE, Marks, settle_in
 from .packing import pack
+from .server import fork
 
 # Python 3.11 specializes code that has run eight times.
 _TIMES = 8
+_STDERR = 2
 
 
 async def nothing(ctx: JobContext) -> None:
     """The job of a rehearsal."""
 
 
-def rehearse(log: JobLogHandler, surroundings: EntrypointRef, log_level: str) -> None:
-    """Run jobs in this process, from their first frame to their last, and pack what they run.
+def rehearse(log: JobLogHandler, marks: Marks, brief: Brief) -> None:
+    """Run jobs, from their first frame to their last, and pack what they run.
 
-    `surroundings`: where the user's code was loaded, for its search path, directory and arguments.
-    Leaves no descriptor, thread, signal handler or event loop behind.
+    `brief`: for the surroundings of the user's code, its search path, directory and arguments.
+    Leaves no descriptor, process, thread, signal handler or event loop behind.
     """
-    entrypoint = EntrypointRef(
-        module=__name__,
-        qualname=nothing.__qualname__,
-        sys_path=surroundings.sys_path,
-        argv=surroundings.argv,
-        cwd=surroundings.cwd,
+    hello = Hello(
+        entrypoint={
+            **{name: brief.entrypoint[name] for name in ("sys_path", "argv", "cwd")},
+            "module": __name__,
+            "qualname": nothing.__qualname__,
+        },
+        log_level=brief.log_level,
     )
-    frames = [
-        encode_frame(Hello(entrypoint=entrypoint.to_dict(), log_level=log_level)),
-        encode_frame(Ping(seq=1)),
-        encode_frame(Start(job=JobInfo(job_id="rehearsal").to_dict())),
-    ]
-    pack(_codes_run_by(lambda: _run(log, frames)))
+    with _worker(hello) as fd:
+        codes = _codes_of_a_fork(fd, log, marks)
+    pack(codes)
     for _ in range(_TIMES):
-        _run(log, frames)
+        with _worker(hello) as fd:
+            _run(log, os.dup(fd), os.dup(fd))
 
 
-def _codes_run_by(action: Callable[[], None]) -> list[CodeType]:
-    codes: dict[int, CodeType] = {}  # by id, as two that read the same are equal
+@contextmanager
+def _worker(hello: Hello) -> Iterator[int]:
+    """A descriptor at whose other end is what a job process takes for its worker."""
+    job = JobInfo(job_id="rehearsal")
+    # Packets, so that each read returns one frame, as it does from a worker.
+    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, its:
+        for frame in (hello, Ping(seq=1), Start(job=job.to_dict())):
+            ours.send(encode_frame(frame))
+        yield its.fileno()
+
+
+def _run(log: JobLogHandler, receive_fd: int, send_fd: int) -> None:
+    inherited = process.Inherited(log=log, preloaded=Preloaded())
+    process.main(receive_fd, send_fd, time.perf_counter(), inherited)
+
+
+def _codes_of_a_fork(fd: int, log: JobLogHandler, marks: Marks) -> set[int]:
+    """Fork a job process for one job; returns the ids of the code objects that ran there."""
+    codes: set[int] = set()
 
     def note(frame: FrameType, event: str, _argument: object) -> None:
         if event == "call":
-            codes[id(frame.f_code)] = frame.f_code
+            codes.add(id(frame.f_code))
 
-    before = sys.getprofile()
+    others = sys.getprofile()
+    reader, writer = os.pipe2(os.O_CLOEXEC)
     sys.setprofile(note)
-    try:
-        action()
-    finally:
-        sys.setprofile(before)
-    return list(codes.values())
-
-
-def _run(log: JobLogHandler, frames: list[bytes]) -> None:
-    # Packets, so that each read returns one frame, as it does from a worker.
-    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours:
-        for frame in frames:
-            ours.send(frame)
-        receive = its.detach()
-        inherited = process.Inherited(log=log, preloaded=Preloaded())
-        process.main(receive, os.dup(receive), time.perf_counter(), inherited)
+    if (pid := fork()) == 0:
+        try:
+            order = Fork(id=0, cookie=os.environ[COOKIE_VARIABLE].rstrip("."), argv=[])
+            settle_in(order, [os.dup(fd), os.dup(fd), os.dup(_STDERR)], marks, {})
+            _run(log, *claim())
+            sys.setprofile(None)
+            os.write(writer, array("Q", codes).tobytes())
+        finally:
+            os._exit(0)
+    sys.setprofile(others)
+    os.close(writer)
+    with open(reader, "rb") as report:
+        found = report.read()
+    os.waitpid(pid, 0)
+    return set(array("Q", found))

@@ -164,7 +164,7 @@ class ForkServer:
         # are its own already; to block all signals would take longer than all the rest of this.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, self._handlers)
         try:
-            pid = _fork()
+            pid = fork()
             if pid == 0:
                 self._become(order, pipes)
                 return True
@@ -193,7 +193,8 @@ class ForkServer:
             os._exit(1)
 
 
-def _fork() -> int:
+def fork() -> int:
+    """Fork, without a warning of threads that were looked at before."""
     if sys.hexversion < 0x030C0000:
         return os.fork()
     with warnings.catch_warnings():
