@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -307,6 +309,42 @@ def test_with_patience_a_job_waits_for_news_of_a_worker() -> None:
     assert settled.failure is DispatchFailure.NO_WORKERS_AVAILABLE
     assert desk.report("w1", now=11.0) == []
     assert desk.report("w1", now=11.0) == []  # forgotten
+
+
+def test_a_place_that_a_withdrawn_offer_leaves_is_for_a_job_that_waits() -> None:
+    desk = Desk(patience=60.0)
+    desk.join("w1", capacity=1)
+    desk.dispatch("j1")
+    desk.dispatch("j2")
+    assert offered_to(desk.dispatcher.terminate("j1", "withdrawn", 1.0)) == []
+    late = desk.dispatcher.offer_answered("w1", "j1", available=True, now=1.1)
+    assert [action.job.job_id for action in late] == ["j2"]
+
+
+def test_a_report_costs_no_more_among_many_workers_than_among_few() -> None:
+    found = []
+    for number_of_workers in (5, 50):
+        names = [f"w{number}" for number in range(number_of_workers)]
+        desk = Desk(*names, patience=60.0)
+        for job_id in ("j1", "j2", "j3"):
+            desk.dispatch(job_id)
+            while (worker_id := desk.job(job_id).worker_id) is not None:
+                desk.dispatcher.offer_answered(worker_id, job_id, available=False, now=0.0)
+        calls = Counter[str]()
+
+        def note(frame: Any, event: str, _: object, calls: Counter[str] = calls) -> None:
+            if event == "call":
+                calls[frame.f_code.co_qualname] += 1
+
+        before = sys.getprofile()
+        sys.setprofile(note)
+        try:
+            assert desk.report("w3", 0.1) == []
+        finally:
+            sys.setprofile(before)
+        found.append(calls)
+    few, many = found
+    assert many - few == Counter()
 
 
 class Waiting(Desk):

@@ -129,12 +129,13 @@ class Dispatcher:
     def offer_answered(
         self, worker_id: str, job_id: str, *, available: bool, now: float
     ) -> list[Action]:
-        """The answer to an offer. One that is late, or was never asked for, changes nothing."""
+        """The answer to an offer. One that is late, or was never asked for, decides nothing."""
         if self._roster.linked(worker_id).is_silent:
             self._roster.change(worker_id, is_silent=False)
         job = self._ledger.get(job_id)
         if job is None or job.state is not JobState.OFFERED or job.worker_id != worker_id:
-            return []
+            # It was withdrawn meanwhile: there is a place again, for another one that waits.
+            return self._placement.retry_pending(worker_id, now, is_news=False)
         if not available:
             actions = self._placement.place_elsewhere(job, now)
             # It has a place again, perhaps for a job that waits because it was full.

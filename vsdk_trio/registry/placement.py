@@ -169,17 +169,21 @@ class Placement:
         `is_news` says that it may think otherwise now of what it has refused; else what it reports
         tells whether it does.
         """
-        worker = self._roster.linked(worker_id)
         actions: list[Action] = []
         for job_id in tuple(self._pending):
             job = self._ledger.open_job(job_id)
+            worker = self._roster.linked(worker_id)  # as it is now: it may have got one of them
             if job.agent_id != worker.agent_id:
                 continue
             asked = job.asked.get(worker_id)
             if asked is not None and (is_news or _has_news(worker, asked)):
                 again = attrs.evolve(asked, until=min(asked.until, now))
                 job = attrs.evolve(job, asked={**job.asked, worker_id: again})
-            actions += self.place(job, now)
+                self._ledger.put(job)
+            # Of the others there is no news: to look at all of them, for every job and at every
+            # report, is what a registry with many of each would do all day.
+            if worker.is_taking and self._may_be_asked(worker, job, now):
+                actions += self.place(job, now)
         return actions
 
 
