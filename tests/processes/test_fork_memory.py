@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.real, pytest.mark.usefixtures("nothing_left")]
 
 IDLE_KIB = 4000
 REHEARSED_KIB = 4400
-RUNNING_KIB = 4500
+RUNNING_KIB = 4450
 
 
 def private_kib(pid: int) -> int:

@@ -18,10 +18,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+import trio
+
 from ..control.frames import Hello, Ping, Start, encode_frame
 from ..control.job import JobInfo
 from ..control.orders import Brief, Fork
-from ..runner import process
+from ..runner import process, rehearsal
 from ..runner.job_context import JobContext
 from ..runner.job_log import JobLogHandler
 from ..runner.loader import Preloaded
@@ -76,6 +78,7 @@ def _worker(hello: Hello) -> Iterator[int]:
 def _run(log: JobLogHandler, receive_fd: int, send_fd: int) -> None:
     inherited = process.Inherited(log=log, preloaded=Preloaded())
     process.main(receive_fd, send_fd, time.perf_counter(), inherited)
+    trio.run(rehearsal.rehearse, 1)  # as the process does that waits for a job
 
 
 def _codes_of_a_fork(fd: int, log: JobLogHandler, marks: Marks) -> set[int]:
