@@ -14,8 +14,7 @@ from .agents import Agent, until
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("nothing_left")]
 
-IDLE_KIB = 4000
-REHEARSED_KIB = 4400
+IDLE_KIB = 4400
 RUNNING_KIB = 4450
 
 
@@ -38,13 +37,11 @@ async def test_most_of_a_forked_process_stays_shared(tmp_path: Path) -> None:
         agent.process(forkserver),
         agent.process(forkserver) as process,
     ):
+        await trio.sleep(10 * IDLE_SECONDS)  # until it has rehearsed
         idle = private_kib(process.pid)
-        await trio.sleep(10 * IDLE_SECONDS)
-        rehearsed = private_kib(process.pid)
         await agent.give_job(process)
         await until(lambda: agent.noted("runs"), "the job does not run")
         running = private_kib(process.pid)
-    print(f"private: idle {idle} KiB, rehearsed {rehearsed} KiB, running {running} KiB")
+    print(f"private: idle {idle} KiB, running {running} KiB")
     assert idle < IDLE_KIB
-    assert rehearsed < REHEARSED_KIB
     assert running < RUNNING_KIB
