@@ -19,7 +19,7 @@ from vsdk_trio.runner.job_context import JobContext
 from vsdk_trio.runner.loader import Loaded
 from vsdk_trio.runner.runner import run_runner
 
-MAX_CALLS = 95
+MAX_CALLS = 90
 
 
 @asynccontextmanager

@@ -72,10 +72,8 @@ class ControlChannel:
             return False
         return write_what_fits(self._send_stream, line) == len(line)
 
-    async def send(self, frame: SendableFrame, *, at_once: bool = False) -> None:
+    async def send(self, frame: SendableFrame) -> None:
         """Send one frame, after those that other tasks are sending.
-
-        `at_once`: for somebody in a hurry. Where there is nothing to wait for, it is no checkpoint.
 
         Raises `FrameError` where the frame cannot be encoded (nothing is sent, the channel lives
         on), `trio.BrokenResourceError` where the other end is gone, `trio.ClosedResourceError`
@@ -87,7 +85,7 @@ class ControlChannel:
         sent = 0 if self._sending.locked() else write_what_fits(self._send_stream, line)
         if sent < len(line):
             await self._send_rest(line[sent:])
-        elif not at_once:
+        else:
             await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def _send_rest(self, rest: bytes) -> None:

@@ -35,13 +35,10 @@ class Desk:
     joining_told: trio.Event = attrs.field(factory=trio.Event)
     """The worker was told that the room is joined."""
 
-    async def tell(self, frame: SendableFrame, *, at_once: bool = False) -> None:
-        """Send a frame; to nobody if the worker is gone, which the reader finds out as well.
-
-        `at_once`: let others run only where it has to wait.
-        """
+    async def tell(self, frame: SendableFrame) -> None:
+        """Send a frame; to nobody if the worker is gone, which the reader finds out as well."""
         try:
-            await self.channel.send(frame, at_once=at_once)
+            await self.channel.send(frame)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self.stop.request("the worker is gone")
 

@@ -202,7 +202,8 @@ class _Arrival:
             return None
         self.hide(ctx._secrets())
         ctx._when_joined.append(partial(self.start_soon, _tell_of_joining, desk, ctx))
-        await desk.tell(Running(), at_once=True)
+        if not desk.channel.send_now(Running()):
+            await desk.tell(Running())
         if desk.trace:
             span = entrypoint_span(self.loaded.entrypoint, desk.trace)
             self.ending = self.spans.enter_context(span)
