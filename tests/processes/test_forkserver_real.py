@@ -176,6 +176,20 @@ async def test_signals_are_those_of_the_users_code(agent: Agent) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "handler", ["signal.SIG_IGN", "lambda *_: os.waitpid(-1, 0)"], ids=["ignored", "buried"]
+)
+async def test_code_that_buries_all_children_itself_is_forked(agent: Agent, handler: str) -> None:
+    """The template's rehearsal has a child, too, while the code's handler is in place."""
+    agent.write(f"""
+        signal.signal(signal.SIGCHLD, {handler})
+        async def entrypoint(ctx): ...
+        """)
+    async with agent.forkserver() as forkserver:
+        assert await agent.run_job(forkserver) == DONE
+        assert spawned(forkserver) == 0
+
+
 @pytest.mark.parametrize("shared", [True, False])
 async def test_initialize_runs_once_where_it_is_marked(agent: Agent, shared: bool) -> None:
     mark = "@before_fork" if shared else ""

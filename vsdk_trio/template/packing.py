@@ -12,6 +12,7 @@ know jobs.
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import weakref
 from types import CodeType, FunctionType
@@ -71,7 +72,12 @@ def pack(ids: set[int]) -> None:
 
 
 def fill_holes() -> None:
-    """Use up the free blocks between used ones, so that new objects lie beside each other."""
+    """Use up the free blocks between used ones, so that new objects lie beside each other.
+
+    Does nothing where Python was told to use another allocator, whose holes are its own matter.
+    """
+    if sys.flags.dev_mode or os.environ.get("PYTHONMALLOC"):
+        return
     filled = 0
     for size in _BLOCK_SIZES:
         in_a_row = last = number = 0

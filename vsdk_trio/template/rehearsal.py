@@ -15,7 +15,7 @@ import sys
 import time
 from array import array
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 import trio
@@ -105,5 +105,6 @@ def _codes_of_a_fork(fd: int, log: JobLogHandler, marks: Marks) -> set[int]:
     os.close(writer)
     with open(reader, "rb") as report:
         found = report.read()
-    os.waitpid(pid, 0)
+    with suppress(ChildProcessError):  # the user's code has it buried by somebody else
+        os.waitpid(pid, 0)
     return set(array("Q", found))
