@@ -284,6 +284,21 @@ async def test_a_module_that_cannot_be_imported_fails_as_it_does_when_spawned(
                 assert await agent.run_job(forkserver) == DONE
 
 
+async def test_a_template_in_which_no_job_can_be_run_is_not_forked(
+    agent: Agent, caplog: pytest.LogCaptureFixture
+) -> None:
+    agent.write("""
+        if ".template-" in os.environ["VSDK_TRIO_COOKIE"]:
+            import vsdk_trio.runner.process
+            vsdk_trio.runner.process.read_hello = None
+        async def entrypoint(ctx): ...
+        """)
+    async with agent.forkserver() as forkserver:
+        assert await agent.run_job(forkserver) == DONE
+        assert spawned(forkserver) == 1
+    assert "no job can be run in it: TypeError" in caplog.text
+
+
 async def test_what_cannot_be_preloaded_is_said_and_costs_nothing(
     agent: Agent, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -76,12 +76,15 @@ def _prepare(
         preloaded = preload(*_references(brief), _run_initialize)
         warnings = _import_all(brief.preload)
         warnings += _look_for_hazards(channels, cautious=brief.cautious)
-        rehearse(log, marks, brief)
-        sources = Sources(before, since)
     except UnforkableError as error:
         _give_up(control, str(error), lasting=True)
     except (Exception, SystemExit, KeyboardInterrupt, BaseExceptionGroup) as error:
         _give_up(control, f"its code cannot be loaded: {describe_error(error)}", lasting=False)
+    try:
+        rehearse(log, marks, brief)
+    except (Exception, SystemExit, KeyboardInterrupt, BaseExceptionGroup) as error:
+        _give_up(control, f"no job can be run in it: {describe_error(error)}", lasting=False)
+    sources = Sources(before, since)
     gc.unfreeze()  # what the rehearsal has frozen
     gc.collect()
     fill_holes()
