@@ -10,8 +10,9 @@ import pytest
 import trio
 import trio.testing
 
+from vsdk_trio.testing.agenda import Agenda
 from vsdk_trio.testing.network import Connection, Weather
-from vsdk_trio.testing.pipes import Agenda, Pipe
+from vsdk_trio.testing.pipes import Pipe
 
 WEATHERS = {
     "calm": Weather(),

@@ -16,7 +16,8 @@ import trio
 import trio.abc
 
 from ..errors import ConnectError
-from .pipes import Agenda, Pipe
+from .agenda import Agenda
+from .pipes import Pipe
 
 
 @attrs.frozen(kw_only=True)
