@@ -246,6 +246,34 @@ def _count_calls(counts: Counter[str]) -> Any:
     return note
 
 
+async def test_little_is_done_between_an_assignment_and_the_start_frame(
+    autojump_clock: MockClock,
+) -> None:
+    calls: list[str] = []
+
+    def note(frame: Any, event: str, argument: object) -> None:
+        if event == "call" and "/vsdk_trio/" in frame.f_code.co_filename:
+            calls.append(frame.f_code.co_qualname)
+
+    async with open_world(num_idle_processes=1) as world:
+        for job_id in ("first", "second"):  # the first one does what is done once
+            await trio.sleep(5)
+            assert (await world.offer(job_id))["available"]
+            calls.clear()
+            before = sys.getprofile()
+            sys.setprofile(note)
+            try:
+                await world.assign(job_id, fields={"room_options": {"recording": False}})
+                await world.session.expect("job_update", job_id=job_id, status="running")
+            finally:
+                sys.setprofile(before)
+            await world.end_of(job_id)
+    taken, given = calls.index("Intake._take"), calls.index("JobProcess.give_now")
+    written = calls.index("write_what_fits", given)
+    # 31 as this was written; a copy of the room options was 45 more.
+    assert written - taken < 45, calls[taken:written]
+
+
 async def test_a_dispatch_does_no_more_among_many_jobs_than_among_few(
     autojump_clock: MockClock,
 ) -> None:
