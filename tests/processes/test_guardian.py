@@ -16,14 +16,12 @@ import attrs
 import pytest
 import trio
 
-from vsdk_trio.processes import guardian_main
 from vsdk_trio.processes.edge import COOKIE_VARIABLE
-from vsdk_trio.processes.guardian import Guardian, open_guardian
+from vsdk_trio.processes.guardian import Guardian, command, open_guardian
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("nothing_left")]
 
 WORKER = Path(__file__).with_name("worker_program.py")
-GUARDIAN = guardian_main.__file__
 SLEEPER = [sys.executable, "-I", "-S", "-c", "import time; time.sleep(600)"]
 
 
@@ -161,7 +159,7 @@ async def test_a_number_that_was_given_to_a_stranger_since_is_left_alone(
             process: trio.Process = await nursery.start(
                 partial(
                     trio.run_process,
-                    [sys.executable, "-I", "-S", str(GUARDIAN), "0", "no-such-cookie."],
+                    command(0, "no-such-cookie."),
                     stdin=subprocess.PIPE,
                 )
             )

@@ -22,10 +22,21 @@ from .edge import OnStarted
 from .guardian_main import start_time
 
 _PROGRAM: Final = Path(__file__).with_name("guardian_main.py")
+# Imported and not run by its path: then it is compiled already, and a third of a MiB smaller.
+_START: Final = (
+    "import os, sys; sys.path.append(os.path.dirname(sys.argv.pop(1))); "
+    "import guardian_main; guardian_main.main()"
+)
 _RESTART_SECONDS: Final = 1.0
 _GOODBYE_SECONDS: Final = 2.0
 
 logger = logging.getLogger("vsdk_trio.guardian")
+
+
+def command(grace: float, cookie_prefix: str) -> list[str]:
+    """How to start a guardian."""
+    program = [sys.executable, "-I", "-S", "-c", _START, str(_PROGRAM)]
+    return [*program, str(grace), cookie_prefix]
 
 
 class Guardian:
@@ -88,10 +99,9 @@ class Guardian:
                 nursery.start_soon(self._pass_on, process)
                 announce()
 
-            program = [sys.executable, "-I", "-S", str(_PROGRAM)]
             try:
                 await trio.run_process(
-                    [*program, str(self._grace), self._cookie_prefix],
+                    command(self._grace, self._cookie_prefix),
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,

@@ -1,6 +1,6 @@
 """The guardian: a tiny process that ends what a worker leaves behind when it dies.
 
-Run as `python -I -S guardian_main.py <grace> <cookie prefix>`, so it is the standard library and
+Run by `python -I -S` with the arguments <grace> <cookie prefix>, so it is the standard library and
 this file alone, and starts in a few milliseconds. Its stdin says which process groups exist; its
 end is the worker's end, however that came about. The job processes see the same end on their own
 stdin and stop politely; what is left after the grace is killed. It does not know what jobs are.
@@ -180,7 +180,3 @@ def _cookie(pid: int) -> bytes:
         if entry.startswith(_VARIABLE):
             return entry[len(_VARIABLE) :]
     return b""
-
-
-if __name__ == "__main__":
-    main()
