@@ -1,8 +1,8 @@
 """`python -m benchmarks`: how fast and how small a worker is, beside what the machine allows.
 
 Runs workers as the programs that they are, with real job processes, against a lean registry on
-127.0.0.1; contenders take turns in one run. It takes less than ten minutes, with the peers about
-twenty; `--quick` less than one: a look at whether it works. `--write` puts the tables and plots
+127.0.0.1; contenders take turns in one run. It takes less than ten minutes, with the peers
+twelve; `--quick` less than one: a look at whether it works. `--write` puts the tables and plots
 into docs/performance.md.
 """
 
@@ -144,12 +144,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="vsdk-") as directory:
         plan = make_plan(tuple(contenders), Path(directory), quick=arguments.quick)
         failed = trio.run(measure, plan, book, sections, _say)
+    machine = machine_line()  # before anything is written
     if arguments.write:
-        write(book, names, arguments.write)
+        write(book, names, arguments.write, machine)
     if arguments.json:
-        print(as_json(book))
+        print(as_json(book, machine))
     else:
-        print(f"{machine_line()}\n\n{markdown(book, names)}\n\n{curves_markdown(book)}")
+        print(f"{machine}\n\n{markdown(book, names)}\n\n{curves_markdown(book)}")
         print(*book.notes, sep="\n")
     sys.exit(failed)
 

@@ -43,7 +43,7 @@ def curves_markdown(book: Book) -> str:
     return "\n\n".join(blocks)
 
 
-def as_json(book: Book) -> str:
+def as_json(book: Book, machine: str) -> str:
     """One object; every value with its unit."""
     figures: dict[str, Any] = {
         figure: {
@@ -57,9 +57,7 @@ def as_json(book: Book) -> str:
         }
         for figure, found in book.figures.items()
     }
-    return json.dumps(
-        {"machine": machine_line(), "figures": figures, "curves": book.curves}, indent=2
-    )
+    return json.dumps({"machine": machine, "figures": figures, "curves": book.curves}, indent=2)
 
 
 def machine_line() -> str:
