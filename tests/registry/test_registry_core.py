@@ -162,6 +162,21 @@ async def test_a_dispatch_fails_with_its_job(autojump_clock: MockClock) -> None:
         assert with_job.value.job is not None
 
 
+@pytest.mark.parametrize("steps", range(10))
+async def test_a_dispatch_at_any_moment_of_a_links_end_fails_as_others_do(
+    steps: int, autojump_clock: MockClock
+) -> None:
+    async with open_hall() as hall:
+        peer = hall.peer()
+        await peer.register(max_processes=3)
+        await wait_all_tasks_blocked()
+        peer.cut()
+        for _ in range(steps):
+            await trio.lowlevel.checkpoint()
+        with pytest.raises(DispatchError):
+            await hall.registry.dispatch(REQUEST)
+
+
 async def test_a_cancelled_dispatch_withdraws_its_job(autojump_clock: MockClock) -> None:
     async with open_hall() as hall:
         peer = hall.peer()

@@ -13,7 +13,8 @@ from typing import Final, Protocol
 
 import trio
 
-# RFC 6455, and one of the private range.
+# RFC 6455, and one of the private range; ABNORMAL is never sent, it says that nothing was.
+ABNORMAL: Final = 1006
 GOING_AWAY: Final = 1001
 POLICY_VIOLATION: Final = 1008
 MESSAGE_TOO_BIG: Final = 1009
@@ -63,7 +64,7 @@ class Session:
 
     @property
     def is_closing(self) -> bool:
-        """True once `close` was called, or the queue ran over."""
+        """True once `close` was called, the queue ran over, or the link is gone."""
         return self._goodbye is not None
 
     def post(self, frame: str) -> None:
@@ -88,8 +89,12 @@ class Session:
 
     async def run(self, handle: Callable[[str | bytes], None]) -> None:
         """Pass every frame to `handle` until either side closes. Cancelling it says no goodbye."""
-        with self._queue_in, self._queue_out:
-            await self._run(handle)
+        with self._queue_out:
+            try:
+                await self._run(handle)
+            finally:
+                # Whoever posts before its owner has heard of the end must not stumble over it.
+                self.close(ABNORMAL, "the link is gone")
 
     async def _run(self, handle: Callable[[str | bytes], None]) -> None:
         async with trio.open_nursery() as nursery:
