@@ -11,6 +11,7 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import trio
@@ -42,9 +43,10 @@ def make_context() -> JobContext:
     return JobContext(room_options=RoomOptions(transport_mode="loopback"))
 
 
-if __name__ == "__main__":
-    backend_url, idle, max_processes = sys.argv[1:]
-    options = Options(
+def read_options(arguments: list[str], initialize: Callable[[object], None]) -> Options:
+    """The options of a measured worker: `BACKEND_URL IDLE MAX_PROCESSES`, and the environment."""
+    backend_url, idle, max_processes = arguments
+    return Options(
         agent_id="benchmark",
         auth_token="benchmark-token",
         register=True,
@@ -53,9 +55,13 @@ if __name__ == "__main__":
         port=0,
         num_idle_processes=int(idle),
         max_processes=int(max_processes),
-        initialize_process_fnc=announce_process,
+        initialize_process_fnc=initialize,
         log_level="ERROR",
         start_method=os.environ["BENCHMARK_START_METHOD"],
         state_dir=os.environ.get("BENCHMARK_STATE_DIR"),
     )
+
+
+if __name__ == "__main__":
+    options = read_options(sys.argv[1:], announce_process)
     WorkerJob(entrypoint=entrypoint, jobctx=make_context, options=options).start()

@@ -12,12 +12,11 @@ import sys
 import time
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import trio
-from agent import report
+from agent import read_options, report
 
-from vsdk_trio import JobContext, Options, RoomOptions
+from vsdk_trio import JobContext, RoomOptions
 from vsdk_trio.worker.worker import Worker
 
 
@@ -60,21 +59,9 @@ async def entrypoint(ctx: JobContext) -> None:
     report(kind="entered", job_id=ctx.metadata["job_id"], at_ns=time.monotonic_ns())
 
 
-def main(backend_url: str, idle: str, max_processes: str) -> None:
-    settings: dict[str, Any] = {"start_method": os.environ["BENCHMARK_START_METHOD"]}
-    options = Options(
-        agent_id="benchmark",
-        auth_token="benchmark-token",
-        register=True,
-        backend_url=backend_url,
-        host="127.0.0.1",
-        port=0,
-        num_idle_processes=int(idle),
-        max_processes=int(max_processes),
-        initialize_process_fnc=count_calls,
-        log_level="ERROR",
-        **settings,
-    )
+def main(arguments: list[str]) -> None:
+    """Run the worker."""
+    options = read_options(arguments, count_calls)
     room_options = RoomOptions(transport_mode="loopback")
     calls = Calls()
     trio.run(
@@ -84,4 +71,4 @@ def main(backend_url: str, idle: str, max_processes: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1:])

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import trio
-from agent import report
+from agent import read_options, report
 
-from vsdk_trio import JobContext, Options, RoomOptions
+from vsdk_trio import JobContext, RoomOptions
 from vsdk_trio._cut_watch import CutWatch
 from vsdk_trio.control import channel
 from vsdk_trio.worker.worker import Worker
@@ -78,22 +78,9 @@ async def entrypoint(ctx: JobContext) -> None:
     report(kind="entered", job_id=ctx.metadata["job_id"], at_ns=moments[-1][1])
 
 
-def main(backend_url: str, idle: str, max_processes: str) -> None:
+def main(arguments: list[str]) -> None:
     """Run the worker."""
-    settings: dict[str, Any] = {"start_method": os.environ["BENCHMARK_START_METHOD"]}
-    options = Options(
-        agent_id="benchmark",
-        auth_token="benchmark-token",
-        register=True,
-        backend_url=backend_url,
-        host="127.0.0.1",
-        port=0,
-        num_idle_processes=int(idle),
-        max_processes=int(max_processes),
-        initialize_process_fnc=come_up,
-        log_level="ERROR",
-        **settings,
-    )
+    options = read_options(arguments, come_up)
     room_options = RoomOptions(transport_mode="loopback")
     trio.run(Worker(options, entrypoint=entrypoint, room_options=room_options).run)
     write_moments()
@@ -102,4 +89,4 @@ def main(backend_url: str, idle: str, max_processes: str) -> None:
 watch()
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1:])
