@@ -40,7 +40,7 @@ OURS = {
     "assignment_timeout": 7.5,
     "heartbeat_interval": 15.0,
     "job_timeout": None,
-    "shutdown_callback_timeout": 10.0,
+    "shutdown_callback_timeout": 15.0,
     "request_timeout": 5.0,
     "status_vocabulary": "deployed",
     "start_method": "auto",

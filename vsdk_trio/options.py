@@ -200,8 +200,8 @@ class Options:
     job_timeout: float | None = attrs.field(
         default=None, validator=_optional(_check.number(_seconds, above=0))
     )
-    # How long each shutdown callback may take.
-    shutdown_callback_timeout: float = attrs.field(default=10.0, validator=_check.number(_seconds))
+    # How long each shutdown callback may take; the published client's limit for all of them.
+    shutdown_callback_timeout: float = attrs.field(default=15.0, validator=_check.number(_seconds))
     # "http://user:password@host:port" or "socks5://..."; None: HTTPS_PROXY and NO_PROXY decide.
     http_proxy: str | None = attrs.field(default=None, validator=_optional(_check.text), repr=False)
     ssl_context: ssl.SSLContext | None = attrs.field(

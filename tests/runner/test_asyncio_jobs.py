@@ -315,3 +315,44 @@ async def test_it_creates_a_room_with_the_jobs_token(monkeypatch: pytest.MonkeyP
         assert isinstance(outcome.exception, TokenError)
         assert "VIDEOSDK_AUTH_TOKEN" in (outcome.error or "")
     assert len(asked) == 2
+
+
+async def test_a_clean_up_that_runs_until_shutdown_is_let_go_when_the_job_is_stopped() -> None:
+    running = threading.Event()
+    seen: list[str] = []
+
+    async def entrypoint(ctx: AsyncioJobContext) -> None:
+        ctx.add_shutdown_callback(lambda: seen.append("callback"))
+        try:
+            await ctx.connect()
+            running.set()
+            await asyncio.Event().wait()
+        finally:
+            await ctx.run_until_shutdown()
+            seen.append("cleaned up")
+
+    started = trio.current_time()
+    outcome = await execute(entrypoint, stop_when=running, callback_seconds=15)
+    assert outcome == Outcome(status="cancelled", error="terminated")
+    assert seen == ["cleaned up", "callback"]
+    assert trio.current_time() - started < 10
+
+
+async def test_what_waits_until_shutdown_is_cancelled_by_a_stop_and_does_not_return() -> None:
+    running = threading.Event()
+    seen: list[str] = []
+
+    async def entrypoint(ctx: AsyncioJobContext) -> None:
+        await ctx.connect()
+        asyncio.get_running_loop().call_soon(running.set)
+        try:
+            await ctx.run_until_shutdown()
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            raise
+        seen.append("returned")
+
+    for _ in range(10):
+        running.clear()
+        await execute(entrypoint, stop_when=running)
+    assert seen == ["cancelled"] * 10

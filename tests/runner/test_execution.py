@@ -494,3 +494,35 @@ async def test_a_stop_at_the_very_moment_in_which_the_room_is_joined(
         outcome, reasons = await execute(JobContext.connect, ctx, stop=stop)
     assert outcome == Outcome(status="cancelled", error="terminated")
     assert (reasons, log) == (["terminated"], ["left"])
+
+
+@pytest.mark.parametrize("shielded", [False, True])
+async def test_a_clean_up_that_runs_until_shutdown_costs_a_stop_no_time(
+    shielded: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def entrypoint(ctx: JobContext) -> None:
+        try:
+            await ctx.connect()
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=shielded):
+                await ctx.run_until_shutdown()
+
+    start = trio.current_time()
+    outcome, reasons = await execute(entrypoint, stop_after=1)
+    assert outcome == Outcome(status="cancelled", error="terminated")
+    assert reasons == ["terminated"]
+    assert trio.current_time() == start + 1
+
+
+async def test_a_shielded_wait_for_the_shutdown_is_let_go_by_a_stop(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def entrypoint(ctx: JobContext) -> None:
+        with trio.CancelScope(shield=True):
+            await ctx.run_until_shutdown()
+
+    start = trio.current_time()
+    outcome, _ = await execute(entrypoint, stop_after=1)
+    assert outcome == COMPLETED  # it returned by itself
+    assert trio.current_time() == start + 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -111,11 +112,31 @@ def load_recording(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("builtins.record", record, raising=False)
     monkeypatch.setattr("builtins.contexts", contexts, raising=False)
     with loading(
-        parse(f"{path}:f"), parse(f"{path}:g"), callback_seconds=3, started_at=1
+        parse(f"{path}:f"),
+        parse(f"{path}:g"),
+        callback_seconds=3,
+        started_at=1,
+        live_options=True,
     ) as loaded:
         assert _recording.is_recording()
     assert not _recording.is_recording()
     return loaded
+
+
+def test_a_context_is_made_only_for_what_cannot_travel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("builtins.StandIn", StandIn, raising=False)
+    monkeypatch.setattr("builtins.record", record, raising=False)
+    text = """
+        def f(): ...
+        def make_context(): raise OSError("the network was asked")
+        record(StandIn(f, make_context))
+    """
+    path = write(tmp_path / "app.py", textwrap.dedent(text))
+    with loading(parse(f"{path}:f"), callback_seconds=3, started_at=1) as loaded:
+        assert loaded.recorded
+        assert loaded.live_options is None
 
 
 contexts = [JobContext(room_options=RoomOptions(name=name)) for name in "ab"]

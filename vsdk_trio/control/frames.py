@@ -32,12 +32,17 @@ class Hello:
     """The same for `initialize_process_fnc`, where there is one."""
     agent_id: str = ""
     log_level: str = "INFO"
-    shutdown_callback_timeout: float = 10.0
+    shutdown_callback_timeout: float = 15.0
     """Seconds that each shutdown callback may take."""
     cookie: str = ""
     """What marks this job's processes; for launchers that do not carry the environment."""
     traces: bool = False
     """Whether its job will come with a trace: what that takes is loaded beforehand."""
+    live_options: bool = False
+    """Whether the worker's context has room options that cannot travel: the process makes its own.
+
+    Else it makes none: a function that makes contexts may reserve, pay or ask the network.
+    """
 
 
 @attrs.frozen(kw_only=True)

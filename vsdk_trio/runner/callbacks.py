@@ -58,10 +58,6 @@ class CallbackStack:
             # A callback that asks for the shutdown it is part of must not wait for itself.
             await trio.lowlevel.cancel_shielded_checkpoint()
 
-    async def wait(self) -> None:
-        """Wait until all callbacks have run."""
-        await self._done.wait()
-
 
 async def _run_one(callback: Callable[[str], object], reason: str, seconds: float) -> None:
     name = getattr(callback, "__qualname__", repr(callback))

@@ -232,10 +232,15 @@ class JobContext:
         to, `session.start()`, wait for the end, `session.close()` once, shut down. Returns when
         the session has ended, `shutdown()` was called, or no participant came. What goes wrong on
         the way is raised; the session is closed then when the entrypoint ends, as it is when the
-        job is stopped.
+        job is stopped. Of a job that is being stopped it returns at once, so that a clean-up that
+        calls it does not wait for the end that waits for the clean-up.
         """
+        run = self._running("run_until_shutdown()")
         if session is not None:
             self.add_shutdown_callback(session.close)
+        if run.stopped:
+            await trio.lowlevel.checkpoint()
+            return
         ended = StopRequest()
         await self.connect()
         if self.room is not None:
@@ -246,8 +251,8 @@ class JobContext:
                 return
         if session is not None:
             await call(session.start)
-        with self._running("run_until_shutdown()").waiting():
-            await self._callbacks.wait()
+        with run.waiting():
+            await run.wait_for_the_end()
 
     async def _shut_down_after(self, ended: StopRequest) -> None:
         await self.shutdown(await ended.wait())

@@ -33,6 +33,7 @@ class JobRun:
         self._entrypoint_tasks = {trio.lowlevel.current_task()}
         self._entrypoint_waits = 0
         self._leaving = trio.Event()
+        self._ending = trio.Event()
         self._held: list[trio.CancelScope] = []
         self._end_asked_by: str | None = None
         self._callbacks_ran = False
@@ -50,6 +51,15 @@ class JobRun:
         """Somebody outside wants the job to end: cancel the entrypoint and the job's tasks."""
         self._end_asked_by = self._end_asked_by or "outside"
         self.scope.cancel()
+        self._ending.set()  # after the cancellation, which reaches first what can be cancelled
+
+    async def wait_for_the_end(self) -> None:
+        """Wait until the shutdown callbacks have run, or the job is stopped from outside.
+
+        A stopped job runs its callbacks after its entrypoint, which may wait here, shielded.
+        """
+        await self._ending.wait()
+        await trio.lowlevel.checkpoint()  # a cancellation of the other thread's is ahead by now
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -80,6 +90,7 @@ class JobRun:
         if self._callbacks_ran:
             return
         self._callbacks_ran = True
+        self._ending.set()
         if self._entrypoint_waits:
             self.scope.deadline = trio.current_time() + self.callback_seconds
         else:
@@ -110,6 +121,7 @@ class JobRun:
 
     def release(self) -> None:
         """Let go of what is held; each has `callback_seconds` to say its goodbye."""
+        self._ending.set()
         self._leaving.set()
         for scope in self._held:
             scope.deadline = trio.current_time() + self.callback_seconds

@@ -40,7 +40,7 @@ class Loaded:
     """The room options of that one's context: they hold what could not travel here."""
     userdata: dict[str, Any] = attrs.field(factory=dict)
     """What `process.userdata` has from the start."""
-    callback_seconds: float = 10.0
+    callback_seconds: float = 15.0
     started_at: float = attrs.field(factory=time.perf_counter)
     """`time.perf_counter()` at this process' first line."""
 
@@ -79,12 +79,15 @@ def loading(
     *,
     callback_seconds: float,
     started_at: float,
+    live_options: bool = False,
     preloaded: Preloaded | None = None,
 ) -> Iterator[Loaded]:
     """Load the functions; during the body, too, `WorkerJob.start()` starts nothing.
 
     What the user's code raises as it is imported comes out as it is; `EntrypointError` where it
-    does not hold the function. `preloaded`: what was done before this process was forked.
+    does not hold the function. `live_options`: whether the worker's context has room options that
+    cannot travel here; only then is a context made here, too. `preloaded`: what was done before
+    this process was forked.
     """
     if preloaded is None:
         preloaded = Preloaded()
@@ -96,7 +99,7 @@ def loading(
             entrypoint=function,
             initialize=None if initialize is None else load(initialize),
             recorded=bool(jobs),
-            live_options=_live_options(jobs, function),
+            live_options=_live_options(jobs, function) if live_options else None,
             userdata=dict(preloaded.userdata or {}),
             callback_seconds=callback_seconds,
             started_at=started_at,

@@ -112,6 +112,7 @@ def _load(
         None if initialize is None else EntrypointRef.from_dict(initialize),
         callback_seconds=hello.shutdown_callback_timeout,
         started_at=started_at,
+        live_options=hello.live_options,
         preloaded=None if inherited is None else inherited.preloaded,
     )
 

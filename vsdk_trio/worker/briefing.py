@@ -72,6 +72,7 @@ class Briefing:
             initialize=self._initialize,
             cookie=cookie,
             traces=self._traces,
+            live_options=bool(self._left_behind),
             agent_id=options.agent_id,
             log_level=options.log_level,
             shutdown_callback_timeout=options.shutdown_callback_timeout,

@@ -35,7 +35,7 @@ async def run_asyncio_entrypoint(function: AsyncioEntrypoint, ctx: JobContext) -
     bridge.stand_in = run.standing_in
     mode = ctx.room_options.effective_transport(os.environ)
     if mode is not TransportMode.LOOPBACK and published.is_installed():
-        await _run_with_theirs(function, ctx, mode, bridge)
+        await _run_with_theirs(function, ctx, mode, bridge, lambda: run.stopped)
     else:
         await bridge.to_asyncio(_run_with_ours, function, AsyncioJobContext(ctx, bridge), bridge)
 
@@ -49,9 +49,14 @@ async def _run_with_ours(
 
 
 async def _run_with_theirs(
-    function: AsyncioEntrypoint, ctx: JobContext, mode: TransportMode, bridge: Bridge
+    function: AsyncioEntrypoint,
+    ctx: JobContext,
+    mode: TransportMode,
+    bridge: Bridge,
+    is_stopped: Callable[[], bool],
 ) -> None:
     theirs = await bridge.to_asyncio(_make_theirs, ctx, mode)
+    published.let_go_when_stopped(theirs, is_stopped)
     shut_down = partial(bridge.to_asyncio, published.shut_down, theirs)
     # The first to be added, so that it is the last to run.
     ctx._callbacks.add(shut_down, seconds=SHUTDOWN_SECONDS)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,6 +43,21 @@ def make_context(ctx: JobContext, mode: TransportMode, loop: object) -> Any:
     options.room_id = options.room_id or ctx.job.room_id or None
     options.auth_token = ctx.videosdk_auth
     return published.JobContext(room_options=options, metadata=ctx.metadata, loop=loop)
+
+
+def let_go_when_stopped(theirs: Any, is_stopped: Callable[[], bool]) -> None:
+    """Have `run_until_shutdown()` of a job that `is_stopped()` return at once.
+
+    A clean-up that calls it would wait for the end that waits for the clean-up. Only this one
+    context is changed, not its class.
+    """
+    waits: Callable[..., Awaitable[None]] = theirs.run_until_shutdown
+
+    async def run_until_shutdown(*arguments: Any, **named: Any) -> None:
+        if not is_stopped():
+            await waits(*arguments, **named)
+
+    theirs.run_until_shutdown = run_until_shutdown
 
 
 def _fields(published: Any, options: RoomOptions) -> dict[str, Any]:
