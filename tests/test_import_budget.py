@@ -36,6 +36,7 @@ NEVER = {"asyncio", "concurrent", "http", "multiprocessing", "sqlite3", "unittes
 
 RUNNER = {
     "_keywords",
+    "_loggers",
     "_masking",
     "_option_checks",
     "_option_texts",

@@ -28,6 +28,7 @@ LEAVES = (
     "_guarded_stream",
     "_handover",
     "_keywords",
+    "_loggers",
     "_masking",
     "_option_checks",
     "_option_texts",
@@ -46,7 +47,7 @@ LEAVES = (
 
 # What the modules below a name may import of the project, besides themselves.
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
-    "observations": (),
+    "observations": ("_loggers",),  # of a listener that raises
     "protocol": ("errors",),
     "jobs": ("errors", "protocol.vocabulary"),
     "control": ("errors",),

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import logging
 import sys
 import threading
 import traceback
@@ -21,9 +20,10 @@ from typing import Any, Generic, TypeVar
 import trio
 
 from ._aio_loop import TidyLoop
+from ._loggers import get_logger
 from .errors import AioThreadError
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _T = TypeVar("_T")
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 import trio
 
 from ._guarded_stream import UNREAD_SECONDS, GuardedStream
+from ._loggers import get_logger
 from .errors import PortInUseError
 
 # How long requests that are being answered may take once the server is told to stop.
@@ -25,7 +26,7 @@ _BACKLOG: Final = 128
 _SHORTAGES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 _SHORTAGE_SECONDS: Final = 0.1
 
-_log = logging.getLogger("vsdk_trio.http")
+_log = get_logger("vsdk_trio.http")
 _log.setLevel(logging.WARNING)  # where it runs is said by whoever serves
 
 

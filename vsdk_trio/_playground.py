@@ -6,12 +6,13 @@ has the token anyway; everybody else gets a link without it.
 
 from __future__ import annotations
 
-import logging
 import sys
 from typing import TextIO
 from urllib.parse import urlencode
 
-logger = logging.getLogger(__name__)
+from ._loggers import get_logger
+
+logger = get_logger(__name__)
 
 _PAGE = "https://playground.videosdk.live/cli"
 

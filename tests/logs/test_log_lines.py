@@ -10,7 +10,7 @@ import pytest
 
 from vsdk_trio._masking import Masker
 from vsdk_trio._records import log_with_trace
-from vsdk_trio.logs.formats import as_console, as_json, rfc3339
+from vsdk_trio.logs.formats import as_console, as_json, rfc3339, severity
 from vsdk_trio.logs.lines import MAX_EXCEPTION_CHARS, MAX_MESSAGE_CHARS, LogLine, read_line
 
 
@@ -59,6 +59,7 @@ def test_json_has_stable_keys_in_a_stable_order() -> None:
     assert list(value.items()) == [
         ("time", "2026-01-31T12:00:00.123Z"),
         ("level", "WARNING"),
+        ("severity", "WARNING"),
         ("logger", "vsdk_trio.worker"),
         ("message", "job ended"),
         ("job_id", "j"),
@@ -158,3 +159,11 @@ def test_a_trace_that_is_a_text_is_shown_by_any_formatter() -> None:
     (record,) = records
     assert logging.Formatter("%(message)s %(pid)s").format(record) == "blocks for 5 s 7\nin f"
     assert read_line(record, Masker()).exception == "in f"
+
+
+@pytest.mark.parametrize(
+    ("level", "name"),
+    [(0, "DEBUG"), (10, "DEBUG"), (25, "INFO"), (39, "WARNING"), (99, "CRITICAL")],
+)
+def test_severity_is_a_standard_name(level: int, name: str) -> None:
+    assert severity(level) == name

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from vsdk_trio._masking import Masker
-from vsdk_trio.runner.job_log import MAX_LINE_BYTES, JobLogHandler, encode_record, install
+from vsdk_trio.runner.job_log import MAX_LINE_BYTES, RunnerLog, encode_record
 
 
 @pytest.fixture
@@ -93,36 +93,50 @@ def test_a_field_that_holds_itself_is_cut() -> None:
 
 
 def test_hidden_secrets_are_masked(pipe: tuple[int, int]) -> None:
-    handler = JobLogHandler(pipe[1])
-    handler.hide(["tok-123456"])
-    handler.emit(record("a tok-123456", more=["tok-123456"]))
+    log = RunnerLog(pipe[1])
+    log.hide(["tok-123456"])
+    log.say(record("a tok-123456", more=["tok-123456"]))
     value = json.loads(os.read(pipe[0], 1 << 16))
     assert (value["msg"], value["extra"]) == ("a ***", {"more": ["***"]})
 
 
+def test_a_record_is_said_once_and_from_the_level_on(pipe: tuple[int, int]) -> None:
+    log = RunnerLog(pipe[1], logging.WARNING)
+    low, high = record("low", levelno=logging.INFO), record("high", levelno=logging.ERROR)
+    for made in (low, high, high):
+        log.offer(made)
+    log.say(low)
+    lines = os.read(pipe[0], 1 << 16).splitlines()
+    assert [json.loads(line)["msg"] for line in lines] == ["high", "low"]
+
+
 def test_a_reader_that_is_gone_fails_nothing(pipe: tuple[int, int]) -> None:
     os.close(pipe[0])
-    JobLogHandler(pipe[1]).emit(record())
+    RunnerLog(pipe[1]).say(record())
 
 
-def test_a_bad_format_string_is_its_authors_problem(
-    pipe: tuple[int, int], capsys: pytest.CaptureFixture[str]
-) -> None:
-    JobLogHandler(pipe[1]).emit(record("%d", "x"))
-    assert "--- Logging error ---" in capsys.readouterr().err
+def test_arguments_that_do_not_fit_do_not_cost_the_record() -> None:
+    value = json.loads(encode(record("%d calls", "x")))
+    assert value["msg"].startswith("'%d calls' (its arguments do not fit: TypeError")
+    assert "extra" not in value
 
 
-def test_install_serves_the_root_logger(
-    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = logging.getLogger()
-    monkeypatch.setattr(root, "handlers", [])
-    level = root.level
+class Untellable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+
+def test_an_exception_without_a_text_does_not_cost_the_record() -> None:
+    made = record("failed", exc_info=(None, Untellable(), None))
+    assert json.loads(encode(made))["msg"] == "failed"
+
+
+def test_the_dictionary_of_a_structured_log_is_its_event_and_its_fields() -> None:
+    made = record()
     try:
-        install(pipe[1], "WARNING")
-        logging.getLogger("a.b").info("not this")
-        logging.getLogger("a.b").warning("this")
-    finally:
-        root.setLevel(level)
-        logging.captureWarnings(False)
-    assert json.loads(os.read(pipe[0], 1 << 16))["msg"] == "this"
+        raise ValueError("boom")
+    except ValueError as error:
+        made.msg = {"event": "said", "call": 7, "_from": "x", "exc_info": error}  # type: ignore[assignment]  # as structlog does
+    value = json.loads(encode(made))
+    assert (value["msg"], value["extra"]) == ("said", {"call": 7})
+    assert value["exc"].endswith("ValueError: boom")

@@ -11,7 +11,7 @@ import pytest
 PROGRAM = """
 import gc, logging, os, signal, sys, threading
 from vsdk_trio.control.orders import Brief
-from vsdk_trio.runner import job_log, process
+from vsdk_trio.runner import process, renditions
 from vsdk_trio.template.child import Marks
 from vsdk_trio.template.mark import find_command_line, find_variable
 from vsdk_trio.template.rehearsal import rehearse
@@ -25,7 +25,7 @@ def look():
             logging.getLogger().level, logging.getLogger().handlers[:],
             sys.getprofile(), os.environ.copy(), signal.set_wakeup_fd(-1), sys.get_asyncgen_hooks())
 
-log = job_log.install(2, "WARNING")
+log = renditions.install(2, "WARNING")
 marks = Marks(cookie=find_variable("VSDK_TRIO_COOKIE"), command_line=find_command_line())
 signal.signal(signal.SIGTERM, lambda *_: None)
 reference = {"sys_path": sys.path[:], "argv": sys.argv[:], "cwd": os.getcwd()}

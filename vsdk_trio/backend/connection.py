@@ -6,7 +6,6 @@ loop over sessions is in `keeper`. Must not know what a job is, or how one is ru
 
 from __future__ import annotations
 
-import logging
 import random
 import ssl
 from collections import Counter
@@ -18,6 +17,7 @@ from typing import Final
 import trio
 
 from .. import observations as seen
+from .._loggers import get_logger
 from .._service import open_service
 from .._single_errors import single_errors
 from ..errors import NotConnectedError, OptionsError
@@ -30,7 +30,7 @@ from .retries import Retries
 from .token import TokenProvider
 from .websocket import GOODBYE_SECONDS
 
-logger = logging.getLogger("vsdk_trio.backend")
+logger = get_logger("vsdk_trio.backend")
 
 UNREGISTERED: Final = "unregistered"
 

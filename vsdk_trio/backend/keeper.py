@@ -6,7 +6,6 @@ attempt in `opening`, its consequences in `retries`. Must not know callbacks, or
 
 from __future__ import annotations
 
-import logging
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -15,6 +14,7 @@ import attrs
 import trio
 
 from .. import observations as seen
+from .._loggers import get_logger
 from .._websocket_link import Link, LinkLost
 from ..errors import ConnectError, RegistrationRefusedError, TokenError
 from ..protocol.codec import encode
@@ -30,7 +30,7 @@ from .proof import Prover
 from .retries import Retries
 from .token import TokenProvider
 
-logger = logging.getLogger("vsdk_trio.backend")
+logger = get_logger("vsdk_trio.backend")
 
 OFFLINE_SECONDS: Final = 1.0
 _MAX_IGNORED_KINDS: Final = 100

@@ -6,7 +6,6 @@ change means.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -16,6 +15,7 @@ from typing import Any, Final
 import trio
 
 from .._exit_codes import ExitCode
+from .._loggers import get_logger
 from .._option_texts import environment_values
 from .._single_errors import single_errors
 from ..errors import PortInUseError
@@ -29,7 +29,7 @@ from ._dev_changes import Changes
 from ._errors import CommandError
 from ._flags import Given
 
-logger: Final = logging.getLogger("vsdk_trio.dev")
+logger: Final = get_logger("vsdk_trio.dev")
 
 # What development wants, unless a flag or the environment says otherwise.
 _DEFAULTS: Final = {

@@ -7,7 +7,6 @@ works is not thrown away for what does not. Must not know how jobs get their cod
 from __future__ import annotations
 
 import json
-import logging
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -18,9 +17,10 @@ import attrs
 import trio
 from watchfiles import Change, DefaultFilter, awatch
 
+from .._loggers import get_logger
 from ..worker.worker import WorkerHandle
 
-logger: Final = logging.getLogger("vsdk_trio.dev")
+logger: Final = get_logger("vsdk_trio.dev")
 
 CHECK_SECONDS: Final = 30.0
 # How long watchfiles sleeps between two looks at what the kernel has told it.

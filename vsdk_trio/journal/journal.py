@@ -9,7 +9,6 @@ log, and lets go of everybody who waits.
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -18,13 +17,14 @@ from typing import Final
 
 import trio
 
+from .._loggers import get_logger
 from .._service import open_service
 from ..errors import JournalError
 from ..observations import JournalGivenUp, JournalWrote, Observe, unobserved
 from .records import NOTHING, Contents, Record
 from .store import Disk, Store
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 # How long a disk may take. What waits for it is told after that, and the journal given up.
 PATIENCE_SECONDS: Final = 5.0

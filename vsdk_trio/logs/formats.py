@@ -13,6 +13,7 @@ from .lines import LogLine
 
 NARROW_COLUMNS: Final = 100
 _IDS: Final = ("job_id", "room_id", "agent_id", "worker_id", "pid")
+_SEVERITIES: Final = ((50, "CRITICAL"), (40, "ERROR"), (30, "WARNING"), (20, "INFO"))
 _RESET, _DIM, _BOLD = "\x1b[0m", "\x1b[2m", "\x1b[1m"
 _COLOURS: Final = {
     "DEBUG": _DIM,
@@ -33,16 +34,23 @@ def rfc3339(created: float) -> str:
     return datetime.fromtimestamp(created, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
+def severity(level: int) -> str:
+    """The standard name at or below `level`: "INFO" for a level of 25."""
+    return next((name for least, name in _SEVERITIES if level >= least), "DEBUG")
+
+
 def as_json(line: LogLine) -> str:
     """One JSON object on one line.
 
-    `time`, `level`, `logger` and `message` are always there and come first; `job_id`, `room_id`,
-    `agent_id`, `worker_id` and `pid` follow where they are known, then `exception`, `file`,
-    `thread`, and whatever else the record carries.
+    `time`, `level`, `severity`, `logger` and `message` are always there and come first. `severity`
+    is the level as Google's Cloud Logging names it, also for a level of the user's own. Then come
+    `job_id`, `room_id`, `agent_id`, `worker_id` and `pid` where they are known, `exception`,
+    `file`, `thread`, and whatever else the record carries.
     """
     entry: dict[str, Any] = {
         "time": rfc3339(line.created),
         "level": line.level_name,
+        "severity": severity(line.level),
         "logger": line.logger,
         "message": line.message,
     }

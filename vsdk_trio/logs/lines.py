@@ -11,13 +11,13 @@ from typing import Any, Final
 
 import attrs
 
+from .._loggers import STANDARD_FIELDS
 from .._masking import Masker
 
 MAX_MESSAGE_CHARS: Final = 16 << 10
 MAX_EXCEPTION_CHARS: Final = 32 << 10
 # A secret that straddles the cut has to be seen whole to be masked.
 _MARGIN_CHARS: Final = 4 << 10
-_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _TRACEBACKS: Final = logging.Formatter()
 
 
@@ -44,7 +44,7 @@ class LogLine:
 
 def read_line(record: logging.LogRecord, masker: Masker) -> LogLine:
     """What `record` says, masked. Never raises, whatever is in the record."""
-    extra = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+    extra = {name: value for name, value in vars(record).items() if name not in STANDARD_FIELDS}
     source = extra.pop("source", None)
     return LogLine(
         created=record.created,

@@ -1,17 +1,18 @@
 """The one place where the project's records leave the program.
 
-A handler: reads a record, masks it, and passes it to a writer, and to the handlers of the root that
-are no consoles. Must not know formats or options.
+The way out of `_loggers`, and no handler of `logging`, which others may remove, close or disable.
+Reads a record, masks it, and passes it to a writer. Must not know formats or options.
 """
 
 from __future__ import annotations
 
+import copy
 import logging
-import sys
 from collections.abc import Callable
 from typing import Any, Final
 
 from .._masking import Masker
+from .consoles import is_console
 from .lines import LogLine, read_line
 from .writer import LineWriter, Sink
 
@@ -21,16 +22,17 @@ FLUSH_SECONDS: Final = 2.0
 Render = Callable[[LogLine], str]
 
 
-class Outlet(logging.Handler):
+class Outlet:
     """Writes masked lines to `sink`; never waits for it, but at the end of the program.
 
-    Arguments: `render`, how a line looks; `masker`, what must not be read in one.
+    Arguments: `render`, how a line looks; `masker`, what must not be read in one; `level`, from
+    which one on there are lines.
     """
 
-    def __init__(self, sink: Sink, render: Render, masker: Masker) -> None:
-        super().__init__()
+    def __init__(self, sink: Sink, render: Render, masker: Masker, level: int) -> None:
         self.render = render
         self.masker = masker
+        self.level = level
         self._writer = LineWriter(sink, self._note)
         self._is_stuck = False
 
@@ -39,15 +41,17 @@ class Outlet(logging.Handler):
         """How many lines nobody has taken in time."""
         return self._writer.dropped
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Mask and pass on one record."""
+    def say(self, record: logging.LogRecord) -> logging.LogRecord:
+        """Mask and write one record; returns a masked copy."""
         line = read_line(record, self.masker)
         self._writer.put(self.render(line))
-        for handler in logging.getLogger().handlers:
-            if record.levelno >= handler.level and not _is_console(handler):
-                handler.handle(_masked_record(record, line))
+        return _masked_record(record, line)
 
-    def say(self, text: str) -> None:
+    def prints(self, handler: logging.Handler) -> bool:
+        """Whether `handler` writes to the same terminal: then a record would be seen twice."""
+        return is_console(handler)
+
+    def add(self, text: str) -> None:
         """Write a line that is no record, such as a program's last words; masked, too."""
         self._writer.put(self.masker.text(text))
 
@@ -61,23 +65,10 @@ class Outlet(logging.Handler):
         return self.render(read_line(record, self.masker))
 
 
-def _is_console(handler: logging.Handler) -> bool:
-    """Whether it prints to the same terminal: then a record would be seen twice."""
-    stream = getattr(handler, "stream", None)
-    if stream is None:
-        stream = getattr(getattr(handler, "console", None), "file", None)  # as rich has it
-    return stream is not None and stream in (
-        sys.stderr,
-        sys.stdout,
-        sys.__stderr__,
-        sys.__stdout__,
-    )
-
-
 def _masked_record(record: logging.LogRecord, line: LogLine) -> logging.LogRecord:
     """A record for somebody else's handler that says no more than the line."""
+    copied = copy.copy(record)
     values: dict[str, Any] = {
-        **vars(record),
         **line.fields,
         "msg": line.message,
         "args": None,
@@ -85,4 +76,5 @@ def _masked_record(record: logging.LogRecord, line: LogLine) -> logging.LogRecor
         "exc_text": line.exception or None,
         "stack_info": None,
     }
-    return logging.makeLogRecord(values)
+    vars(copied).update(values)
+    return copied

@@ -14,6 +14,7 @@ from typing import Final
 
 import attrs
 
+from .._loggers import listening
 from .._masking import Masker
 from .lines import LogLine, read_line
 
@@ -21,11 +22,10 @@ MAX_LINES: Final = 200
 MAX_TEXT_CHARS: Final = 2000
 
 
-class RecentLines(logging.Handler):
+class RecentLines:
     """Keeps the last `max_lines` records as masked lines, each of bounded length."""
 
     def __init__(self, *, max_lines: int = MAX_LINES, masker: Masker | None = None) -> None:
-        super().__init__()
         self._masker = Masker() if masker is None else masker
         self._lines: deque[LogLine] = deque(maxlen=max_lines)
         self._mutex = threading.Lock()
@@ -48,7 +48,7 @@ class RecentLines(logging.Handler):
         kept = lines[-missed:] if 0 < missed < len(lines) else lines if missed > 0 else []
         return newest, kept
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def add(self, record: logging.LogRecord) -> None:
         """Keep one record."""
         line = read_line(record, self._masker)
         if max(len(line.message), len(line.exception)) > MAX_TEXT_CHARS:
@@ -63,18 +63,8 @@ class RecentLines(logging.Handler):
 
 
 @contextmanager
-def recent_lines(logger: logging.Logger, masker: Masker | None = None) -> Iterator[RecentLines]:
-    """Keep what `logger` logs while the body runs.
-
-    A program without any handler goes on seeing its warnings on stderr, as logging has it.
-    """
+def recent_lines(masker: Masker | None = None) -> Iterator[RecentLines]:
+    """Keep what our loggers log while the body runs."""
     recent = RecentLines(masker=masker)
-    last_resort = None if logger.hasHandlers() else logging.lastResort
-    handlers = [recent] if last_resort is None else [recent, last_resort]
-    for handler in handlers:
-        logger.addHandler(handler)
-    try:
+    with listening(recent.add):
         yield recent
-    finally:
-        for handler in handlers:
-            logger.removeHandler(handler)

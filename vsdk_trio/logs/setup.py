@@ -1,33 +1,32 @@
-"""What a program of ours does about its log: a handler on our logger, never on the root.
+"""What a program of ours does about its log: our own way out, and no handler on any logger.
 
 Knows streams, terminals and the environment's word on colours. Must not know jobs.
 """
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
+from .._loggers import NAME, get_logger, leave_by, way_out
 from .._masking import Masker
 from ..options import LogFormat
 from .formats import as_console, as_json
 from .lines import LogLine
 from .outlet import Outlet, Render
-from .recent import RecentLines
 from .writer import Sink, file_sink
-
-LOGGER_NAME: Final = "vsdk_trio"
 
 
 def configure_logging(
     level: str, log_format: LogFormat = "auto", *, secrets: Iterable[str] = ()
 ) -> None:
-    """Have our logger write to stderr from `level` on; again, it only changes level and format.
+    """Have our loggers write to stderr from `level` on; again, it only changes level and format.
 
     Arguments: `log_format`, "console" for a person, "json" for a program, "auto" for whichever
     stderr is; `secrets`, to be masked besides what looks like one.
@@ -35,17 +34,19 @@ def configure_logging(
     A program that has put handlers on our logger keeps them, and gets nothing else. Handlers on
     the root get our records, masked, unless they print to the same stderr or stdout.
     """
-    logger = logging.getLogger(LOGGER_NAME)
-    logger.setLevel(level)
+    number = logging.getLevelNamesMapping()[level]
     outlet = current_outlet()
     if outlet is None:
-        if any(not isinstance(handler, RecentLines) for handler in logger.handlers):
+        logger = get_logger(NAME)
+        if logger.handlers:
+            logger.setLevel(level)
             return
         if (sink := _stderr()) is None:  # closed before the program was started
             return
-        outlet = Outlet(sink, as_json, Masker())
-        logger.addHandler(outlet)
-        logger.propagate = False  # the outlet passes on what the root's handlers are to have
+        outlet = Outlet(sink, as_json, Masker(), number)
+        leave_by(outlet)
+        atexit.register(outlet.flush)
+    outlet.level = number
     outlet.masker.hide(secrets)
     outlet.render = _choose(log_format, sys.stderr, os.environ)
 
@@ -65,8 +66,8 @@ def program_log(
 
 def current_outlet() -> Outlet | None:
     """What `configure_logging` has installed, if it has."""
-    handlers = logging.getLogger(LOGGER_NAME).handlers
-    return next((handler for handler in handlers if isinstance(handler, Outlet)), None)
+    found = way_out()
+    return found if isinstance(found, Outlet) else None
 
 
 def say_last(text: str) -> None:
@@ -75,7 +76,7 @@ def say_last(text: str) -> None:
     A reader that does not read holds the end up for a bounded time only.
     """
     if (outlet := current_outlet()) is not None:
-        outlet.say(text)
+        outlet.add(text)
         outlet.flush()
     elif sys.stderr is not None:
         print(text, file=sys.stderr, flush=True)

@@ -5,12 +5,13 @@ Knows nothing of what is observed, or of who listens and why.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Generic, TypeAlias, TypeVar
 
-logger = logging.getLogger(__name__)
+from .._loggers import get_logger
+
+logger = get_logger(__name__)
 
 
 _T = TypeVar("_T")

@@ -17,6 +17,7 @@ from typing import Final
 import attrs
 import trio
 
+from .._loggers import get_logger
 from .._wait import first_of
 from ..errors import FrameError
 from .edge import Command, DeliverCancel, OnStarted, ProcessHandle, Spawner
@@ -29,7 +30,7 @@ FIRST_RETRY_SECONDS: Final = 0.5
 SLOWEST_RETRY_SECONDS: Final = 30.0
 _STEADY_SECONDS: Final = 60.0
 
-logger = logging.getLogger("vsdk_trio.forkserver")
+logger = get_logger("vsdk_trio.forkserver")
 
 
 def missing_for_forking() -> str | None:

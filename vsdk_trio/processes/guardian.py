@@ -5,7 +5,6 @@ It knows process ids and cookies, and `guardian_main.py` as a program to run; no
 
 from __future__ import annotations
 
-import logging
 import subprocess
 import sys
 from collections import deque
@@ -17,6 +16,7 @@ from typing import Final
 
 import trio
 
+from .._loggers import get_logger
 from .._service import open_service
 from .edge import OnStarted
 from .guardian_main import start_time
@@ -30,7 +30,7 @@ _START: Final = (
 _RESTART_SECONDS: Final = 1.0
 _GOODBYE_SECONDS: Final = 2.0
 
-logger = logging.getLogger("vsdk_trio.guardian")
+logger = get_logger("vsdk_trio.guardian")
 
 
 def command(grace: float, cookie_prefix: str) -> list[str]:

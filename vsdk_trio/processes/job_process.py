@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import trio
 
+from .._loggers import get_logger
 from ..control.channel import ControlChannel
 from ..control.frames import Finished, Frame, Pong, Ready, SendableFrame, Start, Stop
 from ..errors import JobProcessError
@@ -26,7 +27,7 @@ from .pulse import Pulse
 from .stderr_pump import pump_stderr
 from .stop_ladder import DRAIN_SECONDS, Graces, Rung, stop_ladder
 
-JOB_LOGGER: Final = logging.getLogger("vsdk_trio.job")
+JOB_LOGGER: Final = get_logger("vsdk_trio.job")
 STACKS_SECONDS: Final = 2.0
 _SURROUNDINGS_CANCELLED: Final = "the worker is stopping"
 

@@ -5,19 +5,19 @@ Knows cookies only. The seam is `ProcessTable`, so that a simulated world can ha
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 import trio
 
+from .._loggers import get_logger
 from .guardian_main import count_marked, kill_marked
 
 _LOOK_SECONDS: Final = 0.1
 # What does not even die of SIGKILL in this time hangs in the kernel.
 _KILL_SECONDS: Final = 5.0
 
-logger = logging.getLogger("vsdk_trio.leftovers")
+logger = get_logger("vsdk_trio.leftovers")
 
 
 class ProcessTable(Protocol):

@@ -19,6 +19,7 @@ import trio
 
 from .. import observations as seen
 from .._alarm import Alarm
+from .._loggers import get_logger
 from .._wait import first_of
 from ..control.frames import Hello, Ready
 from ..errors import JobProcessError, StartFailure
@@ -31,7 +32,7 @@ from .stop_ladder import Graces
 from .sweeper import Sweeper
 from .waiter import Waiter
 
-logger: Final = logging.getLogger("vsdk_trio.pool")
+logger: Final = get_logger("vsdk_trio.pool")
 
 
 @attrs.frozen(kw_only=True)

@@ -5,18 +5,18 @@ Knows cookies only. Linux only: elsewhere it finds nothing, and does no harm.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Final
 
 import trio
 
+from .._loggers import get_logger
 from .guardian_main import kill_marked
 
 _GATHER_SECONDS: Final = 0.2
 _STARVED_SECONDS: Final = 1.0
 
-logger = logging.getLogger("vsdk_trio.sweeper")
+logger = get_logger("vsdk_trio.sweeper")
 
 
 def kill_carriers(cookies: frozenset[str]) -> int:

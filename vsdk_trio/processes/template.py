@@ -6,7 +6,6 @@ without one.
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ from typing import Final, TypeAlias
 import attrs
 import trio
 
+from .._loggers import get_logger
 from .._wait import first_of
 from ..control.orders import (
     Brief,
@@ -36,7 +36,7 @@ from .template_link import TemplateLink
 ORDER_SECONDS: Final = 3.0
 """How long a template may take to obey an order."""
 
-logger = logging.getLogger("vsdk_trio.template")
+logger = get_logger("vsdk_trio.template")
 
 _Answer: TypeAlias = ForkedHandle | ForkFailed | Declined
 

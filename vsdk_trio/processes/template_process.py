@@ -5,7 +5,6 @@ Knows the program, its socket and its output; not when a template is wanted.
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import subprocess
@@ -15,6 +14,7 @@ from typing import Final
 import attrs
 import trio
 
+from .._loggers import get_logger
 from ..control.orders import COOKIE_ROOM, Brief
 from .edge import Command, OnStarted, environment_of
 from .job_log import JobLog
@@ -24,7 +24,7 @@ from .template_link import TemplateLink
 
 _GOODBYE_SECONDS: Final = 1.0
 
-logger = logging.getLogger("vsdk_trio.template")
+logger = get_logger("vsdk_trio.template")
 
 
 @attrs.frozen(kw_only=True)

@@ -9,7 +9,6 @@ is putting a frame into a worker's queue or waking whoever waits.
 from __future__ import annotations
 
 import hmac
-import logging
 import random
 import uuid
 from collections import deque
@@ -21,6 +20,7 @@ import attrs
 import trio
 
 from .._alarm import Alarm
+from .._loggers import get_logger
 from .._service import open_service
 from ..metrics.tallies import Reading
 from ..observations import of_registry as seen
@@ -47,7 +47,7 @@ from .session import GOING_AWAY, POLICY_VIOLATION, Session, WorkerLink
 from .switchboard import MAX_TEXT, Switchboard
 from .workers import Worker
 
-_log = logging.getLogger("vsdk_trio.registry")
+_log = get_logger("vsdk_trio.registry")
 
 _CLOSE_SECONDS: Final = 5.0
 

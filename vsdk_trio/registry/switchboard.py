@@ -6,12 +6,12 @@ knows sessions as something to post to, and nothing of dispatches and those who 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any, Final, assert_never
 
 import trio
 
+from .._loggers import get_logger
 from ..errors import WireError
 from ..observations import of_registry as seen
 from ..protocol.codec import Unknown, decode_from_worker
@@ -23,7 +23,7 @@ from .roster import Roster
 from .session import POLICY_VIOLATION, TAKEN_OVER, Session
 from .workers import Worker
 
-_log = logging.getLogger("vsdk_trio.registry")
+_log = get_logger("vsdk_trio.registry")
 
 MAX_TEXT: Final = 2_000
 _MAX_ID: Final = 256

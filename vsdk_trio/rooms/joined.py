@@ -6,7 +6,6 @@ any one transport.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -15,6 +14,7 @@ from typing import Generic, TypeVar
 
 import trio
 
+from .._loggers import get_logger
 from .._service import open_service
 from .._single_errors import without_own_group
 from ..errors import RoomError, RoomPermissionError
@@ -28,7 +28,7 @@ from .patience import end_when_empty
 from .speaker import speak
 from .transport import Transport, TransportOpener
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 LEAVE_SECONDS = 5.0
 _GRACE_SECONDS = LEAVE_SECONDS + 1.0

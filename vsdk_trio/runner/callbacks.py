@@ -7,15 +7,15 @@ raises or hangs costs the others nothing. Must not know rooms, frames or jobs.
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
 import trio
 
+from .._loggers import get_logger
 from .outcome import describe_error
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 ShutdownCallback: TypeAlias = Callable[..., object]
 """Sync or async; called with the reason if it takes one."""

@@ -5,18 +5,18 @@ Knows frames and the channel. Must not know what becomes of a job, or of a reque
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import attrs
 import trio
 
+from .._loggers import get_logger
 from ..control.channel import ControlChannel
 from ..control.frames import Frame, Ping, Pong, SendableFrame, Start, Stop
 from .stop import StopRequest
 from .vitals import LongestStep, memory_mb
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 @attrs.define(kw_only=True)

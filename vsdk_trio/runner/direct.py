@@ -5,7 +5,6 @@ The same life of a job as in a job process, with signals in place of frames. Mus
 
 from __future__ import annotations
 
-import logging
 import signal
 import threading
 from functools import partial
@@ -13,6 +12,7 @@ from functools import partial
 import attrs
 import trio
 
+from .._loggers import get_logger
 from .._playground import show_playground
 from .._signals import ending_signals
 from ..options import Options, TokenSource
@@ -22,7 +22,7 @@ from .job_context import JobContext
 from .outcome import Outcome
 from .stop import StopRequest
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 def run_direct(

@@ -1,8 +1,8 @@
 """Log records of a job process as lines of JSON on stderr, where the worker reads them.
 
 One object a line, with `msg`, `level`, `logger`, `time`, `file` and `line`, and `thread`, `exc`
-and `extra` where there are any. Anything else that reaches stderr needs no help from here. Must
-not know jobs or frames.
+and `extra` where there are any. Anything else that reaches stderr needs no help from here. Where
+records come from is `renditions`. Must not know jobs or frames.
 """
 
 from __future__ import annotations
@@ -11,27 +11,30 @@ import contextlib
 import json
 import logging
 import os
+import sys
 from collections.abc import Iterable
 from typing import Any
 
+from .._loggers import STANDARD_FIELDS
 from .._masking import Masker
 
 MAX_LINE_BYTES = 16 << 10
 """What the worker reads of one line; a longer one would arrive as broken JSON."""
 
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_SAID = "_vsdk_trio_said"  # formatters that show all fields leave out those with an underscore
 _CUT_CHARS = 1000  # each takes at most six bytes, so two cut texts fit into a line
 
 
-class JobLogHandler(logging.Handler):
-    """Writes records to the file descriptor `fd`, each with a single `write`.
+class RunnerLog:
+    """Writes records to the file descriptor `fd`, each with a single `write`, and each once.
 
-    A record that cannot be written is lost: a worker that is gone must not fail the job. Tokens
-    given to `hide` are masked in everything that is logged from then on.
+    The way out of our own loggers, and of what reaches a handler of the user's. A record that
+    cannot be written is lost: a worker that is gone must not fail the job. Tokens given to `hide`
+    are masked in everything that is logged from then on.
     """
 
-    def __init__(self, fd: int) -> None:
-        super().__init__()
+    def __init__(self, fd: int, level: int = logging.INFO) -> None:
+        self.level = level
         self._fd = fd
         self._masker = Masker()
 
@@ -39,21 +42,37 @@ class JobLogHandler(logging.Handler):
         """Mask `secrets` from now on."""
         self._masker.hide(secrets)
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write one record."""
-        try:
-            line = encode_record(record, self._masker)
-        except Exception:
-            self.handleError(record)  # a bad format string: its author gets the usual traceback
-            return
+    def say(self, record: logging.LogRecord) -> logging.LogRecord:
+        """Write one record, unless it was written before; returns it."""
+        if not vars(record).setdefault(_SAID, False):
+            vars(record)[_SAID] = True
+            self._write(encode_record(record, self._masker))
+        return record
+
+    def offer(self, record: logging.LogRecord) -> None:
+        """Write a record of the user's, if its level is high enough."""
+        if record.levelno >= self.level:
+            self.say(record)
+
+    def say_trace(self, text: str, trace: str) -> None:
+        """Write a printed text with the traceback below it, as one record."""
+        fields = {"msg": self._masker.text(text), "exc": self._masker.text(trace)}
+        self._write(_bounded(fields))
+
+    def prints(self, handler: logging.Handler) -> bool:
+        """False: what a handler prints of a record is held back by `renditions`."""
+        return False
+
+    def _write(self, line: bytes) -> None:
         with contextlib.suppress(OSError):  # nobody reads any more: there is nowhere to say so
             os.write(self._fd, line)
 
 
 def encode_record(record: logging.LogRecord, masker: Masker) -> bytes:
     """The line for `record`, newline included, at most `MAX_LINE_BYTES` long."""
+    message, exc_info, extra = _read(record)
     fields: dict[str, Any] = {
-        "msg": masker.text(record.getMessage()),
+        "msg": masker.text(message),
         "level": record.levelname,
         "levelno": record.levelno,
         "logger": record.name,
@@ -63,13 +82,47 @@ def encode_record(record: logging.LogRecord, masker: Masker) -> bytes:
     }
     if record.threadName and record.threadName != "MainThread":
         fields["thread"] = record.threadName[:_CUT_CHARS]
-    if record.exc_info and record.exc_info[0] is not None:
-        fields["exc"] = masker.text(logging.Formatter().formatException(record.exc_info))
-    if record.stack_info:
-        fields["exc"] = "\n".join((*filter(None, [fields.get("exc")]), record.stack_info))
-    extra = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+    traces = filter(None, (_traceback(exc_info) or record.exc_text, record.stack_info))
+    if trace := "\n".join(traces):
+        fields["exc"] = masker.text(trace)
     if extra:
         fields["extra"] = masker.value(extra)
+    return _bounded(fields)
+
+
+def _read(record: logging.LogRecord) -> tuple[str, Any, dict[str, Any]]:
+    """The message, exception and fields of a record, whatever is in it."""
+    extra = {
+        name: value
+        for name, value in vars(record).items()
+        if name not in STANDARD_FIELDS and not name.startswith("_")
+    }
+    event = record.msg
+    if isinstance(event, dict) and isinstance(event.get("event"), str):  # as structlog has it
+        extra |= {str(name): v for name, v in event.items() if not str(name).startswith("_")}
+        exc_info = extra.pop("exc_info", None)
+        return extra.pop("event"), exc_info or record.exc_info, extra
+    try:
+        return record.getMessage(), record.exc_info, extra
+    except Exception as error:  # of foreign arguments: the record must not get lost for them
+        text = f"{record.msg!r} (its arguments do not fit: {type(error).__name__}: {error})"
+        return text, record.exc_info, extra
+
+
+def _traceback(exc_info: Any) -> str:
+    if isinstance(exc_info, BaseException):
+        exc_info = (type(exc_info), exc_info, exc_info.__traceback__)
+    elif exc_info is True:
+        exc_info = sys.exc_info()
+    if not isinstance(exc_info, tuple) or exc_info[0] is None:
+        return ""
+    try:
+        return logging.Formatter().formatException(exc_info)
+    except Exception as error:  # of foreign exceptions
+        return f"{exc_info[0].__name__} (its text raises {type(error).__name__})"
+
+
+def _bounded(fields: dict[str, Any]) -> bytes:
     line = _encode(fields)
     if len(line) <= MAX_LINE_BYTES:
         return line
@@ -94,13 +147,3 @@ def _encode(fields: dict[str, Any]) -> bytes:
 
 def _cut(text: str) -> str:
     return text if len(text) <= _CUT_CHARS else text[:_CUT_CHARS] + "…"
-
-
-def install(fd: int, level: str) -> JobLogHandler:
-    """Have the root logger write to `fd` from `level` on; warnings are logged, too."""
-    handler = JobLogHandler(fd)
-    root = logging.getLogger()
-    root.addHandler(handler)
-    root.setLevel(level)
-    logging.captureWarnings(True)
-    return handler

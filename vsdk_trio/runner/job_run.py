@@ -5,16 +5,16 @@ Knows trio and the order of an end. Must not know what a room offers, nor frames
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import TypeVar
 
 import trio
 
+from .._loggers import get_logger
 from .._service import ShieldedStart
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _T = TypeVar("_T")
 

@@ -5,12 +5,12 @@ Knows options, rooms and runs. Must not know what a context offers.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Awaitable, Callable
 
 import trio
 
+from .._loggers import get_logger
 from ..errors import RoomError
 from ..room_options import RoomOptions, TransportMode
 from ..rooms import Room, RoomFactory, RoomRequest, open_room, require_transport
@@ -18,7 +18,7 @@ from ..rooms.limits import check_transport
 from .job_run import JobRun
 from .outcome import leaves
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 async def join_room(

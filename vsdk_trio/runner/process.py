@@ -6,7 +6,6 @@ Assembles the runner. Must not know what a job does.
 from __future__ import annotations
 
 import gc
-import logging
 import os
 import signal
 from contextlib import AbstractContextManager, ExitStack, suppress
@@ -15,18 +14,20 @@ from functools import partial
 import attrs
 import trio
 
+from .._loggers import get_logger
 from ..control.frames import MAX_FRAME_BYTES, Hello, InitFailed, Stop, decode_frame, encode_frame
 from ..errors import FrameError
 from ..jobs.entrypoint import EntrypointRef
 from ..traces.job_span import prepare
-from . import job_log
+from . import renditions
+from .job_log import RunnerLog
 from .loader import Loaded, Preloaded, loading
 from .outcome import describe_error
 from .rehearsal import TIMES, rehearse
 from .runner import EXIT_INIT_FAILED, EXIT_OK, Hide, Rehearse, run_runner
 from .stacks import write_stacks_to
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 COOKIE_VARIABLE = "VSDK_TRIO_COOKIE"
 _STDERR = 2
@@ -36,7 +37,7 @@ _STDERR = 2
 class Inherited:
     """What a process that was forked from a template has from there."""
 
-    log: job_log.JobLogHandler
+    log: RunnerLog
     preloaded: Preloaded
 
 
@@ -49,7 +50,7 @@ def main(
     `inherited` comes from. `started_at` is `time.perf_counter()` at the first line of the process.
     """
     if inherited is None:
-        log = job_log.install(_STDERR, "INFO")
+        log = renditions.install(_STDERR)
         write_stacks_to(_STDERR)
     else:
         log = inherited.log
@@ -58,7 +59,7 @@ def main(
         return EXIT_OK
     with ExitStack() as stack:
         try:
-            loaded = stack.enter_context(_load(hello, started_at, inherited))
+            loaded = stack.enter_context(_load(hello, started_at, inherited, log))
             if hello.traces:
                 prepare(hello.agent_id)
         except (Exception, SystemExit, KeyboardInterrupt, BaseExceptionGroup) as error:
@@ -98,11 +99,10 @@ def read_hello(receive_fd: int) -> tuple[Hello | None, bytes]:
 
 
 def _load(
-    hello: Hello, started_at: float, inherited: Inherited | None
+    hello: Hello, started_at: float, inherited: Inherited | None, log: RunnerLog
 ) -> AbstractContextManager[Loaded]:
-    root = logging.getLogger()
-    if logging.getLevelName(root.level) != hello.log_level:  # to set it goes through all loggers
-        root.setLevel(hello.log_level)
+    if inherited is None:  # else it was set before the user's code, which may have set another
+        renditions.set_level(log, hello.log_level)
     if hello.cookie:
         # A launcher may not carry the environment, and the job's own children need the mark.
         os.environ.setdefault(COOKIE_VARIABLE, hello.cookie)

@@ -7,7 +7,6 @@ Works on any pair of streams, so that it is tested without a process. Foreign co
 from __future__ import annotations
 
 import inspect
-import logging
 import os
 import time
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
@@ -19,6 +18,7 @@ from typing import Any
 import attrs
 import trio
 
+from .._loggers import get_logger
 from ..control.channel import ControlChannel
 from ..control.frames import (
     Finished,
@@ -40,7 +40,7 @@ from .stacks import stack_signal
 from .stop import StopRequest
 from .vitals import LongestStep
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 EXIT_OK = 0
 EXIT_INIT_FAILED = 1

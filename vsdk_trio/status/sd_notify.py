@@ -6,7 +6,6 @@ names. Knows what is told and when it is new; not what makes a worker ready.
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -16,8 +15,9 @@ import attrs
 import trio
 
 from .._change import Change
+from .._loggers import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 # Changes come in bursts; one message tells of them all.
 SETTLE_SECONDS: Final = 0.1

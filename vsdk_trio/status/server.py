@@ -5,7 +5,6 @@ Knows when to load the HTTP stack and when to stop; not which routes there are.
 
 from __future__ import annotations
 
-import logging
 import socket
 from functools import partial
 from typing import Any
@@ -13,10 +12,11 @@ from typing import Any
 import trio
 
 from .._asgi import serve_app, url_of
+from .._loggers import get_logger
 from .._wait import first_of
 from .sources import Sources
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 async def serve_status(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import importlib
-import logging
 import os
 import signal
 import socket
@@ -20,8 +19,9 @@ from typing import Any, NoReturn
 from .._before_fork import runs_before_fork
 from ..control.orders import Brief, TemplateFailed, TemplateReady
 from ..jobs.entrypoint import EntrypointRef
-from ..runner import job_log, process
+from ..runner import process, renditions
 from ..runner.job_context import JobProcessInfo
+from ..runner.job_log import RunnerLog
 from ..runner.loader import Preloaded, preload
 from ..runner.outcome import describe_error
 from ..runner.stacks import write_stacks_to
@@ -47,7 +47,7 @@ def main(fd: int) -> NoReturn:
     """Be a template at the other end of the socket `fd`; or, forked, a job process."""
     os.set_inheritable(fd, False)
     control = ControlSocket(socket.socket(fileno=fd))
-    log = job_log.install(_STDERR, "INFO")
+    log = renditions.install(_STDERR)
     write_stacks_to(_STDERR)
     server, ready, preloaded = _prepare(control, log)
     if server.serve(ready) is None:
@@ -58,9 +58,7 @@ def main(fd: int) -> NoReturn:
     live(lambda: process.main(*claim(), started_at, inherited))
 
 
-def _prepare(
-    control: ControlSocket, log: job_log.JobLogHandler
-) -> tuple[ForkServer, TemplateReady, Preloaded]:
+def _prepare(control: ControlSocket, log: RunnerLog) -> tuple[ForkServer, TemplateReady, Preloaded]:
     """Load what the worker wants loaded; does not return where that cannot be forked."""
     received = control.receive()
     if received is None:
@@ -68,7 +66,7 @@ def _prepare(
     brief, _ = received
     assert isinstance(brief, Brief), "the brief comes first"
     started = time.perf_counter()
-    logging.getLogger().setLevel(brief.log_level)
+    renditions.set_level(log, brief.log_level)
     try:
         marks = _find_marks()
         before, since, channels = dict(sys.modules), time.time_ns(), hazards.open_channels()

@@ -25,7 +25,7 @@ from ..control.job import JobInfo
 from ..control.orders import Brief, Fork
 from ..runner import process, rehearsal
 from ..runner.job_context import JobContext
-from ..runner.job_log import JobLogHandler
+from ..runner.job_log import RunnerLog
 from ..runner.loader import Preloaded
 from ..runner.stdio import claim
 from .child import COOKIE_VARIABLE, Marks, settle_in
@@ -41,7 +41,7 @@ async def nothing(ctx: JobContext) -> None:
     """The job of a rehearsal."""
 
 
-def rehearse(log: JobLogHandler, marks: Marks, brief: Brief) -> None:
+def rehearse(log: RunnerLog, marks: Marks, brief: Brief) -> None:
     """Run jobs, from their first frame to their last, and pack what they run.
 
     `brief`: for the surroundings of the user's code, its search path, directory and arguments.
@@ -75,13 +75,13 @@ def _worker(hello: Hello) -> Iterator[int]:
         yield its.fileno()
 
 
-def _run(log: JobLogHandler, receive_fd: int, send_fd: int) -> None:
+def _run(log: RunnerLog, receive_fd: int, send_fd: int) -> None:
     inherited = process.Inherited(log=log, preloaded=Preloaded())
     process.main(receive_fd, send_fd, time.perf_counter(), inherited)
     trio.run(rehearsal.rehearse, 1)  # as the process does that waits for a job
 
 
-def _codes_of_a_fork(fd: int, log: JobLogHandler, marks: Marks) -> set[int]:
+def _codes_of_a_fork(fd: int, log: RunnerLog, marks: Marks) -> set[int]:
     """Fork a job process for one job; returns the ids of the code objects that ran there."""
     codes: set[int] = set()
 

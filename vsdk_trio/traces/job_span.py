@@ -6,7 +6,6 @@ what the worker has sent along; no frames.
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,11 +13,12 @@ from typing import Any
 
 import attrs
 
+from .._loggers import get_logger
 from ..errors import OptionsError
 from . import SCOPE
 from .provider import JOB_FLUSH_SECONDS, find_provider, flush
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 def prepare(agent_id: str) -> None:

@@ -7,20 +7,20 @@ provider is made from the standard `OTEL_*` variables. Knows OpenTelemetry; no j
 from __future__ import annotations
 
 import importlib.util
-import logging
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
+from .._loggers import get_logger
 from ..errors import OptionsError
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
     from opentelemetry.trace import TracerProvider
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 # What the last spans may delay: the end of a job's process, and with it its slot.
 JOB_FLUSH_SECONDS: Final = 1.0

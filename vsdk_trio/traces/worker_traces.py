@@ -5,7 +5,6 @@ Decides whether OpenTelemetry is loaded, and has the last spans sent, within a b
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
+from .._loggers import get_logger
 from ..errors import OptionsError
 from ..observations import Observation
 from ..observations.observers import Observers
@@ -21,7 +21,7 @@ from .provider import WORKER_FLUSH_SECONDS, are_wanted, find_provider, flush
 if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 class Traces(Protocol):

@@ -5,12 +5,12 @@ Knows the frames and the assignment; not when anything is said, or to which proc
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
 
+from .._loggers import get_logger
 from ..control.frames import Hello, Ready
 from ..control.job import JobInfo
 from ..jobs.entrypoint import EntrypointRef
@@ -18,7 +18,7 @@ from ..options import Options
 from ..protocol.messages import JobAssignment
 from ..room_options import RoomOptions
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 # Names come from the registry: what is remembered of them is bounded.
 MAX_REPORTED_NAMES = 100

@@ -11,13 +11,14 @@ import logging
 import attrs
 import trio
 
+from .._loggers import get_logger
 from .._records import log_with_trace
 from ..jobs.lifecycle import EndCause, StopCause
 from ..observations import LoopBlocked, LoopFreed, MemoryWarned, Observe
 from ..processes.job_process import JobProcess
 from .live_jobs import LiveJob
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 # What a job uses then is what it has grown from; by then its own modules are mostly loaded.
 BASELINE_SECONDS = 1.0

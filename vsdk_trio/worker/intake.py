@@ -7,7 +7,6 @@ its own. It does not run jobs and does not know how they are run.
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Callable
 from functools import partial
 from typing import assert_never
@@ -17,6 +16,7 @@ import trio
 
 from .. import observations as seen
 from .._change import Change
+from .._loggers import get_logger
 from ..backend.events import BackendEvent, SessionLost
 from ..jobs.admission import Admission, Refusal, RefusalCause
 from ..jobs.lifecycle import EndCause, StopCause, Update
@@ -35,7 +35,7 @@ from .load import Load
 from .reporter import Reporter, presentable
 from .telling import Teller
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 @attrs.frozen(kw_only=True)

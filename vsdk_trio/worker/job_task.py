@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 import trio
 
+from .._loggers import get_logger
 from .._playground import show_playground
 from ..control.frames import Finished, Frame, Joined, Pong, Running, Start
 from ..control.job import JobInfo
@@ -30,7 +31,7 @@ from .health_watch import HealthRules, watch_health
 from .job_limits import JobLimits
 from .live_jobs import LiveJob
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 # How long the end of a job may take to be written down; a journal is given up before that.
 TELL_SECONDS = 2 * PATIENCE_SECONDS

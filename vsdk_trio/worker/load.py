@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable
 
+from .._loggers import get_logger
 from ..errors import OptionsError
 from ..jobs.admission import Admission
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 class Load:

@@ -20,9 +20,10 @@ from typing import Final
 
 import trio
 
+from .._loggers import get_logger
 from .._records import log_with_trace
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 WARN_AFTER_SECONDS: Final = 1.0
 

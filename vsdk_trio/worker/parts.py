@@ -10,6 +10,7 @@ import sys
 from functools import partial
 
 from .._change import Change
+from .._loggers import get_logger
 from ..backend.connection import BackendConnection
 from ..backend.token import TokenProvider
 from ..control.orders import Brief
@@ -44,7 +45,7 @@ from .shutdown import Shutdown, Stage
 from .status_loop import report_status
 from .telling import Teller
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 # How long the last messages may take to be delivered, and proven so.
 FLUSH_SECONDS = 5.0

@@ -6,17 +6,16 @@ running has failed, and that is written down; then the registry may be told, aga
 
 from __future__ import annotations
 
-import logging
-
 import attrs
 
+from .._loggers import get_logger
 from ..jobs.lifecycle import Update
 from ..journal.journal import Journal
 from ..journal.records import Contents, Ended, JobEntry, RunBegan, RunsGone
 from ..processes.leftovers import ProcessTable, see_off_leftovers
 from ..protocol.vocabulary import JobFact
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 RESTARTED = Update(JobFact.FAILED, "worker was restarted")
 

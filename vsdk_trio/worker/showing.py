@@ -5,13 +5,12 @@ Assembly only. The memories are filled from here on, and for as long as the cont
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from .._masking import Masker
 from ..logs.recent import RecentLines, recent_lines
-from ..logs.setup import LOGGER_NAME, current_outlet
+from ..logs.setup import current_outlet
 from ..metrics.worker_gauges import read_worker
 from ..metrics.worker_tallies import WorkerTallies
 from ..options import Options
@@ -29,10 +28,9 @@ def open_sources(
 ) -> Iterator[Sources]:
     """The sources of a worker's status server, for the length of the block."""
     history = History(look.unix_now)
-    logger = logging.getLogger(LOGGER_NAME)
     with (
         parts.observers.listening(history),
-        recent_lines(logger, _masker(options)) as recent,
+        recent_lines(_masker(options)) as recent,
     ):
         yield Sources(
             look=look,

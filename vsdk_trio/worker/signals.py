@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 
 import trio
 
+from .._loggers import get_logger
 from .._signals import ending_signals
 from .shutdown import Shutdown
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 async def watch_signals(

@@ -7,7 +7,6 @@ bottom to top for the order of the end.
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ import attrs
 import trio
 
 from .._asgi import bind_listener
+from .._loggers import get_logger
 from .._service import ServiceBody, open_service
 from .._wait import first_of
 from ..errors import PortInUseError, VsdkTrioError
@@ -42,7 +42,7 @@ from .showing import open_sources
 from .shutdown import Stage
 from .signals import watch_signals
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 # For services that have little to say at their end.
 SHORT_GRACE_SECONDS = 3.0

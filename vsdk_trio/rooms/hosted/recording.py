@@ -6,19 +6,19 @@ somebody sends as one. Knows the room's events. Must not know the SDK.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
 
+from ..._loggers import get_logger
 from ...errors import ApiError, RoomError
 from ...room_options import RecordingOptions, RoomOptions
 from ..base import RoomRequest
 from ..events import ParticipantJoined, StreamKind, StreamStarted
 from ..hub import RoomHub
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 Post = Callable[[str, dict[str, Any]], Awaitable[object]]
 """Called with a path below the API's and a body; raises `ApiError`."""

@@ -6,7 +6,6 @@ Knows the SDK only as a `Call` in another thread. Must not import it: that takes
 from __future__ import annotations
 
 import importlib.util
-import logging
 import math
 from collections.abc import AsyncGenerator, Callable
 from contextlib import ExitStack, asynccontextmanager
@@ -17,6 +16,7 @@ import trio
 
 from ..._aio_thread import AioThread, open_aio_thread
 from ..._handover import Handover
+from ..._loggers import get_logger
 from ..._single_errors import without_own_group
 from ...errors import RoomError
 from ...room_options import RoomOptions
@@ -34,7 +34,7 @@ from .speech import PLAYBACK, Speech
 if TYPE_CHECKING:
     from .call import Call
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _TIDY_SECONDS = 5.0
 """Of the time that `connect()` has, at most half: to tidy up, and say what it was spent on."""

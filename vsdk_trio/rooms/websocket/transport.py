@@ -6,7 +6,6 @@ Knows sockets and upgrades. Must not know what is said (`visitor`), nor who may 
 from __future__ import annotations
 
 import errno
-import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from typing import cast
@@ -15,6 +14,7 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketRequest, wrap_server_stream
 
 from ..._cut_watch import CutWatch
+from ..._loggers import get_logger
 from ..._reader_guard import ReaderGuard
 from ..._single_errors import without_own_group
 from ..._websocket_link import Link
@@ -27,7 +27,7 @@ from ..hub import RoomHub
 from . import door, wire
 from .visitor import Visitor
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 UPGRADE_SECONDS = 10.0
 GOODBYE_SECONDS = 2.0

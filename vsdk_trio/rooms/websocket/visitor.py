@@ -5,19 +5,19 @@ Knows the link and the wire; tells the hub what it hears. Must not know who may 
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from typing import assert_never
 
 import trio
 
+from ..._loggers import get_logger
 from ..._websocket_link import Link, LinkLost
 from ..audio import BYTES_PER_SAMPLE, AudioFrame, split
 from ..events import Message, Participant
 from ..hub import RoomHub
 from . import wire
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 CLIENT_ID = "ws_client"
 """The published client's name for whoever connects."""

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import attrs
 
+from ..._loggers import get_logger
 from ...room_options import RoomOptions, TransportMode
 from ..job_context import JobContext
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 PACKAGE = "videosdk.agents"
 
