@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+
+from vsdk_trio._masking import MASKER
 
 from .start_methods import START_METHODS, VARIABLE
 
@@ -18,6 +21,13 @@ settings.load_profile("vsdk_trio")
 # tests start would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def secrets_of_this_test() -> Iterator[None]:
+    """What a test makes known as a secret is an ordinary word in the next one."""
+    with MASKER.for_a_while():
+        yield
 
 
 @pytest.fixture

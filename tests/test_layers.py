@@ -29,6 +29,7 @@ LEAVES = (
     "_handover",
     "_keywords",
     "_loggers",
+    "_masked_tracebacks",
     "_masking",
     "_option_checks",
     "_option_texts",
@@ -48,14 +49,14 @@ LEAVES = (
 # What the modules below a name may import of the project, besides themselves.
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "observations": ("_loggers",),  # of a listener that raises
-    "protocol": ("errors",),
+    "protocol": ("errors", "_masking"),
     "jobs": ("errors", "protocol.vocabulary"),
     "control": ("errors",),
     "backend": (*LEAVES, "protocol"),
     "processes": (*LEAVES, "control", "jobs.prewarm"),
     # Its signaling is a WebSocket of a client, and that is there already.
-    "rooms.webrtc": (*LEAVES, "rooms", "backend", "protocol.peer_text"),
-    "rooms": (*LEAVES, "protocol.peer_text", "web.access"),
+    "rooms.webrtc": (*LEAVES, "rooms", "backend"),
+    "rooms": (*LEAVES, "web.access"),
     "runner": (*LEAVES, "control", "rooms", "jobs.entrypoint", "traces"),
     "template": (*LEAVES, "control", "runner", "jobs.entrypoint"),
     "traces": LEAVES,

@@ -304,7 +304,7 @@ async def test_a_retry_after_is_honoured(autojump_clock):
 async def test_a_refusal_is_final(autojump_clock, status):
     async with open_fake_registry() as registry:
         registry.rejections.append(Rejection(status=status, body=b"no secret-token"))
-        with pytest.raises(RegistrationRefusedError, match=f"{status}: no <token>"):
+        with pytest.raises(RegistrationRefusedError, match=rf"{status}: no \*\*\*"):
             async with connection_to(registry):
                 pytest.fail("not reached")
         assert len(registry.dialer.dialed) == 1
@@ -397,7 +397,7 @@ async def test_a_close_before_the_answer_is_a_failure(autojump_clock):
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(close)
-            with pytest.raises(RegistryUnreachableError, match="1013: try again later, <token>"):
+            with pytest.raises(RegistryUnreachableError, match=r"1013: try again later, \*\*\*"):
                 async with connection_to(registry, max_retry=0):
                     pytest.fail("not reached")
 

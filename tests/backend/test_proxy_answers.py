@@ -37,7 +37,7 @@ async def refused_with(reason: bytes, monkeypatch, nursery) -> str:
 @pytest.mark.parametrize("secret", [b"t0p-s3cret", LOGIN])
 async def test_it_quotes_the_credentials(monkeypatch, nursery, secret):
     text = await refused_with(b"bad: " + secret, monkeypatch, nursery)
-    assert text.endswith("it answered 407 bad: <token>")
+    assert text.endswith("it answered 407 bad: ***")
 
 
 async def test_it_has_much_to_say(monkeypatch, nursery):

@@ -18,7 +18,10 @@ import trio
 import trio.testing
 from hypothesis import strategies as st
 
+from vsdk_trio._masking import hide
+
 TOKEN = "Tok_5f1E9c0D7a_Secret"
+hide(TOKEN)  # as it is where a token is read
 """The secret of every target: inputs may contain it, errors must not. No URL scheme has a `_`."""
 
 MAX_ERROR_CHARS = 4096

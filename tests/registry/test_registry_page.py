@@ -93,9 +93,9 @@ async def test_the_page_is_told_of_workers_and_jobs(autojump_clock: MockClock) -
     registry = Registry()
     pushed: list[dict[str, Any]] = []
 
-    async def push(name: str, value: bytes) -> None:
+    async def push(name: str, value: Any) -> None:
         await trio.lowlevel.checkpoint()
-        pushed.append(json.loads(value))
+        pushed.append(value)
 
     async with trio.open_nursery() as nursery, open_registry_core(registry):
         nursery.start_soon(follow, registry, push)

@@ -14,6 +14,7 @@ import pytest
 import trio
 import trio.testing
 
+from vsdk_trio._masking import mask
 from vsdk_trio.control.channel import ControlChannel
 from vsdk_trio.control.frames import (
     Finished,
@@ -44,7 +45,6 @@ class Worker:
     stream: trio.StapledStream[Any, Any]
     exited: trio.Event = attrs.field(factory=trio.Event)
     code: int | None = None
-    hidden: list[str] = attrs.field(factory=list)
 
     async def send(self, *frames: SendableFrame) -> None:
         for frame in frames:
@@ -91,7 +91,6 @@ async def running(
             loaded,
             already_read=already_read,
             signals=signals,
-            hide=worker.hidden.extend,
         )
         await theirs.aclose()
         worker.exited.set()
@@ -130,7 +129,7 @@ async def test_a_job_from_ready_to_finished(autojump_clock: trio.testing.MockClo
         assert await worker.rest() == [Running(), Finished(status="completed")]
     assert worker.code == 0
     assert seen == [("j", {"a": 1}, "Bot", "tok-123456")]
-    assert "tok-123456" in worker.hidden
+    assert mask("by tok-123456") == "by ***"
 
 
 async def test_a_job_that_raises(caplog: pytest.LogCaptureFixture) -> None:

@@ -48,14 +48,14 @@ async def test_events_and_signs_of_life(autojump_clock: MockClock) -> None:
 
     async def follow(push: Push) -> None:
         await push("state", {"text": "two\nlines"})
-        await push("raw", b"[1]")
+        await push("list", [1, "Bearer s3cret-s3cret"])
         await trio.sleep(KEEP_ALIVE_SECONDS * 2.5)
         await push("late", 1)
 
     await ask(streams.answer(follow), client)
     first = json.dumps({"text": "two\nlines"}, separators=(",", ":"))
     assert client.text == (
-        f"event: state\ndata: {first}\n\nevent: raw\ndata: [1]\n\n"
+        f'event: state\ndata: {first}\n\nevent: list\ndata: [1,"Bearer ***"]\n\n'
         ":\n\n:\n\nevent: late\ndata: 1\n\n"
     )
     assert client.sent[-1]["more_body"] is False

@@ -16,12 +16,12 @@ import httpcore
 import trio
 import trio.abc
 
+from .._masking import peer_text
 from ..errors import ApiError, ConnectError
-from ..protocol.peer_text import peer_text
 from .dialer import DialerFor
 from .tls import default_ssl_context, secure
 from .token import check_token
-from .urls import api_base, is_tls, split_target
+from .urls import answered_url, api_base, is_tls, split_target
 from .websocket import parse_retry_after
 
 MAX_ANSWER_BYTES = 1 << 20
@@ -57,15 +57,18 @@ class RegistryApi:
     ssl_context: ssl.SSLContext | None = attrs.field(default=None, repr=False)
 
     async def init_config(self, token: str) -> str:
-        """Ask where the registry is; returns its URL."""
+        """Ask where the registry is; returns its URL, see `answered_url`."""
         answer = await self._post("/v2/agent/init-config", token)
         data = answer.get("data")
         url = data.get("registryUrl") if isinstance(data, dict) else None
         if answer.get("success") is False:
-            raise ApiError(f"init-config failed: {_message(answer, token)}")
+            raise ApiError(f"init-config failed: {_message(answer)}")
         if not isinstance(url, str) or not url:
             raise ApiError("init-config: the answer has no data.registryUrl")
-        return url
+        try:
+            return answered_url(self.base_url, url)
+        except ConnectError as error:
+            raise ApiError(str(error)) from None
 
     async def create_room(self, token: str) -> str:
         """Create a room; returns its id."""
@@ -89,7 +92,7 @@ class RegistryApi:
         answer = await self._post("/v2/agent/dispatch", token, body)
         data = answer.get("data")
         if not isinstance(data, dict) or data.get("success") is False:
-            raise ApiError(f"dispatch failed: {_message(answer, token)}")
+            raise ApiError(f"dispatch failed: {_message(answer)}")
         return DispatchResult(
             success=True,
             status=str(data.get("status", "")),
@@ -123,10 +126,10 @@ class RegistryApi:
             httpcore.TimeoutException,
         ) as error:
             cause = error.__cause__ if isinstance(error.__cause__, ConnectError) else None
-            why = peer_text(str(cause or error), most=_MESSAGE_SHOWN, secrets=(token,))
+            why = peer_text(str(cause or error), most=_MESSAGE_SHOWN)
             # Not from httpcore's own: it quotes what the peer may have quoted of our request.
             raise ApiError(f"{url}: {why or type(error).__name__}") from cause
-        return _read_answer(url, response, raw, token)
+        return _read_answer(url, response, raw)
 
 
 def is_refusal(error: ApiError) -> bool:
@@ -134,13 +137,13 @@ def is_refusal(error: ApiError) -> bool:
     return error.status in (401, 403)
 
 
-def _read_answer(url: str, response: httpcore.Response, raw: bytes, token: str) -> JsonObject:
+def _read_answer(url: str, response: httpcore.Response, raw: bytes) -> JsonObject:
     try:
         answer = json.loads(raw)
     except (ValueError, RecursionError):
         answer = None
     if not 200 <= response.status < 300:
-        detail = _message(answer, token) if isinstance(answer, dict) else "no message"
+        detail = _message(answer) if isinstance(answer, dict) else "no message"
         fields = {name.lower(): value for name, value in response.headers}
         raise ApiError(
             f"{url} answered {response.status}: {detail}",
@@ -152,11 +155,11 @@ def _read_answer(url: str, response: httpcore.Response, raw: bytes, token: str) 
     return answer
 
 
-def _message(answer: JsonObject, token: str) -> str:
+def _message(answer: JsonObject) -> str:
     message = answer.get("message") or answer.get("error") or "no message"
     text = message if isinstance(message, str) else type(message).__name__
     # An answer may quote what it was asked with.
-    return peer_text(text, most=_MESSAGE_SHOWN, secrets=(token,))
+    return peer_text(text, most=_MESSAGE_SHOWN)
 
 
 class _DialerBackend(httpcore.AsyncNetworkBackend):

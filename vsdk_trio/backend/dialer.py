@@ -16,8 +16,8 @@ import attrs
 import trio
 import trio.abc
 
+from .._masking import hide_login, peer_text
 from ..errors import ConnectError, OptionsError
-from ..protocol.peer_text import peer_text
 from .tls import default_ssl_context, secure
 from .urls import host_and_port, is_tls
 
@@ -62,6 +62,9 @@ class ProxyDialer:
     port: int
     username: str | None = attrs.field(default=None, repr=False)
     password: str | None = attrs.field(default=None, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        hide_login(self.username or "", self.password or "")
 
     @classmethod
     def from_url(cls, url: str) -> ProxyDialer:
@@ -111,12 +114,10 @@ class ProxyDialer:
 
         authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         headers = [("Host", authority)]
-        secrets: tuple[str, ...] = ()
         if self.username is not None:
             login = f"{self.username}:{self.password or ''}".encode()
             credentials = base64.b64encode(login).decode()
             headers.append(("Proxy-Authorization", f"Basic {credentials}"))
-            secrets = (credentials, self.password or "")
         http = h11.Connection(h11.CLIENT)
         try:
             request = h11.Request(method="CONNECT", target=authority, headers=headers)
@@ -139,9 +140,7 @@ class ProxyDialer:
             raise self._failed("it closed the connection")
         if not 200 <= event.status_code < 300:
             # A refusal may quote what it refuses.
-            reason = peer_text(
-                bytes(event.reason).decode("ascii", "replace"), most=_REASON_SHOWN, secrets=secrets
-            )
+            reason = peer_text(bytes(event.reason).decode("ascii", "replace"), most=_REASON_SHOWN)
             raise self._failed(f"it answered {event.status_code} {reason}".rstrip())
 
     async def _dial_socks(self, host: str, port: int) -> trio.abc.Stream:
@@ -155,7 +154,7 @@ class ProxyDialer:
             # The time limit is the caller's; python-socks insists on one of its own.
             socket = await proxy.connect(host, port, timeout=float("inf"))
         except (ProxyError, ProxyConnectionError, ProxyTimeoutError) as error:
-            raise self._failed(str(error)) from error
+            raise self._failed(peer_text(str(error), most=_REASON_SHOWN)) from error
         except (OSError, UnicodeError, ValueError) as error:
             raise self._failed(f"the connection broke ({type(error).__name__})") from error
         return trio.SocketStream(socket)

@@ -109,7 +109,6 @@ class Opener:
                 headers={"Authorization": f"Bearer {token}"},
                 ssl_context=self.ssl_context,
                 connect_timeout=self.connect_timeout,
-                secrets=(token,),
             ) as link:
                 session = Session(self.registration.message(worker_id=worker_id, token=token))
                 registered = await self._register(link, session, ignore)

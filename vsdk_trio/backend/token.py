@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import attrs
 import trio
 
+from .._masking import hide
 from ..errors import ConnectError, TokenError
 
 TokenSource = str | Callable[[], str | Awaitable[str]]
@@ -113,6 +114,7 @@ class TokenProvider:
         if not api_key or not secret:
             half = " (only one of the two keys is set)" if api_key or secret else ""
             raise TokenError(f"there is no VideoSDK token{half}: {_HOW}")
+        hide(secret)
         now = self._now()
         if self._minted is None or fresh or now >= self._minted.renew_at:
             self._minted = _Kept(
@@ -125,7 +127,8 @@ class TokenProvider:
 def check_token(token: object, *, origin: str) -> str:
     """Return `token` if it can be one; raise `TokenError` that says what is wrong with it.
 
-    Any printable ASCII without spaces will do: not every registry uses JWTs.
+    Any printable ASCII without spaces will do: not every registry uses JWTs. It is masked from here
+    on in every text of this process.
     """
     if not isinstance(token, str):
         raise TokenError(f"{origin} is not a string but {type(token).__name__}; {_HOW}")
@@ -137,6 +140,7 @@ def check_token(token: object, *, origin: str) -> str:
         raise TokenError(f"{origin} contains white space or a line break; give the raw token")
     if not (token.isascii() and token.isprintable()):
         raise TokenError(f"{origin} contains characters that no token has")
+    hide(token)
     return token
 
 

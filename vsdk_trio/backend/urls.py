@@ -51,6 +51,25 @@ def api_base(signaling_base_url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
 
 
+def answered_url(base: str, registry_url: str) -> str:
+    """Return the registry's URL as the API at `base` has answered it: over TLS where the API is.
+
+    An API that is reached over TLS and names `ws://` of its own host, with no other port, is behind
+    a proxy that it does not know of: the registry is there, too, so the URL becomes `wss://`. Any
+    other `ws://` would carry the token in plain text: raises `ConnectError`, which says what to do.
+    """
+    if not is_tls(base) or is_tls(registry_url):
+        return registry_url
+    api, named = _split(base, default_scheme="https"), _split(registry_url, default_scheme="wss")
+    if _host(api) == _host(named) and named.port in (None, _port(api)):
+        return urlunsplit(("wss", api.netloc, named.path, named.query, ""))
+    raise ConnectError(
+        f"init-config at https://{api.netloc} named the registry {named.scheme}://{named.netloc}: "
+        f"the token is not sent in plain text; have it name wss:// (a registry of your own: "
+        f"--public-url https://{api.netloc}), or set backend_url to where the registry is"
+    )
+
+
 def split_target(url: str) -> Target:
     """Take a `ws://` or `wss://` URL apart; raises `ConnectError` for anything else."""
     parts = _split(url, default_scheme="wss")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import cast
 
 import trio
@@ -18,12 +17,12 @@ import trio.abc
 from trio_websocket import ConnectionRejected, WebSocketConnection, wrap_client_stream
 
 from .._cut_watch import CutWatch
+from .._masking import hide, peer_text
 from .._reader_guard import ReaderGuard
 from .._single_errors import without_own_group
 from .._websocket_link import Link
 from ..errors import ConnectError
 from ..protocol.bounds import MAX_MESSAGE_BYTES
-from ..protocol.peer_text import peer_text
 from .dialer import Dialer
 from .tls import default_ssl_context, secure
 from .urls import Target, split_target
@@ -56,19 +55,19 @@ async def open_link(
     ssl_context: ssl.SSLContext | None = None,
     connect_timeout: float = 10.0,
     goodbye_timeout: float = GOODBYE_SECONDS,
-    secrets: Sequence[str] = (),
     max_message_bytes: int = MAX_MESSAGE_BYTES,
 ) -> AsyncGenerator[Link]:
     """Open a WebSocket to `url` for the length of the block.
 
     Arguments: `connect_timeout`, seconds for all of dialling, TLS and the upgrade together;
-    `goodbye_timeout`, seconds for the close handshake, also when the block is cancelled;
-    `secrets`, hidden where the peer quotes them in what becomes the text of an error.
+    `goodbye_timeout`, seconds for the close handshake, also when the block is cancelled.
+    A token in `headers` is masked where the peer quotes it.
 
     Raises `ConnectRejected` for an HTTP answer, `ConnectError` for every other way in which the
     attempt fails. Exceptions of the block come out as they are. The socket is closed in any case.
     """
     target = split_target(url)
+    hide((headers or {}).get("Authorization", "").removeprefix("Bearer "))
     # The guard lets no error out, so a group is what our nursery puts around an exception of the
     # block, or of connecting; an interrupt may have hit the reader besides.
     with without_own_group():
@@ -85,7 +84,6 @@ async def open_link(
                         _header_list(headers),
                         deadline,
                         max_message_bytes,
-                        secrets,
                     )
                     yield link
                 finally:
@@ -125,7 +123,6 @@ async def _upgrade(
     headers: Sequence[tuple[bytes, bytes]],
     deadline: float,
     max_message_bytes: int,
-    secrets: Sequence[str],
 ) -> Link:
     """Do the opening handshake. Its end comes from the answer, the reader's end or the deadline."""
     ws: WebSocketConnection | None = None
@@ -143,19 +140,17 @@ async def _upgrade(
             receive_buffer_size=None,
         )
     if ws is not None:
-        return Link(ws, watched, guard, partial(_shown, secrets=secrets))
+        return Link(ws, watched, guard, _shown)
     if isinstance(guard.error, ConnectionRejected):
-        raise _rejection(
-            guard.error.status_code, guard.error.headers, guard.error.body or b"", secrets
-        )
+        raise _rejection(guard.error.status_code, guard.error.headers, guard.error.body or b"")
     if status := getattr(guard.reader_of, "_reject_status", 0):
         # Rejected with a body that has no length: trio-websocket waits for its end, and then
         # forgets what it has read. The status is worth a look at a private attribute.
-        raise _rejection(status, getattr(guard.reader_of, "_reject_headers", ()), b"", secrets)
+        raise _rejection(status, getattr(guard.reader_of, "_reject_headers", ()), b"")
     if limit.cancelled_caught:
         raise ConnectError(f"{target} did not answer the WebSocket upgrade in time")
     if guard.error is not None:
-        fault = _shown(str(guard.error), secrets)
+        fault = _shown(str(guard.error))
         # `from None`: the original may quote what the peer has quoted of our request.
         raise ConnectError(f"{target} does not answer like a WebSocket server ({fault})") from None
     raise ConnectError(f"{target} closed the connection during the WebSocket upgrade")
@@ -165,7 +160,6 @@ def _rejection(
     status: int,
     headers: Sequence[tuple[bytes, bytes]],
     body: bytes,
-    secrets: Sequence[str],
 ) -> ConnectRejected:
     fields = {name.lower(): value for name, value in headers}
     detail = body.decode("utf-8", "replace")
@@ -173,13 +167,13 @@ def _rejection(
         detail = f"it points to {location.decode('ascii', 'replace')}, which is not followed"
     return ConnectRejected(
         status,
-        _shown(detail, secrets),
+        _shown(detail),
         retry_after=parse_retry_after(fields.get(b"retry-after", b"")),
     )
 
 
-def _shown(text: str, secrets: Sequence[str]) -> str:
-    return peer_text(text, most=_SHOWN, secrets=secrets)
+def _shown(text: str) -> str:
+    return peer_text(text, most=_SHOWN)
 
 
 def parse_retry_after(value: bytes) -> float | None:

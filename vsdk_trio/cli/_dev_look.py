@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 
 from .._exit_codes import exit_code_of
+from .._masking import hide_environment, mask
 from ..errors import VsdkTrioError
 from ..worker_job import WorkerJob
 from ._agent_file import find_job
@@ -22,12 +23,13 @@ from ._errors import CommandError
 
 def main() -> None:
     """Load the agent that the command line names."""
+    hide_environment(os.environ)
     out = os.dup(1)
     os.dup2(2, 1)  # what the user's code prints is not our answer
     try:
         answer = _described(find_job(sys.argv[1]))
     except VsdkTrioError as error:
-        print(error, file=sys.stderr)
+        print(mask(str(error)), file=sys.stderr)
         sys.exit(error.code if isinstance(error, CommandError) else exit_code_of(error))
     with open(out, "w", encoding="utf-8") as file:
         json.dump(answer, file)

@@ -139,7 +139,6 @@ async def _upgrade(way: Way, url: str, dialer: Dialer, token: str) -> None:
                 headers={"Authorization": f"Bearer {token}"},
                 ssl_context=way.ssl_context,
                 connect_timeout=way.seconds,
-                secrets=(token,),
             ):
                 pass
         except ConnectRejected as error:

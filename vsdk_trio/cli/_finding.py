@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import enum
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import attrs
 
-from ._output import harmless
+from ._output import harmless, print_json
 
 
 class Verdict(enum.StrEnum):
@@ -80,4 +79,4 @@ def print_findings_json(findings: list[Finding]) -> None:
         for finding in findings
     ]
     is_well = all(finding.verdict is not Verdict.FAILED for finding in findings)
-    print(json.dumps({"ok": is_well, "steps": steps}, indent=2))
+    print_json({"ok": is_well, "steps": steps})

@@ -12,6 +12,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.status import Status
 
+from .._masking import mask, mask_answer
+
 _WIDTH_WHEN_PIPED = 200
 
 
@@ -26,8 +28,13 @@ class HonestConsole(Console):
 
 
 def print_json(value: object) -> None:
-    """Print a value as JSON."""
-    print(json.dumps(value, indent=2))
+    """Print a value as JSON, masked."""
+    print(json_of(value, indent=2))
+
+
+def json_of(value: object, *, indent: int | None = None) -> str:
+    """A value as JSON, masked."""
+    return json.dumps(mask_answer(value), indent=indent)
 
 
 def console() -> Console:
@@ -37,7 +44,8 @@ def console() -> Console:
 
 
 def harmless(text: str) -> str:
-    """The text with everything replaced that could make a terminal do more than show it."""
+    """The text, masked, without anything that could make a terminal do more than show it."""
+    text = mask(text)
     return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text)
 
 

@@ -5,7 +5,6 @@ Knows terminals and time; not what is shown.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -16,7 +15,7 @@ from rich.live import Live
 from rich.text import Text
 
 from ._client import AwayError
-from ._output import console
+from ._output import console, json_of
 
 LEAST_SECONDS: Final = 0.5
 """Twice a second is as often as anybody can read."""
@@ -41,7 +40,7 @@ async def watch(look: Look, *, every: float, as_json: bool, once: bool = False) 
     """
     first = await look()
     if as_json:
-        print(json.dumps(first.data, indent=2 if once else None), flush=True)
+        print(json_of(first.data, indent=2 if once else None), flush=True)
     elif once:
         console().print(first.shown)
     if once:
@@ -49,7 +48,7 @@ async def watch(look: Look, *, every: float, as_json: bool, once: bool = False) 
     every = max(every, LEAST_SECONDS)
     screen = console()
     if as_json:
-        await _repeat(look, every, lambda picture: print(json.dumps(picture.data), flush=True))
+        await _repeat(look, every, lambda picture: print(json_of(picture.data), flush=True))
     elif screen.is_terminal:
         await _in_place(screen, look, first, every)
     else:

@@ -12,6 +12,8 @@ from typing import Annotated
 import typer
 
 from .._exit_codes import exit_code_of
+from .._masked_tracebacks import mask_tracebacks
+from .._masking import hide_environment, mask
 from ..errors import VsdkTrioError
 from ._commands import LazyGroup
 from ._errors import CommandError
@@ -50,6 +52,8 @@ def _options(
 
 def main() -> None:
     """Run the program; always raises `SystemExit`, with an `ExitCode`."""
+    hide_environment(os.environ)
+    mask_tracebacks()
     try:
         try:
             app()
@@ -57,14 +61,14 @@ def main() -> None:
             if sys.stdout is not None:  # it is where it was closed before we were started
                 sys.stdout.flush()  # or its failure would be known only after the exit code
     except VsdkTrioError as error:
-        print(f"vsdk-trio: {error}", file=sys.stderr)
+        print(mask(f"vsdk-trio: {error}"), file=sys.stderr)
         sys.exit(error.code if isinstance(error, CommandError) else exit_code_of(error))
     except BrokenPipeError:
         # The reader of our output is gone (`| head`). Nothing is left to say, nor where to.
         _drop_output()
         sys.exit(1)
     except OSError as error:
-        print(f"vsdk-trio: {error}", file=sys.stderr)
+        print(mask(f"vsdk-trio: {error}"), file=sys.stderr)
         _drop_output()
         sys.exit(1)
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from .._masking import mask
 from ._options import TOKEN_VARIABLE
 
 
@@ -94,10 +95,10 @@ async def _rooms(
 
 
 class _FieldsFormatter(logging.Formatter):
-    """Appends the ids that a record carries as fields."""
+    """Appends the ids that a record carries as fields; and masks it all."""
 
     def format(self, record: logging.LogRecord) -> str:
         names = ("agent_id", "worker_id", "job_id", "state")
         values = ((name, getattr(record, name, None)) for name in names)
         fields = "".join(f" {name}={value!r}" for name, value in values if value is not None)
-        return super().format(record) + fields
+        return mask(super().format(record) + fields)

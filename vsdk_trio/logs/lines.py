@@ -1,6 +1,6 @@
 """One record as a value that may leave the program: every text in it is masked and bounded.
 
-Knows records and the masker. Must not know how a line is written, or where it goes.
+Knows records and texts. Must not know how a line is written, or where it goes.
 """
 
 from __future__ import annotations
@@ -12,12 +12,10 @@ from typing import Any, Final
 import attrs
 
 from .._loggers import STANDARD_FIELDS
-from .._masking import Masker
+from .._masking import cut, mask, mask_value
 
 MAX_MESSAGE_CHARS: Final = 16 << 10
 MAX_EXCEPTION_CHARS: Final = 32 << 10
-# A secret that straddles the cut has to be seen whole to be masked.
-_MARGIN_CHARS: Final = 4 << 10
 _TRACEBACKS: Final = logging.Formatter()
 
 
@@ -42,7 +40,7 @@ class LogLine:
     """Everything else: `job_id`, `room_id`, `agent_id`, ...; as JSON has it."""
 
 
-def read_line(record: logging.LogRecord, masker: Masker) -> LogLine:
+def read_line(record: logging.LogRecord) -> LogLine:
     """What `record` says, masked. Never raises, whatever is in the record."""
     extra = {name: value for name, value in vars(record).items() if name not in STANDARD_FIELDS}
     source = extra.pop("source", None)
@@ -50,12 +48,13 @@ def read_line(record: logging.LogRecord, masker: Masker) -> LogLine:
         created=record.created,
         level=record.levelno,
         level_name=record.levelname,
-        logger=source if isinstance(source, str) else record.name,
-        message=_beginning(_message(record), masker),
-        exception=_end(_exception(record), masker),
+        logger=mask(source if isinstance(source, str) else str(record.name)),
+        message=cut(_message(record), MAX_MESSAGE_CHARS),
+        # The end of a traceback says more than its beginning.
+        exception=cut(_exception(record), MAX_EXCEPTION_CHARS, keep_end=True),
         file=f"{record.filename}:{record.lineno}" if record.lineno else "",
         thread=_thread(record),
-        fields=masker.value(extra) if extra else {},
+        fields=mask_value(extra) if extra else {},
     )
 
 
@@ -79,17 +78,4 @@ def _exception(record: logging.LogRecord) -> str:
 
 def _thread(record: logging.LogRecord) -> str:
     name = record.threadName or ""
-    return "" if name == "MainThread" else name
-
-
-def _beginning(text: str, masker: Masker) -> str:
-    if len(text) <= MAX_MESSAGE_CHARS:
-        return masker.text(text)
-    return masker.text(text[: MAX_MESSAGE_CHARS + _MARGIN_CHARS])[:MAX_MESSAGE_CHARS] + "…"
-
-
-def _end(text: str, masker: Masker) -> str:
-    """The end of a traceback says more than its beginning."""
-    if len(text) <= MAX_EXCEPTION_CHARS:
-        return masker.text(text) if text else ""
-    return "…" + masker.text(text[-MAX_EXCEPTION_CHARS - _MARGIN_CHARS :])[-MAX_EXCEPTION_CHARS:]
+    return "" if name == "MainThread" else mask(name)

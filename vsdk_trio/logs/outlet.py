@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
-from .._masking import Masker
+from .._masking import mask
 from .consoles import is_console
 from .lines import LogLine, read_line
 from .writer import LineWriter, Sink
@@ -25,13 +25,11 @@ Render = Callable[[LogLine], str]
 class Outlet:
     """Writes masked lines to `sink`; never waits for it, but at the end of the program.
 
-    Arguments: `render`, how a line looks; `masker`, what must not be read in one; `level`, from
-    which one on there are lines.
+    Arguments: `render`, how a line looks; `level`, from which one on there are lines.
     """
 
-    def __init__(self, sink: Sink, render: Render, masker: Masker, level: int) -> None:
+    def __init__(self, sink: Sink, render: Render, level: int) -> None:
         self.render = render
-        self.masker = masker
         self.level = level
         self._writer = LineWriter(sink, self._note)
         self._is_stuck = False
@@ -43,7 +41,7 @@ class Outlet:
 
     def say(self, record: logging.LogRecord) -> logging.LogRecord:
         """Mask and write one record; returns a masked copy."""
-        line = read_line(record, self.masker)
+        line = read_line(record)
         self._writer.put(self.render(line))
         return _masked_record(record, line)
 
@@ -53,7 +51,7 @@ class Outlet:
 
     def add(self, text: str) -> None:
         """Write a line that is no record, such as a program's last words; masked, too."""
-        self._writer.put(self.masker.text(text))
+        self._writer.put(mask(text))
 
     def flush(self) -> None:
         """Wait until all is written, for at most `FLUSH_SECONDS`; but once for a stuck reader."""
@@ -62,7 +60,7 @@ class Outlet:
     def _note(self, count: int) -> str:
         text = "%d lines of this log were dropped: nobody read them fast enough"
         record = logging.LogRecord(__name__, logging.WARNING, "", 0, text, (count,), None)
-        return self.render(read_line(record, self.masker))
+        return self.render(read_line(record))
 
 
 def _masked_record(record: logging.LogRecord, line: LogLine) -> logging.LogRecord:

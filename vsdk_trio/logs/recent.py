@@ -15,7 +15,6 @@ from typing import Final
 import attrs
 
 from .._loggers import listening
-from .._masking import Masker
 from .lines import LogLine, read_line
 
 MAX_LINES: Final = 200
@@ -25,8 +24,7 @@ MAX_TEXT_CHARS: Final = 2000
 class RecentLines:
     """Keeps the last `max_lines` records as masked lines, each of bounded length."""
 
-    def __init__(self, *, max_lines: int = MAX_LINES, masker: Masker | None = None) -> None:
-        self._masker = Masker() if masker is None else masker
+    def __init__(self, *, max_lines: int = MAX_LINES) -> None:
         self._lines: deque[LogLine] = deque(maxlen=max_lines)
         self._mutex = threading.Lock()
         self._count = 0
@@ -50,7 +48,7 @@ class RecentLines:
 
     def add(self, record: logging.LogRecord) -> None:
         """Keep one record."""
-        line = read_line(record, self._masker)
+        line = read_line(record)
         if max(len(line.message), len(line.exception)) > MAX_TEXT_CHARS:
             line = attrs.evolve(
                 line,
@@ -63,8 +61,8 @@ class RecentLines:
 
 
 @contextmanager
-def recent_lines(masker: Masker | None = None) -> Iterator[RecentLines]:
+def recent_lines() -> Iterator[RecentLines]:
     """Keep what our loggers log while the body runs."""
-    recent = RecentLines(masker=masker)
+    recent = RecentLines()
     with listening(recent.add):
         yield recent

@@ -15,7 +15,8 @@ from functools import partial
 from typing import Any
 
 from .._loggers import NAME, get_logger, leave_by, way_out
-from .._masking import Masker
+from .._masked_tracebacks import mask_tracebacks
+from .._masking import hide, hide_environment, mask
 from ..options import LogFormat
 from .formats import as_console, as_json
 from .lines import LogLine
@@ -29,11 +30,15 @@ def configure_logging(
     """Have our loggers write to stderr from `level` on; again, it only changes level and format.
 
     Arguments: `log_format`, "console" for a person, "json" for a program, "auto" for whichever
-    stderr is; `secrets`, to be masked besides what looks like one.
+    stderr is; `secrets`, to be masked besides what looks like one, and what the environment has
+    by the name of a secret.
 
     A program that has put handlers on our logger keeps them, and gets nothing else. Handlers on
     the root get our records, masked, unless they print to the same stderr or stdout.
     """
+    hide(*secrets)
+    hide_environment(os.environ)
+    mask_tracebacks()
     number = logging.getLevelNamesMapping()[level]
     outlet = current_outlet()
     if outlet is None:
@@ -43,11 +48,10 @@ def configure_logging(
             return
         if (sink := _stderr()) is None:  # closed before the program was started
             return
-        outlet = Outlet(sink, as_json, Masker(), number)
+        outlet = Outlet(sink, as_json, number)
         leave_by(outlet)
         atexit.register(outlet.flush)
     outlet.level = number
-    outlet.masker.hide(secrets)
     outlet.render = _choose(log_format, sys.stderr, os.environ)
 
 
@@ -79,7 +83,7 @@ def say_last(text: str) -> None:
         outlet.add(text)
         outlet.flush()
     elif sys.stderr is not None:
-        print(text, file=sys.stderr, flush=True)
+        print(mask(text), file=sys.stderr, flush=True)
 
 
 def _stderr() -> Sink | None:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import trio
 
-from .._masking import Masker
+from .._masking import cut, hide_passing, mask_value
 from ..control.ndjson import Line
 from .job_lines import JobLine, read_job_line
 from .stack_dump import BEGINNINGS, StackCollector, StackDump
@@ -24,6 +24,7 @@ REPORT_SECONDS: Final = 1.0
 """How often it is said that lines were dropped, while more come."""
 
 _TAIL_LINE_CHARACTERS: Final = 500
+_MOST_CHARACTERS: Final = 64 << 10
 _UNITS_PER_SECOND: Final = 500.0
 _BURST_UNITS: Final = 2000.0
 _BYTES_PER_UNIT: Final = 512
@@ -41,7 +42,6 @@ class JobLog:
         self._logger = logger
         self._pid = pid
         self._fields: dict[str, Any] = {"pid": pid}
-        self._masker = Masker()
         self._tail: deque[Line] = deque(maxlen=TAIL_LINES)
         self._stacks = StackCollector()
         self._on_stacks: Callable[[str], object] | None = None
@@ -53,9 +53,9 @@ class JobLog:
         """How many lines came too fast to be logged."""
 
     def bind(self, fields: Mapping[str, Any], secrets: Iterable[str] = ()) -> None:
-        """Records from now on carry `fields`, and have `secrets` masked."""
+        """Records from now on carry `fields`; `secrets` are masked, here and everywhere."""
         self._fields = {**fields, "pid": self._pid}
-        self._masker.hide(secrets)
+        hide_passing(*secrets)
 
     def line(self, line: Line, now: float) -> None:
         """Log one line, or count it as dropped, or keep it for a dump. `now` in seconds."""
@@ -84,7 +84,7 @@ class JobLog:
             return
         if not dump.fatal and self._on_stacks is not None:
             taker, self._on_stacks = self._on_stacks, None
-            taker(self._masker.text(dump.text))
+            taker(_masked(dump.text))
             return
         lines = dump.text.count("\n") + 1
         if self._may_pass(lines * _BYTES_PER_UNIT, now):
@@ -133,7 +133,7 @@ class JobLog:
 
     def _tail_text(self, line: JobLine) -> str:
         text = f"{line.text}\n{line.trace}" if line.trace else line.text
-        return self._masker.text(text)[:_TAIL_LINE_CHARACTERS]
+        return cut(text, _TAIL_LINE_CHARACTERS)
 
     def _log_dump(self, dump: StackDump) -> None:
         if dump.fatal:
@@ -154,12 +154,12 @@ class JobLog:
             line.file,
             line.line_number,
             "%s",
-            (self._masker.text(line.text),),
+            (_masked(line.text),),
             None,
-            extra={**self._fields, **line.fields},
+            extra={**self._fields, **mask_value(line.fields)},
         )
         record.levelname = line.level_name
-        record.exc_text = self._masker.text(line.trace) or None
+        record.exc_text = _masked(line.trace, keep_end=True) or None
         record.process = self._pid
         record.threadName = line.thread or "MainThread"
         if line.created is not None:
@@ -181,6 +181,10 @@ class JobLog:
             return False
         self._units -= cost
         return True
+
+
+def _masked(text: str, *, keep_end: bool = False) -> str:
+    return cut(text, _MOST_CHARACTERS, keep_end=keep_end)
 
 
 def _own(level: int, text: str, trace: str = "") -> JobLine:

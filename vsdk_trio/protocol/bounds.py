@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from typing import Any, TypeAlias
 
+from .._masking import peer_text
 from ..errors import WireError
-from .peer_text import printable
 
 MAX_MESSAGE_BYTES = 1 << 20
 MAX_DEPTH = 32
@@ -24,9 +24,7 @@ _Where: TypeAlias = "tuple[_Where, str | int] | None"
 
 def wire_error(name: str, fault: str) -> WireError:
     """Return the error that says what is wrong with the message `name`, on one bounded line."""
-    text = f"{name}: {fault}"
-    text = text if len(text) <= _MAX_ERROR_CHARS else f"{text[:_MAX_ERROR_CHARS]}..."
-    return WireError(printable(text))
+    return WireError(peer_text(f"{name}: {fault}", most=_MAX_ERROR_CHARS))
 
 
 def check_size(name: str, size: int) -> None:

@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 
 import attrs
 
+from .._masking import peer_text
 from ..errors import IllegalTransitionError, WireError
 from .codec import Unknown, decode_from_registry
 from .messages import (
@@ -23,7 +24,6 @@ from .messages import (
     WorkerMessage,
     WorkerPong,
 )
-from .peer_text import peer_text
 
 # What the registry wrote ends up in logs and counters: cut it.
 _MAX_NAME_CHARS: Final = 64
@@ -118,6 +118,5 @@ class Session:
 
     def _reason(self, answer: ServerMessage) -> str:
         # A refusal may quote what it refuses.
-        secrets = (self.registration.token or "",)
-        reason = peer_text(answer.message or "", most=_MAX_REASON_CHARS, secrets=secrets)
+        reason = peer_text(answer.message or "", most=_MAX_REASON_CHARS)
         return reason or "the registry gave no reason"

@@ -21,6 +21,7 @@ import trio
 
 from .._alarm import Alarm
 from .._loggers import get_logger
+from .._masking import cut, hide
 from .._service import open_service
 from ..metrics.tallies import Reading
 from ..observations import of_registry as seen
@@ -89,6 +90,7 @@ class Registry:
         """Told of everything that an operator counts; see `observations.of_registry`."""
         self._tallies = RegistryTallies()
         self.observers.add(self._tallies)
+        hide(auth_token)
         self._auth_token = auth_token
         self._rng = rng if rng is not None else random.SystemRandom()
         self._registration_timeout = registration_timeout
@@ -150,7 +152,7 @@ class Registry:
 
         Raises `UnknownJobError`, `WireError` where the reason is no text.
         """
-        reason = reason[:MAX_TEXT]
+        reason = cut(reason, MAX_TEXT)
         wire.termination(job_id, reason)  # raises before anything has changed
         self._perform(self._dispatcher.terminate(job_id, reason, trio.current_time()))
         return self.job(job_id)

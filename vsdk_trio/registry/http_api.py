@@ -6,19 +6,21 @@ may ask, but no web page from elsewhere: it would do so behind the back of who r
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import trio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
+from .._masking import mask_answer
 from ..errors import WireError
 from ..web.access import Denial, deny_web_page
 from ..web.answers import answer_scrape, asker_of
@@ -112,7 +114,7 @@ def make_app(registry: Registry, stopping: trio.Event) -> Starlette:
 async def _health(registry: Registry, _: Request) -> Response:
     open_jobs = sum(1 for job in registry.jobs() if not job.state.ended)
     workers = sum(1 for worker in registry.workers() if not worker.away)
-    return JSONResponse({"status": "ok", "workers": workers, "open_jobs": open_jobs})
+    return _answer({"status": "ok", "workers": workers, "open_jobs": open_jobs})
 
 
 async def _metrics(registry: Registry, request: Request) -> Response:
@@ -124,11 +126,11 @@ async def _init_config(_: Registry, request: Request) -> Response:
     # the published client turns `http` into `wss`.
     scheme = "wss" if request.url.scheme == "https" else "ws"
     url = f"{scheme}://{request.url.netloc}"
-    return JSONResponse({"success": True, "data": {"registryUrl": url}})
+    return _answer({"success": True, "data": {"registryUrl": url}})
 
 
 async def _create_room(registry: Registry, _: Request) -> Response:
-    return JSONResponse({"roomId": registry.create_room()})
+    return _answer({"roomId": registry.create_room()})
 
 
 async def _dispatch(registry: Registry, request: Request) -> Response:
@@ -148,25 +150,25 @@ async def _dispatch(registry: Registry, request: Request) -> Response:
         known = {"jobId": error.job.job_id} if error.job is not None else {}
         data = {"success": False, "status": "failed", **who, **known}
         answer = {"message": str(error), "data": data}
-        return JSONResponse(answer, status_code=_HTTP_STATUS[error.failure])
+        return _answer(answer, status_code=_HTTP_STATUS[error.failure])
     data = {"success": True, "status": "assigned", **who, "jobId": job.job_id}
-    return JSONResponse({"message": "Agent dispatched", "data": data})
+    return _answer({"message": "Agent dispatched", "data": data})
 
 
 async def _workers(registry: Registry, _: Request) -> Response:
-    return JSONResponse({"workers": [worker_json(worker) for worker in registry.workers()]})
+    return _answer({"workers": [worker_json(worker) for worker in registry.workers()]})
 
 
 async def _jobs(registry: Registry, _: Request) -> Response:
     now = trio.current_time()
-    return JSONResponse({"jobs": [job_json(job, now) for job in registry.jobs()]})
+    return _answer({"jobs": [job_json(job, now) for job in registry.jobs()]})
 
 
 async def _job(registry: Registry, request: Request) -> Response:
     job = registry.job(request.path_params["job_id"])
     now = trio.current_time()
     updates = [update_json(update, now) for update in registry.updates(job.job_id)]
-    return JSONResponse({"job": job_json(job, now), "updates": updates})
+    return _answer({"job": job_json(job, now), "updates": updates})
 
 
 async def _terminate(registry: Registry, request: Request) -> Response:
@@ -177,7 +179,7 @@ async def _terminate(registry: Registry, request: Request) -> Response:
     status = 409 if before.state.ended else 202
     message = f"the job has already ended: {job.state.value}" if status == 409 else "terminating"
     answer = {"message": message, "job": job_json(job, trio.current_time())}
-    return JSONResponse(answer, status_code=status)
+    return _answer(answer, status_code=status)
 
 
 # -- in and out ----------------------------------------------------------------------------------
@@ -192,8 +194,14 @@ def _deny(registry: Registry, connection: HTTPConnection) -> Denial | None:
     return deny_web_page(asker_of(connection)) if anybody_may else None
 
 
-def _failure(status: int, message: str) -> JSONResponse:
-    return JSONResponse({"success": False, "message": message}, status_code=status)
+def _answer(value: dict[str, Any], *, status_code: int = 200) -> Response:
+    """A value as JSON: the only way in which one leaves."""
+    body = json.dumps(mask_answer(value), ensure_ascii=False, separators=(",", ":"))
+    return Response(body, status_code, media_type="application/json")
+
+
+def _failure(status: int, message: str) -> Response:
+    return _answer({"success": False, "message": message}, status_code=status)
 
 
 async def _http_failure(_: Request, error: Exception) -> Response:

@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from typing import Any, Final
 
-import orjson
 import trio
 
 from .. import __version__
@@ -40,7 +39,7 @@ async def follow(registry: Registry, push: Push) -> None:
             if state != told:
                 told = state
                 now = to_unix + trio.current_time()
-                await push("state", orjson.dumps({"now": now, **state}))
+                await push("state", {"now": now, **state})
             with trio.move_on_after(LOOK_SECONDS) as waiting:
                 await change.wait()
             if not waiting.cancelled_caught:

@@ -12,6 +12,7 @@ from typing import Any, Final, assert_never
 import trio
 
 from .._loggers import get_logger
+from .._masking import cut
 from ..errors import WireError
 from ..observations import of_registry as seen
 from ..protocol.codec import Unknown, decode_from_worker
@@ -194,9 +195,9 @@ class Switchboard:
         self._observe(seen.WorkerFrameIgnored(kind=kind))
         if session.ignored[kind] == 1:
             extra: dict[str, Any] = {"worker_id": session.worker_id or None}
-            _log.warning("frame ignored: %s (%r)", kind, detail[:_MAX_ID], extra=extra)
+            _log.warning("frame ignored: %s (%r)", kind, cut(detail, _MAX_ID), extra=extra)
         return []
 
 
 def _cut(text: str | None) -> str | None:
-    return None if text is None else text[:MAX_TEXT]
+    return None if text is None else cut(text, MAX_TEXT)

@@ -86,7 +86,7 @@ async def run_when_it_comes(
     if progress.ctx is None:
         return Outcome(status="cancelled", error=stop.reason)
     if raised is not None and not _only_hurries(raised, stop):
-        return failure(raised, progress.ctx._secrets())
+        return failure(raised)
     if progress.stopped and not progress.returned:
         return Outcome(status="cancelled", error=stop.reason)
     return Outcome(status="completed")
@@ -123,8 +123,7 @@ async def _run(
         except BaseException as error:
             if progress.ctx is not None:
                 foreign = without_cancelled(error)
-                secrets = progress.ctx._secrets()
-                reason = "cancelled" if foreign is None else describe_error(foreign, secrets)
+                reason = "cancelled" if foreign is None else describe_error(foreign)
             raise
         finally:
             progress.stopped = run.stopped

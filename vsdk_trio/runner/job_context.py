@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import attrs
 import trio
 
+from .._masking import hide_passing
 from ..control.job import JobInfo
 from ..errors import TokenError
 from ..options import WorkerPermissions
@@ -285,6 +286,7 @@ class JobContext:
         """For direct mode, where a context is made before its job is known."""
         self.job = job
         self._token = self._token or self.room_options.auth_token or token
+        hide_passing(*self._secrets())
 
     def _begin(self, run: JobRun, nursery: trio.Nursery) -> None:
         """For `execution`: from here on its job is `run`, and it is the calling task's context."""

@@ -12,11 +12,10 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterable
 from typing import Any
 
 from .._loggers import STANDARD_FIELDS
-from .._masking import Masker
+from .._masking import cut, mask_value
 
 MAX_LINE_BYTES = 16 << 10
 """What the worker reads of one line; a longer one would arrive as broken JSON."""
@@ -29,24 +28,18 @@ class RunnerLog:
     """Writes records to the file descriptor `fd`, each with a single `write`, and each once.
 
     The way out of our own loggers, and of what reaches a handler of the user's. A record that
-    cannot be written is lost: a worker that is gone must not fail the job. Tokens given to `hide`
-    are masked in everything that is logged from then on.
+    cannot be written is lost: a worker that is gone must not fail the job.
     """
 
     def __init__(self, fd: int, level: int = logging.INFO) -> None:
         self.level = level
         self._fd = fd
-        self._masker = Masker()
-
-    def hide(self, secrets: Iterable[str]) -> None:
-        """Mask `secrets` from now on."""
-        self._masker.hide(secrets)
 
     def say(self, record: logging.LogRecord) -> logging.LogRecord:
         """Write one record, unless it was written before; returns it."""
         if not vars(record).setdefault(_SAID, False):
             vars(record)[_SAID] = True
-            self._write(encode_record(record, self._masker))
+            self._write(encode_record(record))
         return record
 
     def offer(self, record: logging.LogRecord) -> None:
@@ -56,7 +49,7 @@ class RunnerLog:
 
     def say_trace(self, text: str, trace: str) -> None:
         """Write a printed text with the traceback below it, as one record."""
-        fields = {"msg": self._masker.text(text), "exc": self._masker.text(trace)}
+        fields = {"msg": _masked(text), "exc": _masked(trace, keep_end=True)}
         self._write(_bounded(fields))
 
     def prints(self, handler: logging.Handler) -> bool:
@@ -68,11 +61,11 @@ class RunnerLog:
             os.write(self._fd, line)
 
 
-def encode_record(record: logging.LogRecord, masker: Masker) -> bytes:
+def encode_record(record: logging.LogRecord) -> bytes:
     """The line for `record`, newline included, at most `MAX_LINE_BYTES` long."""
     message, exc_info, extra = _read(record)
     fields: dict[str, Any] = {
-        "msg": masker.text(message),
+        "msg": _masked(message),
         "level": record.levelname,
         "levelno": record.levelno,
         "logger": record.name,
@@ -84,9 +77,9 @@ def encode_record(record: logging.LogRecord, masker: Masker) -> bytes:
         fields["thread"] = record.threadName[:_CUT_CHARS]
     traces = filter(None, (_traceback(exc_info) or record.exc_text, record.stack_info))
     if trace := "\n".join(traces):
-        fields["exc"] = masker.text(trace)
+        fields["exc"] = _masked(trace, keep_end=True)
     if extra:
-        fields["extra"] = masker.value(extra)
+        fields["extra"] = mask_value(extra)
     return _bounded(fields)
 
 
@@ -134,6 +127,10 @@ def _bounded(fields: dict[str, Any]) -> bytes:
         fields["exc"] = "…" + fields["exc"][-_CUT_CHARS:]
     fields["truncated"] = True
     return _encode(fields)
+
+
+def _masked(text: str, *, keep_end: bool = False) -> str:
+    return cut(text, MAX_LINE_BYTES, keep_end=keep_end)
 
 
 def _dump(value: Any) -> str:

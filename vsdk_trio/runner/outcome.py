@@ -6,13 +6,13 @@ Knows exceptions and the three words for an end. Must not know frames, rooms or 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
 import attrs
 import trio
 
-from .._masking import mask_known, mask_patterns
+from .._masking import cut
 
 Status: TypeAlias = Literal["completed", "failed", "cancelled"]
 
@@ -31,11 +31,8 @@ class Outcome:
     exception: BaseException | None = attrs.field(default=None, eq=False, repr=False)
 
 
-def failure(exception: BaseException, secrets: Iterable[str] = ()) -> Outcome:
-    """The outcome of a job that raised `exception`; a `sys.exit(0)` is no failure.
-
-    `secrets` are masked in the text.
-    """
+def failure(exception: BaseException) -> Outcome:
+    """The outcome of a job that raised `exception`; a `sys.exit(0)` is no failure."""
     errors = [leaf for leaf in leaves(exception) if not _is_clean_exit(leaf)]
     if not errors:
         return Outcome(status="completed")
@@ -45,15 +42,14 @@ def failure(exception: BaseException, secrets: Iterable[str] = ()) -> Outcome:
     text = lines[0] if len(errors) == 1 else f"{len(errors)} errors: " + "; ".join(lines)
     # A path may hold what is no Unicode; the text has to travel as JSON, to strict readers.
     text = text.encode("utf-8", "backslashreplace").decode()
-    text = mask_patterns(mask_known(text, secrets))
-    if len(text) > MAX_ERROR_CHARS:
-        text = text[: MAX_ERROR_CHARS - 1] + "…"
-    return Outcome(status="failed", error=text, exception=unwrapped(exception))
+    return Outcome(
+        status="failed", error=cut(text, MAX_ERROR_CHARS), exception=unwrapped(exception)
+    )
 
 
-def describe_error(exception: BaseException, secrets: Iterable[str] = ()) -> str:
+def describe_error(exception: BaseException) -> str:
     """One bounded text for `exception`: type, message, and where it was raised."""
-    return failure(exception, secrets).error or "sys.exit(0)"
+    return failure(exception).error or "sys.exit(0)"
 
 
 def leaves(exception: BaseException) -> Iterator[BaseException]:
@@ -95,12 +91,12 @@ def _describe_leaf(error: BaseException) -> str:
 
 
 def _text_of(value: object) -> str:
-    """`str(value)`, bounded; exceptions are foreign code, and their `__str__` may raise."""
+    """`str(value)`, masked, then cut; of exceptions, whose `__str__` is foreign and may raise."""
     try:
         text = repr(value) if isinstance(value, str) else str(value)
     except Exception as broken:
         text = f"<its text raises {type(broken).__name__}>"
-    return text if len(text) <= _MAX_MESSAGE_CHARS else text[:_MAX_MESSAGE_CHARS] + "…"
+    return cut(text, _MAX_MESSAGE_CHARS + 1)
 
 
 def _place_of(error: BaseException) -> str:

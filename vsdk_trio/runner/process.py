@@ -15,6 +15,7 @@ import attrs
 import trio
 
 from .._loggers import get_logger
+from .._masking import hide_environment
 from ..control.frames import MAX_FRAME_BYTES, Hello, InitFailed, Stop, decode_frame, encode_frame
 from ..errors import FrameError
 from ..jobs.entrypoint import EntrypointRef
@@ -24,7 +25,7 @@ from .job_log import RunnerLog
 from .loader import Loaded, Preloaded, loading
 from .outcome import describe_error
 from .rehearsal import TIMES, rehearse
-from .runner import EXIT_INIT_FAILED, EXIT_OK, Hide, Rehearse, run_runner
+from .runner import EXIT_INIT_FAILED, EXIT_OK, Rehearse, run_runner
 from .stacks import write_stacks_to
 
 logger = get_logger(__name__)
@@ -49,6 +50,7 @@ def main(
     The user's code is imported before any event loop runs, if it was not in the template that
     `inherited` comes from. `started_at` is `time.perf_counter()` at the first line of the process.
     """
+    hide_environment(os.environ)
     if inherited is None:
         log = renditions.install(_STDERR)
         write_stacks_to(_STDERR)
@@ -70,7 +72,7 @@ def main(
         gc.freeze()
         # In a fork the code is known, but the memory is not its own yet.
         rehearsal = partial(rehearse, TIMES if inherited is None else 1)
-        return trio.run(partial(_run, receive_fd, send_fd, loaded, rest, log.hide, rehearsal))
+        return trio.run(partial(_run, receive_fd, send_fd, loaded, rest, rehearsal))
 
 
 def read_hello(receive_fd: int) -> tuple[Hello | None, bytes]:
@@ -122,7 +124,6 @@ async def _run(
     send_fd: int,
     loaded: Loaded,
     already_read: bytes,
-    hide: Hide,
     rehearsal: Rehearse,
 ) -> int:
     streams = trio.lowlevel.FdStream(receive_fd), trio.lowlevel.FdStream(send_fd)
@@ -133,7 +134,6 @@ async def _run(
                 loaded,
                 already_read=already_read,
                 signals=signals,
-                hide=hide,
                 rehearse=rehearsal,
             )
 

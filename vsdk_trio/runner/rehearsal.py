@@ -12,7 +12,6 @@ import socket
 
 import trio
 
-from .._masking import Masker
 from ..control.channel import ControlChannel
 from ..control.frames import Finished, Ready, Start
 from ..control.job import JobInfo
@@ -49,7 +48,7 @@ async def _run_one() -> None:
 
 
 async def _run(stream: trio.lowlevel.FdStream) -> None:
-    await run_runner(stream, stream, Loaded(entrypoint=_do_nothing), hide=Masker().hide)
+    await run_runner(stream, stream, Loaded(entrypoint=_do_nothing))
 
 
 async def _do_nothing(ctx: JobContext) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import os
 import time
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Callable
 from contextlib import ExitStack
 from functools import partial
 from signal import Signals
@@ -19,6 +19,7 @@ import attrs
 import trio
 
 from .._loggers import get_logger
+from .._masking import hide_passing
 from ..control.channel import ControlChannel
 from ..control.frames import (
     Finished,
@@ -49,7 +50,6 @@ _WHAT_FOREIGN_CODE_RAISES = (Exception, SystemExit, KeyboardInterrupt, BaseExcep
 IDLE_SECONDS = 0.05
 """A process that has waited so long for a job can use the time: none is on its way."""
 
-Hide = Callable[[Iterable[str]], object]
 Rehearse = Callable[[], Awaitable[object]]
 
 
@@ -60,15 +60,13 @@ async def run_runner(
     *,
     already_read: bytes = b"",
     signals: AsyncIterable[int] | None = None,
-    hide: Hide = list,
     rehearse: Rehearse | None = None,
 ) -> int:
     """Initialize, then run the one job that the other end of the streams starts.
 
     A `Stop` frame, EOF and each of `signals` end whatever is going on politely: the shutdown
-    callbacks run. `already_read` are bytes of the incoming stream; `hide` is given the job's
-    tokens before anything of the job can be logged. `rehearse` is awaited once no job has come for
-    `IDLE_SECONDS`.
+    callbacks run. `already_read` are bytes of the incoming stream; `rehearse` is
+    awaited once no job has come for `IDLE_SECONDS`.
 
     Returns the exit code: 0, or 1 if initializing failed. How the job ended is said by the
     `Finished` frame alone. A worker that is gone is no error.
@@ -86,7 +84,6 @@ async def run_runner(
             arrival = _Arrival(
                 desk=desk,
                 loaded=loaded,
-                hide=hide,
                 rehearse=rehearse,
                 start_soon=nursery.start_soon,
                 process=JobProcessInfo(userdata=loaded.userdata),
@@ -176,7 +173,6 @@ class _Arrival:
 
     desk: Desk
     loaded: Loaded
-    hide: Hide
     rehearse: Rehearse | None
     start_soon: Callable[..., None]
     """That of the nursery around everything."""
@@ -200,7 +196,7 @@ class _Arrival:
         except (FrameError, OptionsError) as fault:
             desk.not_understood = f"the job is not understood: {fault}"
             return None
-        self.hide(ctx._secrets())
+        hide_passing(*ctx._secrets())  # before anything of the job can be logged
         ctx._when_joined.append(partial(self.start_soon, _tell_of_joining, desk, ctx))
         if not desk.channel.send_now(Running()):
             await desk.tell(Running())

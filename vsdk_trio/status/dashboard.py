@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import attrs
-import orjson
 import trio
 
 from .. import __version__
@@ -37,7 +36,7 @@ async def follow(sources: Sources, push: Push) -> None:
             state = snapshot(view, sources.history)
             if state != told:
                 told = state
-                await push("state", orjson.dumps({"now": view.now, **state}))
+                await push("state", {"now": view.now, **state})
             line, lines = sources.lines_since(line)
             if lines:
                 await push("log", [attrs.asdict(one) for one in lines])

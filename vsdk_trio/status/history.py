@@ -12,6 +12,7 @@ from typing import Any, Final
 import attrs
 
 from .. import observations as seen
+from .._masking import cut
 from ..observations.observers import Listener
 
 MAX_ENDED: Final = 50
@@ -143,7 +144,7 @@ class History(Listener[seen.Observation]):
 
     def _note_refusal(self, job_id: str, refusal: str, reason: str) -> None:
         self.refused[refusal] += 1
-        now, text = self._clock(), _cut(reason) or ""
+        now, text = self._clock(), _short(reason) or ""
         last = self.refusals[-1] if self.refusals else None
         if last is not None and (last.job_id, last.reason) == (job_id, text):
             # A registry may go on asking, as long as the job waits.
@@ -183,12 +184,12 @@ class History(Listener[seen.Observation]):
 
     def _told(self, told: seen.JobTold) -> None:
         if told.status in _ENDS and (job := self.job(told.job_id)) is not None:
-            job.error = _cut(told.error)
+            job.error = _short(told.error)
             job.is_told = True
 
     def _happened(self, observation: seen.Observation) -> None:
         data = {
-            name: _cut(value) if isinstance(value, str) else value
+            name: _short(value) if isinstance(value, str) else value
             for name, value in attrs.asdict(observation).items()
         }
         name = _snake(type(observation).__name__)
@@ -205,8 +206,8 @@ def events_of(job: JobStory | None) -> list[dict[str, Any]]:
     ]
 
 
-def _cut(text: str | None) -> str | None:
-    return text if text is None or len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…"
+def _short(text: str | None) -> str | None:
+    return None if text is None else cut(text, _MAX_TEXT)
 
 
 def _snake(name: str) -> str:

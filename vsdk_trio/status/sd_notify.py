@@ -16,6 +16,7 @@ import trio
 
 from .._change import Change
 from .._loggers import get_logger
+from .._masking import mask
 
 logger = get_logger(__name__)
 
@@ -131,7 +132,7 @@ class _Teller:
         with trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_DGRAM) as sender:
             try:
                 with trio.fail_after(SEND_SECONDS):
-                    await sender.sendto("\n".join(fields).encode(), self._address)
+                    await sender.sendto(mask("\n".join(fields)).encode(), self._address)
             except (OSError, trio.TooSlowError) as error:
                 name = os.fsdecode(self._address)
                 logger.warning("systemd is not told any more (%r): %r", name, error)

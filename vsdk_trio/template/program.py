@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from .._before_fork import runs_before_fork
+from .._masking import hide_environment
 from ..control.orders import Brief, TemplateFailed, TemplateReady
 from ..jobs.entrypoint import EntrypointRef
 from ..runner import process, renditions
@@ -47,6 +48,7 @@ def main(fd: int) -> NoReturn:
     """Be a template at the other end of the socket `fd`; or, forked, a job process."""
     os.set_inheritable(fd, False)
     control = ControlSocket(socket.socket(fileno=fd))
+    hide_environment(os.environ)
     log = renditions.install(_STDERR)
     write_stacks_to(_STDERR)
     server, ready, preloaded = _prepare(control, log)

@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 
 from .._loggers import get_logger
+from .._masking import mask
 from ..errors import OptionsError
 from . import SCOPE
 from .provider import JOB_FLUSH_SECONDS, find_provider, flush
@@ -70,7 +71,7 @@ def entrypoint_span(entrypoint: object, carrier: Mapping[str, Any]) -> Iterator[
             yield ending
     finally:
         if ending.status == "failed":
-            span.set_status(Status(StatusCode.ERROR, ending.error))
+            span.set_status(Status(StatusCode.ERROR, ending.error and mask(ending.error)))
         elif ending.status == "completed":
             span.set_status(Status(StatusCode.OK))
         span.set_attribute("vsdk_trio.end", ending.status or "interrupted")

@@ -25,6 +25,7 @@ from opentelemetry.trace import (
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from .. import observations as seen
+from .._masking import mask
 from . import SCOPE
 
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
@@ -69,7 +70,7 @@ class JobTraces:
             start_time=None if offered is None else offered[0],
             attributes={
                 "vsdk_trio.job_id": job_id,
-                "vsdk_trio.room_id": room_id,
+                "vsdk_trio.room_id": mask(room_id),
                 "vsdk_trio.agent_id": self._agent_id,
             },
         )
@@ -141,7 +142,7 @@ class JobTraces:
             return
         trace.span.set_attribute("vsdk_trio.end", told.status)
         if told.status == "failed":
-            trace.span.set_status(Status(StatusCode.ERROR, told.error))
+            trace.span.set_status(Status(StatusCode.ERROR, told.error and mask(told.error)))
         elif told.status == "completed":
             trace.span.set_status(Status(StatusCode.OK))
         trace.span.end(trace.ended_at)

@@ -19,6 +19,8 @@ from typing import Final
 
 import attrs
 
+from .._masking import cut
+
 _FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 _MAX_QUOTED: Final = 100
 
@@ -94,14 +96,17 @@ def deny_stranger(asker: Asker, token: str | None, *, how_to_set: str) -> Denial
 def deny_web_page(asker: Asker) -> Denial | None:
     """None, or the reason for a no: the request was made by a web page from somewhere else."""
     if asker.is_local and not is_local_name(asker.host):
+        name = cut(asker.host, _MAX_QUOTED)
         return Denial(
             403,
-            f"asked for by the name {asker.host[:_MAX_QUOTED]!r}, which a web page may have made "
+            f"asked for by the name {name!r}, which a web page may have made "
             "point here; ask for http://127.0.0.1 or http://localhost, or use a token",
         )
     own = f"{asker.scheme}://{asker.host}".lower()
     if asker.origin is not None and asker.origin.lower() != own:
-        return Denial(403, f"web pages from {asker.origin[:_MAX_QUOTED]!r} are not answered here")
+        return Denial(
+            403, f"web pages from {cut(asker.origin, _MAX_QUOTED)!r} are not answered here"
+        )
     follows_a_link = asker.method in ("GET", "HEAD") and asker.fetch_mode == "navigate"
     if asker.fetch_site in ("cross-site", "same-site") and not follows_a_link:
         return Denial(403, "web pages from elsewhere are not answered here")

@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
+from .._masking import cut, mask, mask_answer
 from ..metrics.exposition import render
 from ..metrics.own_process import read_own_process
 from ..metrics.tallies import Reading
@@ -43,7 +44,7 @@ class Entry:
 
 
 class JSONAnswer(Response):
-    """A value as JSON, indented: people read it, too."""
+    """A value as JSON, masked, and indented: people read it, too."""
 
     media_type = "application/json"
 
@@ -54,16 +55,18 @@ class JSONAnswer(Response):
 
     def render(self, content: Any) -> bytes:
         """The bytes; with a newline, for terminals."""
-        return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        return orjson.dumps(
+            mask_answer(content), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+        )
 
 
 class TextAnswer(Response):
-    """Lines of text."""
+    """Lines of text, masked."""
 
     media_type = "text/plain"
 
     def __init__(self, lines: Iterable[str], status_code: int = 200) -> None:
-        super().__init__("\n".join(lines), status_code, dict(NO_STORE))
+        super().__init__(mask("\n".join(lines)), status_code, dict(NO_STORE))
 
 
 async def answer_scrape(readings: Iterable[Reading], request: Request) -> Response:
@@ -119,7 +122,7 @@ async def _http_failure(request: Request, error: Exception) -> Response:
     headers = dict(error.headers) if error.headers is not None else {}
     match error.status_code:
         case 404:
-            text = f"there is nothing at {request.url.path[:_MAX_PATH]!r}"
+            text = f"there is nothing at {cut(request.url.path, _MAX_PATH)!r}"
         case 405:
             text = f"{request.method} is not answered here; {headers.get('Allow')} is"
         case _:

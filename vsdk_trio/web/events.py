@@ -15,6 +15,7 @@ import orjson
 import trio
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from .._masking import mask_answer
 from .answers import NO_STORE, failure
 
 MAX_STREAMS: Final = 16
@@ -28,7 +29,7 @@ _HEADERS: Final = {
 }
 
 Push = Callable[[str, Any], Awaitable[None]]
-"""Sends one event, named, with a value or with JSON as bytes; returns once it is taken."""
+"""Sends one event, named, with a value, masked; returns once it is taken."""
 
 
 class Streams:
@@ -77,7 +78,7 @@ class Streams:
 
         async def push(name: str, value: Any) -> None:
             # JSON has no line breaks of its own, so one data line will do.
-            data = value if isinstance(value, bytes) else orjson.dumps(value)
+            data = orjson.dumps(mask_answer(value))
             await write(b"event: %b\ndata: %b\n\n" % (name.encode(), data))
 
         async def keep_alive() -> None:

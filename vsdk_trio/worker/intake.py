@@ -17,6 +17,7 @@ import trio
 from .. import observations as seen
 from .._change import Change
 from .._loggers import get_logger
+from .._masking import mask
 from ..backend.events import BackendEvent, SessionLost
 from ..jobs.admission import Admission, Refusal, RefusalCause
 from ..jobs.lifecycle import EndCause, StopCause, Update
@@ -202,8 +203,9 @@ class Intake:
         self._change.notify()
         answered = seen.OfferAnswered(job_id=offer.job_id, room_id=offer.room_id)
         if refusal is not None:
-            reason = presentable(refusal.reason)
-            answered = attrs.evolve(answered, refusal=refusal.cause.value, reason=reason)
+            answered = attrs.evolve(
+                answered, refusal=refusal.cause.value, reason=presentable(refusal.reason)
+            )
         seconds = trio.current_time() - offer.came_at
         stage = seen.Stage.OFFER_TO_ANSWER
         self._observe(seen.StageTook(job_id=offer.job_id, stage=stage, seconds=seconds))
@@ -230,7 +232,7 @@ class Intake:
                 self._teller.repeat(job_id, told)
         else:
             logger.warning("assignment refused: %s", refusal.reason, extra=fields)
-            cause, reason = refusal.cause.value, refusal.reason
+            cause, reason = refusal.cause.value, mask(refusal.reason)
             self._observe(seen.AssignmentRefused(job_id=job_id, refusal=cause, reason=reason))
             # The registry is told that it has failed: assigned again, it must not run after all.
             end = Update(JobFact.FAILED, refusal.reason)
@@ -239,7 +241,7 @@ class Intake:
 
     def _terminate(self, termination: JobTermination) -> None:
         job_id = termination.job_id
-        reason = f"terminated: {termination.reason}" if termination.reason else "terminated"
+        reason = f"terminated: {mask(termination.reason)}" if termination.reason else "terminated"
         job = self._jobs.get(job_id)
         self._observe(seen.TerminationReceived(job_id=job_id, is_here=job is not None))
         if job is not None:

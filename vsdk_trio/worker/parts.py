@@ -18,7 +18,6 @@ from ..errors import OptionsError
 from ..jobs.admission import Admission
 from ..jobs.prewarm import Prewarm
 from ..journal.journal import Journal
-from ..logs.setup import current_outlet
 from ..observations import JobRecovered, Observation, StatusReported
 from ..observations.observers import Observers
 from ..options import Options
@@ -99,7 +98,6 @@ class Parts:
             journal=journal,
             reporter=self.reporter,
             post=self.connection.post,
-            token=self._token,
             observe=observers,
         )
         # Random, so that nobody else's processes can carry it.
@@ -316,8 +314,6 @@ class Parts:
         return False
 
     def _note_registered(self) -> None:
-        if (outlet := current_outlet()) is not None:
-            outlet.masker.hide([self._token()])  # a provider may have made a new one
         self.teller.registered(self._worker_id())
 
     def _note_proven(self, message: Message) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from .._masking import cut
 from ..jobs.admission import Admission
 from ..jobs.lifecycle import Update
 from ..protocol.messages import AvailabilityResponse, JobUpdate, WorkerMessage
@@ -18,7 +19,6 @@ from .shutdown import Shutdown, Stage
 # What a registry needs of a text is its beginning; an oversize message would break every
 # session that it is sent on.
 MAX_TEXT_CHARACTERS = 2000
-_MIN_SECRET_CHARACTERS = 6  # masking something shorter would shred a text and hide nothing
 
 
 class Reporter:
@@ -91,12 +91,8 @@ class Reporter:
         return [self.status(), *running]
 
 
-def presentable(text: str | None, secrets: Iterable[str] = ()) -> str | None:
-    """The text as a message, and a file, may carry it: cut, Unicode, and without the secrets."""
+def presentable(text: str | None) -> str | None:
+    """The text as a message, and a file, may carry it: Unicode, without secrets, and then cut."""
     if text is None:
         return None
-    for secret in secrets:
-        if len(secret) >= _MIN_SECRET_CHARACTERS:
-            text = text.replace(secret, "***")
-    text = text.encode("utf-8", "backslashreplace").decode()
-    return text if len(text) <= MAX_TEXT_CHARACTERS else text[: MAX_TEXT_CHARACTERS - 1] + "…"
+    return cut(text.encode("utf-8", "backslashreplace").decode(), MAX_TEXT_CHARACTERS)

@@ -8,9 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from .._masking import Masker
 from ..logs.recent import RecentLines, recent_lines
-from ..logs.setup import current_outlet
 from ..metrics.worker_gauges import read_worker
 from ..metrics.worker_tallies import WorkerTallies
 from ..options import Options
@@ -30,7 +28,7 @@ def open_sources(
     history = History(look.unix_now)
     with (
         parts.observers.listening(history),
-        recent_lines(_masker(options)) as recent,
+        recent_lines() as recent,
     ):
         yield Sources(
             look=look,
@@ -41,15 +39,6 @@ def open_sources(
             lines_since=lambda number: _lines(recent, number),
             debug_token=options.debug_token,
         )
-
-
-def _masker(options: Options) -> Masker:
-    """The log's own, which knows most; it is told what only we know."""
-    outlet = current_outlet()
-    masker = Masker() if outlet is None else outlet.masker
-    known = (options.debug_token, options.auth_token)
-    masker.hide(secret for secret in known if isinstance(secret, str))
-    return masker
 
 
 def _lines(recent: RecentLines, number: int) -> tuple[int, Sequence[LineView]]:

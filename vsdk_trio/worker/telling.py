@@ -25,8 +25,7 @@ from .reporter import Reporter, presentable
 class Teller:
     """Passes updates on to `post`, by way of the journal.
 
-    Arguments: `token`, the worker's own token of the moment, which has no place in an error;
-    `observe`, told of what is told, and of how long it takes an end to be proven.
+    Argument: `observe`, told of what is told, and of how long it takes an end to be proven.
     """
 
     def __init__(
@@ -35,7 +34,6 @@ class Teller:
         journal: Journal,
         reporter: Reporter,
         post: Callable[[Message], object],
-        token: Callable[[], str],
         observe: Observe,
     ) -> None:
         self._observe = observe
@@ -44,17 +42,13 @@ class Teller:
         self._journal = journal
         self._reporter = reporter
         self._post = post
-        self._token = token
         self._worker_id = journal.contents.worker_id
         # Refused jobs whose refusal is not written down yet.
         self._refusing: set[str] = set()
 
     def tell(self, job: LiveJob, update: Update) -> None:
         """Tell of a live job, as soon as it may be told. Never blocks."""
-        told = update
-        if update.error is not None:
-            secrets = (job.assignment.token, self._token())
-            told = attrs.evolve(update, error=presentable(update.error, secrets))
+        told = _presentable(update)
 
         def post() -> None:
             job.note_told(told)
@@ -74,6 +68,7 @@ class Teller:
 
         Written down as well: a next worker that did not know could run it, and tell another end.
         """
+        end = _presentable(end)
         self._refusing.add(job_id)
 
         def post() -> None:
@@ -112,3 +107,9 @@ class Teller:
         if ended_at is not None:
             seconds = trio.current_time() - ended_at
             self._observe(StageTook(job_id=job_id, stage=Stage.END_TO_PROVEN, seconds=seconds))
+
+
+def _presentable(update: Update) -> Update:
+    """As it may be told, and written down."""
+    error = presentable(update.error)
+    return update if error == update.error else attrs.evolve(update, error=error)

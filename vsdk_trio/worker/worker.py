@@ -19,6 +19,7 @@ import trio
 
 from .._asgi import bind_listener
 from .._loggers import get_logger
+from .._masking import hide, hide_environment, hide_url
 from .._service import ServiceBody, open_service
 from .._wait import first_of
 from ..errors import PortInUseError, VsdkTrioError
@@ -133,6 +134,9 @@ class Worker:
         room_options = room_options if room_options is not None else RoomOptions()
         # Jobs will inherit the variable: a word in it that none of them knows is found now.
         room_options.effective_transport(os.environ)
+        hide_environment(os.environ)
+        hide(options.auth_token, options.debug_token)
+        hide_url(options.http_proxy)
         self._options = options
         self._agent = Agent(
             entrypoint=describe(entrypoint),

@@ -83,7 +83,6 @@ def run_websocket(data: bytes) -> None:
                 "ws://registry.test/agent",
                 dialer=dialer,
                 headers={"Authorization": f"Bearer {TOKEN}"},
-                secrets=(TOKEN,),
             ) as link:
                 await link.send("hello")
                 with trio.move_on_after(5):

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ..._masking import cut
+
 _MAX_CHARS = 500
 
 
@@ -19,7 +21,7 @@ def cause_of(error: BaseException) -> str:
         return cause_of(inner)
     response = getattr(error, "response", None)
     if response is not None:
-        return _cut(_answer_of(response))
+        return cut(_answer_of(response), _MAX_CHARS)
     text = " ".join(str(error).split())
     kind = type(error).__name__
     if kind == "SSLError":
@@ -27,7 +29,7 @@ def cause_of(error: BaseException) -> str:
             "its certificate is not trusted; for a service of your own, set the environment "
             f"variable REQUESTS_CA_BUNDLE to the file of its authority ({text})"
         )
-    return _cut(f"{kind}: {text}" if text else kind)
+    return cut(f"{kind}: {text}" if text else kind, _MAX_CHARS)
 
 
 def _answer_of(response: Any) -> str:
@@ -47,7 +49,3 @@ def _message_in(body: str) -> str:
         if isinstance(fields, dict) and isinstance(fields.get(name), str):
             return str(fields[name])
     return " ".join(body.split())
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _MAX_CHARS else text[: _MAX_CHARS - 1] + "…"

@@ -9,10 +9,11 @@ from __future__ import annotations
 import ast
 import logging
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
-from urllib.parse import quote
+
+from ..._masking import mask
 
 _PACKAGES = ("videosdk", "vsaiortc", "aioice", "websockets", "asyncio", "urllib3", "requests")
 _MADE_LATER = ("websockets.client",)  # the others are there once the SDK is imported
@@ -20,7 +21,6 @@ _COMPLAINERS = _PACKAGES[:3]  # of all that closes
 _SDK = "videosdk"
 _TELLS_CAUSES = "videosdk.room_client"
 _RESPONSE = "signal :: response message :: "
-_MIN_SECRET_CHARS = 6  # masking something shorter would shred a text and hide nothing
 
 
 class Phase(Enum):
@@ -34,7 +34,7 @@ class Phase(Enum):
 
 
 class SdkLog(logging.Filter):
-    """Masks `secrets` in every record of the SDK and of what is below it.
+    """Masks every record of the SDK and of what is below it.
 
     Of records that come from the SDK's own thread, `thread`, it takes note, and drops what is no
     news: other rooms may be open in the same process. `error` is the exception that made joining
@@ -42,31 +42,23 @@ class SdkLog(logging.Filter):
     logged; None or empty where there is none.
     """
 
-    def __init__(self, secrets: Iterable[str], thread: int) -> None:
+    def __init__(self, thread: int) -> None:
         super().__init__()
-        words = {word for secret in secrets for word in (secret, quote(secret, safe=""))}
-        self._secrets = tuple(word for word in words if len(word) >= _MIN_SECRET_CHARS)
         self._thread = thread
         self.phase = Phase.JOINING
         self.error: BaseException | None = None
         self.refusal = ""
         self.last_error = ""
 
-    def masked(self, text: str) -> str:
-        """`text` without the secrets."""
-        for word in self._secrets:
-            text = text.replace(word, "***")
-        return text
-
     def filter(self, record: logging.LogRecord) -> bool:
         """Mask a record, take note of it, and say whether it is news."""
-        text = self.masked(_text_of(record))
+        text = mask(_text_of(record))
         is_own = record.thread == self._thread
         if is_own and record.name.startswith(_SDK):
             self._take_note(record, text)
         record.msg, record.args = text, None
         if record.exc_info and not record.exc_text:
-            record.exc_text = self.masked(logging.Formatter().formatException(record.exc_info))
+            record.exc_text = mask(logging.Formatter().formatException(record.exc_info))
         return not is_own or self._is_news(record)
 
     def _take_note(self, record: logging.LogRecord, text: str) -> None:

@@ -17,6 +17,7 @@ import trio
 from ..._aio_thread import AioThread, open_aio_thread
 from ..._handover import Handover
 from ..._loggers import get_logger
+from ..._masking import hide_passing, mask
 from ..._single_errors import without_own_group
 from ...errors import RoomError
 from ...room_options import RoomOptions
@@ -74,6 +75,7 @@ async def open_videosdk(
             "a VideoSDK room cannot be joined without a token: set RoomOptions(auth_token=...), "
             "Options(auth_token=...), or VIDEOSDK_AUTH_TOKEN"
         )
+    hide_passing(request.token)
     began = trio.current_time()
     _say_what_is_missing(request.options)
     speech = Speech()
@@ -84,7 +86,7 @@ async def open_videosdk(
             name="videosdk", cancel_seconds=_CANCEL_SECONDS, close_seconds=_CLOSE_SECONDS
         ) as thread:
             make_call = await thread.run(_load)
-            log = SdkLog([request.token], thread.ident)
+            log = SdkLog(thread.ident)
             filtered.enter_context(log.attached())
             call = await thread.run(
                 _make, make_call, request, host, log, speech, events.put, frames.put
@@ -182,9 +184,7 @@ async def _join(thread: AioThread, call: Call, host: str, log: SdkLog, began: fl
     cause = log.refusal
     if not cause:
         cause = cause_of(log.error) if log.error is not None else log.last_error
-    raise RoomError(
-        f"the room could not be joined: {where}, while {call.stage}: {log.masked(cause)}"
-    )
+    raise RoomError(f"the room could not be joined: {where}, while {call.stage}: {mask(cause)}")
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import attrs
 
-from ...protocol.peer_text import peer_text
+from ..._masking import peer_text
 from ...web.access import is_local_name
 
 _MOST_QUOTED = 100
