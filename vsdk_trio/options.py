@@ -146,7 +146,8 @@ class Options:
     permissions: WorkerPermissions = attrs.field(
         default=None, converter=_permissions, validator=_check.instance(WorkerPermissions)
     )
-    # Attempts to reach the registry before the worker gives up.
+    # Attempts to reach the registry before the worker gives up; tries go on for at least as long as
+    # the reference's schedule of that many (130 s for 16).
     max_retry: int = attrs.field(default=16, validator=_check.integer(0))
     # Refuse offers while `load_fnc` says more than this; without a `load_fnc`, slots alone bound.
     load_threshold: float = attrs.field(

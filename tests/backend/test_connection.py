@@ -260,8 +260,8 @@ async def test_no_hot_loop_where_the_registry_accepts_and_closes(autojump_clock)
                 async with connection_to(registry):
                     await trio.sleep_forever()
             nursery.cancel_scope.cancel()
-        assert len(registry.dialer.dialed) == 17
-        assert trio.current_time() > 20
+        assert len(registry.dialer.dialed) >= 17
+        assert trio.current_time() >= 130  # not sooner than the reference's schedule ends
 
 
 async def test_retries_end_and_say_why(autojump_clock):
@@ -271,7 +271,8 @@ async def test_retries_end_and_say_why(autojump_clock):
             async with connection_to(registry, max_retry=3):
                 pytest.fail("not reached")
         assert isinstance(caught.value.__cause__, OSError)
-        assert len(registry.dialer.dialed) == 4
+        assert len(registry.dialer.dialed) >= 4
+        assert trio.current_time() >= 6  # as long as the reference's schedule of three retries
 
 
 async def test_it_does_not_give_up_while_told_not_to(autojump_clock):

@@ -15,20 +15,23 @@ from vsdk_trio.errors import (
 )
 
 
-def failed(retries: Retries, error: Exception | None = None, **how: bool) -> float:
+def failed(
+    retries: Retries, error: Exception | None = None, now: float = 0.0, **how: bool
+) -> float:
     how = {"was_registered": False, "is_leaving": False, **how}
-    return retries.delay_after(error or ConnectError("away"), now=0.0, **how)
+    return retries.delay_after(error or ConnectError("away"), now=now, **how)
 
 
 def test_delays_grow_and_then_it_ends():
     retries = Retries(6, random.Random(0), lambda error: True)
-    delays = [failed(retries) for _ in range(6)]
+    delays = [failed(retries, now=now) for now in (0, 3, 6, 12, 24, 29)]
     assert all(
-        0 <= delay <= ceiling for delay, ceiling in zip(delays, (1, 2, 4, 6, 8, 10), strict=True)
+        limit / 2 <= delay <= limit
+        for delay, limit in zip(delays, (1, 1, 2, 4, 8, 29 / 3), strict=True)
     )
     cause = ConnectError("away")
     with pytest.raises(RegistryUnreachableError, match="7 attempts: away") as caught:
-        failed(retries, cause)
+        failed(retries, cause, now=30)
     assert caught.value.__cause__ is cause
 
 

@@ -92,6 +92,9 @@ def _is_true(run: ProcessRecord | None, fact: JobFact, error: str) -> bool:
     code = run.process.returncode
     if code is None:
         return False
+    if not run.entered and fact is JobFact.CANCELLED:
+        # Its processes died before it began; it was stopped before it had another one.
+        return bool(error)
     cause = f"exited with code {code}" if code >= 0 else "was killed"
     return fact is JobFact.FAILED and cause in error
 

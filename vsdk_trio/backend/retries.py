@@ -46,7 +46,7 @@ class Retries:
         While leaving nothing is final but the patience of whoever waits, which is short: so is the
         wait, unless the registry has asked for another.
         """
-        delay = self._backoff.lost(now) if was_registered else self._backoff.failed()
+        delay = self._backoff.lost(now) if was_registered else self._backoff.failed(now)
         asked = min(getattr(error, "retry_after", None) or 0.0, MAX_RETRY_AFTER_SECONDS)
         if is_leaving:
             return max(asked, self._rng.uniform(LEAVING_SECONDS / 4, LEAVING_SECONDS))

@@ -1,6 +1,6 @@
-"""When to try again: the reference's schedule, with full jitter and a reset that is earned.
+"""When to try again: at once after a reset, then at a pace that follows the length of the outage.
 
-Knows neither a clock nor what is tried: it is told `now`, in seconds, and answers in seconds.
+Knows neither a clock nor what is tried: `now` comes in, in seconds, and delays go out in seconds.
 """
 
 from __future__ import annotations
@@ -10,18 +10,26 @@ from typing import Final
 
 from ..errors import IllegalTransitionError
 
-# The reference's schedule starts at 0 s. A fleet that loses its registry loses it all at once, so
-# that even the first retry needs some room for jitter.
-_FIRST_CEILING_SECONDS: Final = 1.0
-_CEILING_STEP_SECONDS: Final = 2.0
+# A session that lasted this long was real; what ended it may be over already, as a reset is.
+_REAL_SESSION_SECONDS: Final = 1.0
+_AFTER_A_RESET_SECONDS: Final = 0.2
+_SHORTEST_SECONDS: Final = 1.0
+# An outage of T seconds costs at most T / 3 more, until the pace is the slowest one.
+_SHARE_OF_OUTAGE: Final = 1 / 3
 
 
 class Backoff:
-    """Counts failures in a row, and says how long to wait after each.
+    """Counts failures in a row and gives the delay after each.
 
-    Arguments: `max_retry`, retries before there are no more; `rng`, the source of jitter;
-    `stable_after`, the seconds that a session must stay registered to be worth a new count. A
-    registry that accepts and then drops at once is as good as down, and resets nothing.
+    The delay is between a half and the whole of a third of the outage so far, at least 1 s, at most
+    `slowest_seconds`. The first one after a lost session is at most 0.2 s.
+
+    Args:
+        max_retry: Retries before there are no more, but not before the reference's schedule
+            (0, 2, 4, 6, 8, 10, 10 ... seconds) would have used them up.
+        rng: The source of jitter.
+        stable_after: Seconds that a session must stay registered to end the outage. A registry
+            that accepts and then drops at once is as good as down.
     """
 
     slowest_seconds: Final = 10.0
@@ -30,27 +38,29 @@ class Backoff:
         self, max_retry: int = 16, *, rng: random.Random, stable_after: float = 10.0
     ) -> None:
         self._max_retry = max_retry
+        self._patience = sum(min(2.0 * n, self.slowest_seconds) for n in range(max_retry))
         self._rng = rng
         self._stable_after = stable_after
         self._tries = 0
+        self._failing_since: float | None = None
         self._registered_at: float | None = None
 
     def __repr__(self) -> str:
-        return f"<Backoff: {self._tries} of {self._max_retry} retries used>"
+        return f"<Backoff: {self._tries} retries, at least {self._max_retry}>"
 
     @property
     def tries(self) -> int:
         """Retries used since the last stable session."""
         return self._tries
 
-    def failed(self) -> float | None:
+    def failed(self, now: float) -> float | None:
         """Note an attempt that led to no session; return the delay in seconds, None if used up.
 
         Raises `IllegalTransitionError` while a session is registered: that one is `lost`.
         """
         if self._registered_at is not None:
             raise IllegalTransitionError("an attempt failed while a session is registered")
-        return self._next_delay()
+        return self._next_delay(now, was_real=False)
 
     def registered(self, now: float) -> None:
         """Note that a session is registered. Raises `IllegalTransitionError` where one is."""
@@ -65,18 +75,21 @@ class Backoff:
         """
         if self._registered_at is None:
             raise IllegalTransitionError("a session was lost, but none is registered")
-        if now - self._registered_at >= self._stable_after:
+        lasted = now - self._registered_at
+        if lasted >= self._stable_after:
             self._tries = 0
+            self._failing_since = None
         self._registered_at = None
-        return self._next_delay()
+        return self._next_delay(now, was_real=lasted >= _REAL_SESSION_SECONDS)
 
-    def _next_delay(self) -> float | None:
-        if self._tries >= self._max_retry:
+    def _next_delay(self, now: float, *, was_real: bool) -> float | None:
+        if self._failing_since is None:
+            self._failing_since = now
+        outage = now - self._failing_since
+        if self._tries >= self._max_retry and outage >= self._patience:
             return None
-        ceiling = (
-            min(self._tries * _CEILING_STEP_SECONDS, self.slowest_seconds)
-            if self._tries
-            else _FIRST_CEILING_SECONDS
-        )
         self._tries += 1
-        return self._rng.uniform(0, ceiling)
+        if was_real:
+            return self._rng.uniform(0, _AFTER_A_RESET_SECONDS)
+        longest = min(max(outage * _SHARE_OF_OUTAGE, _SHORTEST_SECONDS), self.slowest_seconds)
+        return self._rng.uniform(longest / 2, longest)
