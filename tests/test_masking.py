@@ -67,6 +67,7 @@ def knowing(*secrets: str) -> Masker:
         ("aws_secret_access_key = wJalrXUtnFEMI/K7MDENG", "aws_secret_access_key = ***"),
         ("https://user:p@ss@proxy:3128/x", "https://***@proxy:3128/x"),
         ("socks5h://user@proxy", "socks5h://***@proxy"),
+        (f"{'x' * 40}https://me:pw@proxy", f"{'x' * 40}https://***@proxy"),
         ("https%3A%2F%2Fuser%3Ap%40proxy", "https%3A%2F%2F***%40proxy"),
         ("-----BEGIN PRIVATE KEY-----\nMII\n-----END PRIVATE KEY-----", "***"),
         ("Incorrect API key provided: sk-proj-abcDEF1234567", "Incorrect API key provided: ***"),

@@ -16,12 +16,15 @@ from ._masking import mask
 def mask_tracebacks() -> None:
     """From now on, print masked what nobody catches; a hook of the user's own is left alone."""
     if sys.excepthook is sys.__excepthook__:
-        sys.excepthook = _print
+        sys.excepthook = print_masked
     if threading.excepthook is threading.__excepthook__:
         threading.excepthook = _print_of_thread
 
 
-def _print(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def print_masked(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Print an exception with its traceback to stderr."""
     if sys.stderr is not None:
         sys.stderr.write(mask("".join(traceback.format_exception(kind, error, trace))))
         sys.stderr.flush()
@@ -33,4 +36,4 @@ def _print_of_thread(args: threading.ExceptHookArgs) -> None:
     if sys.stderr is not None:
         name = args.thread.name if args.thread is not None else "?"
         sys.stderr.write(mask(f"Exception in thread {name}:\n"))
-    _print(args.exc_type, args.exc_value, args.exc_traceback)
+    print_masked(args.exc_type, args.exc_value, args.exc_traceback)

@@ -66,11 +66,11 @@ _LOOKS_SECRET: Final = re.compile(
       | AIza[\w-]{{20,100}} | (?:AKIA|ASIA)[A-Z0-9]{{12,32}} | ya29\.[\w-]{{16,4000}}
       | (?:gh[pousr]_|github_pat_|glpat-|nvapi-|xox[abeprs]-) (?=[\w-]{{0,80}}\d) [\w-]{{10,400}}
       )
-    | (?P<bearer> \bBearer (?:\s|%20|\+){{1,3}} )
+    | (?P<bearer> Bearer (?:\s|%20|\+){{1,3}} )
       (?! (?:token|auth\w{{0,20}}|scheme|realm)\b ) [\w.~+/=-]{{8,8000}}
     | (?P<basic> \bBasic (?:\s|%20|\+){{1,3}} ) [\w+/-]{{8,8000}}={{0,2}}
     | (?P<scheme> \bToken (?:\s|%20|\+){{1,2}} ) (?=[\w-]{{0,100}}\d) [\w-]{{20,8000}}
-    | (?P<header> \bAuthorization (?: {_QUOTE}\s{{0,3}},\s{{0,3}}b?{_QUOTE}
+    | (?P<header> Authorization (?: {_QUOTE}\s{{0,3}},\s{{0,3}}b?{_QUOTE}
         | (?:{_QUOTE})? \s{{0,3}} [:=] \s{{0,3}} (?:b?{_QUOTE})? )
         (?:(?:Basic|Bearer|Digest|Token)\s)?+ )
       {_CODE} [\w.~+/=:-]{{4,8000}}
@@ -86,7 +86,7 @@ _LOOKS_SECRET: Final = re.compile(
       (?= [\w.~+/=$!^-]{{0,200}}\d ) [\w.~+/=$!^-]{{8,8000}}+ (?![(\[])
     | (?P<parameter> (?:[?&]|{_PERCENT}(?:3F|26)) (?:(?:X-(?:Amz|Goog)-)?signature|sig|key)
         (?:=|{_PERCENT}3D) ) {_VALUE}{{2,8000}}
-    | (?P<url> \b[a-z][a-z0-9+.-]{{1,15}}:// )
+    | (?P<url> :// )
       [^\s/?\#"'<>@]{{1,1000}} (?:@[^\s/?\#"'<>@]{{1,200}}){{0,3}} (?=@)
     | (?P<quoted_url> {_PERCENT}3A{_PERCENT}2F{_PERCENT}2F )
       (?:[^\s/?\#"'<>@&%]|%(?!(?:25)?(?:40|2F))){{1,1000}} (?={_PERCENT}40)
@@ -157,11 +157,12 @@ def _forms(secret: str) -> Iterable[str]:
     for shift in range(3):  # where it begins in what was encoded
         padded = bytes(shift) + data
         whole = len(padded) - len(padded) % 3  # what follows decides on the rest
-        encoded = binascii.b2a_base64(padded[:whole], newline=False).decode()
-        encoded = encoded[(0, 2, 3)[shift] :]
-        if len(encoded) >= 8:
-            yield encoded
-            yield encoded.translate({43: 45, 47: 95})  # as URLs have it
+        for part in (padded, padded[:whole]):
+            encoded = binascii.b2a_base64(part, newline=False).decode().rstrip("=")
+            encoded = encoded[(0, 2, 3)[shift] :]
+            if len(encoded) >= 8:
+                yield encoded
+                yield encoded.translate({43: 45, 47: 95})  # as URLs have it
 
 
 def _needle(form: str) -> tuple[str, str]:

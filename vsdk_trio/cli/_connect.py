@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import sys
-import traceback
 from collections.abc import Mapping
 from typing import Any
 
 from .._exit_codes import ExitCode
+from .._masked_tracebacks import print_masked
 from ..errors import OptionsError, VsdkTrioError
 from ..room_options import RoomOptions
 from ._agent import agent_job
@@ -44,7 +44,7 @@ def run_one_job(
         raise
     except Exception as error:
         # The entrypoint's own. What called it is of no use to whom it belongs to.
-        traceback.print_exception(type(error), error, users_part(error.__traceback__))
+        print_masked(type(error), error, users_part(error.__traceback__))
         sys.exit(ExitCode.ERROR)
 
 

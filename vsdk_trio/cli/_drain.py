@@ -31,7 +31,7 @@ async def drain_worker(worker: Peer, wait: bool, timeout: float | None, as_json:
     if as_json:
         print_json({**answer, "ended": wait})
     elif wait:
-        print(f"{worker.url} has ended")
+        print(harmless(f"{worker.url} has ended"))
     else:
         waiting = _listed(answer.get("waiting_for"))
         print(harmless(f"{answer.get('stage')}; {waiting or 'nothing to wait for'}"))

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import attrs
 
+from .._masking import cut
 from ..control.ndjson import Line
 
 _MAX_NAME_CHARS: Final = 200
@@ -85,4 +86,4 @@ def _level(value: dict[str, Any]) -> tuple[int, str]:
 
 def _text(value: dict[str, Any], key: str) -> str:
     text = value.get(key)
-    return text[:_MAX_NAME_CHARS] if isinstance(text, str) else ""
+    return cut(text, _MAX_NAME_CHARS) if isinstance(text, str) else ""

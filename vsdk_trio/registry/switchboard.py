@@ -103,7 +103,7 @@ class Switchboard:
             case WorkerMessage():
                 return self._dispatcher.worker_reported(
                     session.worker_id,
-                    status=(message.status or "")[:_MAX_ID],
+                    status=cut(message.status or "", _MAX_ID),
                     load=message.load or 0.0,
                     job_count=message.job_count or 0,
                     now=trio.current_time(),
@@ -137,7 +137,7 @@ class Switchboard:
         return self._dispatcher.job_updated(
             session.worker_id,
             message.job_id,
-            status=message.status[:_MAX_ID],
+            status=cut(message.status, _MAX_ID),
             error=_cut(message.error),
             participant_identity=_cut(message.participant_identity),
             participant_name=_cut(message.participant_name),

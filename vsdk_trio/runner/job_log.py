@@ -70,11 +70,11 @@ def encode_record(record: logging.LogRecord) -> bytes:
         "levelno": record.levelno,
         "logger": record.name,
         "time": round(record.created, 6),
-        "file": record.filename[:_CUT_CHARS],
+        "file": cut(record.filename, _CUT_CHARS),
         "line": record.lineno,
     }
     if record.threadName and record.threadName != "MainThread":
-        fields["thread"] = record.threadName[:_CUT_CHARS]
+        fields["thread"] = cut(record.threadName, _CUT_CHARS)
     traces = filter(None, (_traceback(exc_info) or record.exc_text, record.stack_info))
     if trace := "\n".join(traces):
         fields["exc"] = _masked(trace, keep_end=True)
