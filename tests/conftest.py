@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from vsdk_trio import _loggers
 from vsdk_trio._masking import MASKER
 
 from .start_methods import START_METHODS, VARIABLE
@@ -21,6 +22,15 @@ settings.load_profile("vsdk_trio")
 # tests start would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# So does `nohup` with SIGHUP.
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture(autouse=True)
+def _no_log_of_another_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log that a test sets up is the whole process'; it must not outlive that test."""
+    monkeypatch.setattr(_loggers, "_way_out", None)
 
 
 @pytest.fixture(autouse=True)

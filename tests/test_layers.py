@@ -42,6 +42,7 @@ LEAVES = (
     "_service",
     "_signals",
     "_single_errors",
+    "_stopping",
     "_wait",
     "_websocket_link",
 )

@@ -35,9 +35,11 @@ class WayOut(Protocol):
 
     def say(self, record: logging.LogRecord) -> logging.LogRecord:
         """Write `record`; returns what the handlers of others may see of it. Never raises."""
+        ...
 
     def prints(self, handler: logging.Handler) -> bool:
         """Whether `handler` would write a record to where it has been written already."""
+        ...
 
 
 _way_out: WayOut | None = None
@@ -75,7 +77,8 @@ class ProjectLogger(logging.Logger):
         return False
 
     @disabled.setter
-    def disabled(self, value: bool) -> None: ...
+    # `logging` declares an attribute, which pyright lets no property override.
+    def disabled(self, value: bool) -> None: ...  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def isEnabledFor(self, level: int) -> bool:
         """Whether a record of this level is said."""

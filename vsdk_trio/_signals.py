@@ -5,6 +5,7 @@ A leaf: the standard library only.
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -22,6 +23,23 @@ def ending_signals() -> tuple[signal.Signals, ...]:
     if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
         names.append("SIGHUP")
     return tuple(signal.Signals[name] for name in names)
+
+
+def heed_signals_as_process_1() -> None:
+    """As process 1 of a container: SIGTERM and SIGHUP end the program while it starts.
+
+    The kernel drops a signal to process 1 that has no handler, so that one which comes while the
+    agent's code is imported would be lost, and the worker would register and take jobs.
+    """
+    if os.getpid() != 1 or threading.current_thread() is not threading.main_thread():
+        return
+    for signum in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(signum) is signal.SIG_DFL:
+            signal.signal(signum, _end)
+
+
+def _end(signum: int, _: FrameType | None) -> None:
+    os._exit(128 + signum)  # nothing has begun; what is imported may swallow an exception
 
 
 @contextmanager

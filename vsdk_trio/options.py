@@ -163,7 +163,7 @@ class Options:
     log_level: str = attrs.field(
         default="INFO", converter=_upper, validator=_check.one_of(*LOG_LEVELS)
     )
-    # The short grace: for EOF, for SIGTERM, and for everything after a second signal. Not 0, for
+    # The short grace: for EOF, for SIGTERM, and for everything after a second Ctrl-C. Not 0, for
     # it is also what a process has to exit in after its job's last word, before it is killed.
     termination_timeout: float = attrs.field(
         default=3.0, validator=_check.number(_seconds, above=0)

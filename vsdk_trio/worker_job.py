@@ -89,8 +89,10 @@ class WorkerJob:
         """
         if _recording.is_only_loading():
             return
+        from ._signals import heed_signals_as_process_1
         from .logs.setup import program_log
 
+        heed_signals_as_process_1()
         options = self.options
         token = options.auth_token if isinstance(options.auth_token, str) else ""
         with program_log(options.log_level, options.log_format, secrets=[token]):

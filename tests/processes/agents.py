@@ -87,7 +87,12 @@ class Agent:
             return parse(f"{self.path}:{name}").to_dict()
 
         initialize = None if self.initialize is None else reference(self.initialize)
-        return Hello(entrypoint=reference("entrypoint"), initialize=initialize, cookie=cookie)
+        return Hello(
+            entrypoint=reference("entrypoint"),
+            initialize=initialize,
+            cookie=cookie,
+            live_options=True,  # as of a context that has what cannot travel
+        )
 
     @asynccontextmanager
     async def forkserver(

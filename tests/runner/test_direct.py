@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -177,8 +178,25 @@ def test_a_second_ctrl_c_interrupts_the_cleaning_up(tmp_path: Path) -> None:
         os.kill(program.pid, signal.SIGINT)
         assert program.stdout.readline() == "finally\n"
         assert program.stdout.readline() == "cleaning\n"
+        time.sleep(0.6)  # sooner, it is the same Ctrl-C
         os.kill(program.pid, signal.SIGINT)
         output, errors = program.communicate(timeout=20)
     assert output.splitlines() == ["first received SIGINT", "start returned"]
     assert "shutdown callback clean_up failed: KeyboardInterrupt" in errors
     assert program.returncode == 0
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_again_lets_the_callbacks_run(first: signal.Signals, tmp_path: Path) -> None:
+    """Process managers and closing terminals send several; a wrapper passes a Ctrl-C on."""
+    with start_program(tmp_path, 1) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == "running\n"
+        os.kill(program.pid, first)
+        assert program.stdout.readline() == "finally\n"
+        assert program.stdout.readline() == "cleaning\n"
+        for number in (first, signal.SIGTERM, signal.SIGHUP):
+            os.kill(program.pid, number)
+        output, errors = program.communicate(timeout=20)
+    assert output.splitlines() == ["cleaned", f"first received {first.name}", "start returned"]
+    assert (errors, program.returncode) == ("", 0)

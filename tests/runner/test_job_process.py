@@ -222,7 +222,7 @@ async def test_a_script_without_the_function_says_so(script: Script, tmp_path: P
     assert f"{tmp_path}/app.py was loaded, but has no 'entrypoint'" in failed.error
 
 
-@pytest.mark.parametrize("how", ["eof", "stop", "sigterm", "sigint"])
+@pytest.mark.parametrize("how", ["eof", "stop", "sigterm", "sigint", "sighup"])
 async def test_polite_ends_run_the_callbacks(script: Script, how: str, tmp_path: Path) -> None:
     hello = script(
         """
@@ -245,14 +245,12 @@ async def test_polite_ends_run_the_callbacks(script: Script, how: str, tmp_path:
             await job.eof()
         elif how == "stop":
             await job.channel.send(Stop(reason="please"))
-        else:
-            job.process.send_signal(signal.SIGTERM if how == "sigterm" else signal.SIGINT)
-        reason = {
-            "eof": "the worker is gone",
-            "stop": "please",
-            "sigterm": "received SIGTERM",
-            "sigint": "received SIGINT",
-        }[how]
+        else:  # not from the worker, which asks before it signals
+            job.process.send_signal(signal.Signals[how.upper()])
+            await job.channel.send(Ping(seq=2))
+            assert isinstance(await job.next(), Pong)
+            await job.channel.send(Stop(reason="please"))
+        reason = "the worker is gone" if how == "eof" else "please"
         assert await job.rest() == [Finished(status="cancelled", error=reason)]
     assert job.process.returncode == 0
     assert (tmp_path / "said").read_text() == reason

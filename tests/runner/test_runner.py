@@ -179,7 +179,7 @@ async def test_joined_by_the_users_own_means() -> None:
         ("stop", "the registry wants it"),
         ("stop without a reason", "stopped"),
         ("eof", "the worker is gone"),
-        ("signal", "received SIGTERM"),
+        ("signal, then stop", "stopped"),
     ],
 )
 async def test_every_polite_end_runs_the_callbacks(
@@ -205,8 +205,10 @@ async def test_every_polite_end_runs_the_callbacks(
                 await worker.send(Stop(reason="the registry wants it"), Stop(reason="again"))
             elif how == "stop without a reason":
                 await worker.send(Stop())
-            elif how == "signal":
+            elif how == "signal, then stop":
                 send_signal.send_nowait(SIGTERM)
+                await trio.sleep(3600)
+                await worker.send(Stop())
             else:
                 await worker.stream.send_eof()
             assert await worker.rest() == [Finished(status="cancelled", error=reason)]

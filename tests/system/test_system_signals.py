@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from .conftest import Program, System, eventually, open_system
+from .test_system_status import ask
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("each_start_method")]
 
@@ -68,17 +69,73 @@ async def test_ctrl_c_reaches_the_worker_alone(tmp_path: Path) -> None:
         assert "KeyboardInterrupt" not in worker.output
 
 
-async def test_a_second_signal_hurries(tmp_path: Path) -> None:
-    """The job would go on for an hour of draining; then it has a second to stop."""
+@pytest.mark.parametrize("first", ["SIGTERM", "SIGHUP", "POST /drain"])
+async def test_a_drain_asked_for_again_goes_on(tmp_path: Path, first: str) -> None:
+    """As Kubernetes does with a preStop hook, supervisors and closing terminals do."""
+    async with open_system(tmp_path) as system:
+        worker = await system.open_agent()
+        job_id = await system.dispatch("returns", seconds=3)
+        if first == "POST /drain":
+            assert (await ask(worker, "/drain", "POST"))[0] == 202
+        else:
+            worker.signal(signal.Signals[first])
+        await eventually(lambda: "draining" in system.registry.story(), "not draining")
+        for signum in (signal.SIGTERM, signal.SIGHUP, signal.SIGTERM):
+            worker.signal(signum)
+        await eventually(lambda: "SIGTERM changes nothing: draining" in worker.output, "no line")
+        job = await system.end_of(job_id)
+        assert (job.state.value, job.error) == ("completed", None)
+        await ended(system, worker, code=0)
+
+
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+async def test_one_ctrl_c_that_comes_twice_is_one(tmp_path: Path, second: signal.Signals) -> None:
+    """Hurried, the job would be killed: its callback takes longer than that grace."""
+    async with open_system(tmp_path) as system:
+        worker = await system.open_agent(termination_timeout=0.3)
+        job_id = await system.dispatch("waits", goodbye_seconds=2)
+        worker.signal(signal.SIGINT)
+        worker.signal(second)
+        assert (await system.end_of(job_id)).state.value == "cancelled"
+        await ended(system, worker, code=0)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+async def test_a_signal_to_the_processes_of_jobs_ends_none(
+    tmp_path: Path, signum: signal.Signals
+) -> None:
+    """As a supervisor does that signals the whole tree; the worker decides about its jobs."""
+    async with open_system(tmp_path) as system:
+        worker = await system.open_agent(num_idle_processes=1, max_processes=2)
+        job_id = await system.dispatch("returns", seconds=2)
+        await eventually(lambda: len(system.job_processes()) == 2, "no idle process")
+        before = {process.pid for process in system.processes()}
+        for process in system.processes():
+            if process.pid != worker.pid:
+                process.send_signal(signum)
+        job = await system.end_of(job_id)
+        assert (job.state.value, job.error) == ("completed", None)
+        assert f"{signum.name} ignored" in worker.output
+        # The job's own process is gone by now, and is replaced; of the others none is.
+        assert len(before - {process.pid for process in system.processes()}) <= 1
+        worker.signal(signal.SIGTERM)
+        await ended(system, worker, code=0)
+
+
+async def test_a_second_ctrl_c_hurries(tmp_path: Path) -> None:
+    """The job would have five minutes to stop; then it has a second."""
     async with open_system(tmp_path) as system:
         worker = await system.open_agent(close_timeout=300.0)
-        polite = await system.dispatch("waits")
+        job_id = await system.dispatch("ignores everything")
         worker.signal(signal.SIGTERM)
-        await eventually(lambda: "draining" in system.registry.story(), "not draining")
-        assert not system.registry.job(polite).state.ended
-        worker.signal(signal.SIGTERM)
-        assert (await system.end_of(polite)).state.value == "cancelled"
-        await ended(system, worker, code=0)
+        await eventually(lambda: "SIGTERM received: draining" in worker.output, "not draining")
+        worker.signal(signal.SIGINT)
+        await eventually(lambda: "SIGINT received: stopping" in worker.output, "not stopping")
+        await trio.sleep(0.6)  # sooner, it is the same Ctrl-C
+        worker.signal(signal.SIGINT)
+        assert (await system.end_of(job_id)).state.value == "failed"
+        assert "a second SIGINT: every grace is cut short" in worker.output
+        await ended(system, worker, code=3)
 
 
 @pytest.mark.parametrize("kind", ["sleeps", "spins", "holds the GIL", "ignores everything"])
@@ -88,6 +145,7 @@ async def test_a_job_that_does_not_stop_is_killed(tmp_path: Path, kind: str) -> 
         job_id = await system.dispatch(kind)
         worker.signal(signal.SIGINT)
         await eventually(lambda: "draining" in system.registry.story(), "not stopping")
+        await trio.sleep(0.6)  # sooner, it is the same Ctrl-C
         worker.signal(signal.SIGINT)
         job = await system.end_of(job_id)
         assert job.state.value == "failed"

@@ -38,7 +38,7 @@ HELP: Final[dict[str, tuple[str, str]]] = {
     "close_timeout": (JOBS, "How long a job may take to stop when it is asked to."),
     "shutdown_callback_timeout": (JOBS, "How long each shutdown callback may take."),
     "drain_timeout": (JOBS, "How long running jobs may go on after SIGTERM."),
-    "termination_timeout": (JOBS, "The short grace: before SIGKILL, and after a second signal."),
+    "termination_timeout": (JOBS, "The short grace: before SIGKILL, and after a second Ctrl-C."),
     "executor_type": (PROCESSES, "How jobs are executed."),
     "start_method": (PROCESSES, "How job processes come to be."),
     "preload": (PROCESSES, "Modules that the forkserver's template imports as well: a,b,c."),

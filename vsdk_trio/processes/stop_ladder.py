@@ -30,7 +30,7 @@ class Rung(enum.IntEnum):
 class Graces:
     """The waits of the ladder, in seconds.
 
-    `hurry`: set by a second signal; cuts what remains of every wait to `termination_timeout`.
+    `hurry`: set by a second SIGINT; cuts what remains of every wait to `termination_timeout`.
     """
 
     close_timeout: float

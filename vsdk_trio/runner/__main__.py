@@ -18,6 +18,10 @@ if __name__ == "__main__":
 
     _receive_fd, _send_fd = claim()  # before anything else is imported, and could print
 
+    from .early_signals import ignore_while_the_worker_lives
+
+    ignore_while_the_worker_lives(_receive_fd)
+
     from .process import main
 
     _code = main(_receive_fd, _send_fd, _started_at)

@@ -15,6 +15,7 @@ import trio
 from .._loggers import get_logger
 from .._playground import show_playground
 from .._signals import ending_signals
+from .._stopping import Stage, Stopping
 from ..options import Options, TokenSource
 from .callbacks import call
 from .execution import Entrypoint, run_entrypoint
@@ -34,8 +35,9 @@ def run_direct(
 ) -> None:
     """Run `entrypoint(ctx)` to its end, shutdown callbacks included; what it raises comes out.
 
-    SIGINT, SIGTERM and SIGHUP end it in order, and this returns; a second SIGINT interrupts what
-    the cleaning up is doing, callback by callback. `options` (default `Options()`) gives the
+    SIGINT, SIGTERM and SIGHUP end it in order, and this returns. A second SIGINT, 0.5 s later or
+    more, interrupts what the cleaning up is doing, and so does each one after it; any other signal
+    that comes again changes nothing. `options` (default `Options()`) gives the
     permissions, the callbacks' deadline and `initialize_process_fnc`, which runs first; `token` is
     what the context uses where it has none of its own, by default `options.auth_token`.
     """
@@ -75,10 +77,25 @@ async def _show_playground(ctx: JobContext) -> None:
 async def _stop_on_signal(stop: StopRequest, *, task_status: trio.TaskStatus[None]) -> None:
     with trio.open_signal_receiver(*ending_signals()) as signals:
         task_status.started()
+        stopping = Stopping()
         async for number in signals:
+            stopping.ask(stopping.request_of(number, trio.current_time()))
+            if stopping.stage is Stage.HURRYING:
+                break
             stop.request(f"received {signal.Signals(number).name}")
-            break
-    # From here on the signals mean what they mean by default: a way out of a cleanup that hangs.
+    logger.warning("a second Ctrl-C: what cleans up is interrupted")
+    _interrupt()
+    # From here on SIGINT raises `KeyboardInterrupt` again: a way out of the next callback, too.
+    others = [number for number in ending_signals() if number != signal.SIGINT]
+    with trio.open_signal_receiver(*others) as signals:
+        async for _ in signals:
+            pass
+
+
+@trio.lowlevel.enable_ki_protection
+def _interrupt() -> None:
+    """Have Trio raise `KeyboardInterrupt` in the main task, which runs the callbacks."""
+    signal.raise_signal(signal.SIGINT)
 
 
 async def _prepared(

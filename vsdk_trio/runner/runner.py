@@ -38,7 +38,6 @@ from .job_context import JobContext, JobProcessInfo
 from .loader import Loaded
 from .outcome import Outcome, describe_error, without_cancelled
 from .stacks import stack_signal
-from .stop import StopRequest
 from .vitals import LongestStep
 
 logger = get_logger(__name__)
@@ -64,9 +63,10 @@ async def run_runner(
 ) -> int:
     """Initialize, then run the one job that the other end of the streams starts.
 
-    A `Stop` frame, EOF and each of `signals` end whatever is going on politely: the shutdown
-    callbacks run. `already_read` are bytes of the incoming stream; `rehearse` is
-    awaited once no job has come for `IDLE_SECONDS`.
+    A `Stop` frame and EOF end whatever is going on politely: the shutdown callbacks run. `signals`
+    are logged and end nothing: a signal to the whole process tree must not end calls.
+    `already_read` are bytes of the incoming stream; `rehearse` is awaited once no job has come for
+    `IDLE_SECONDS`.
 
     Returns the exit code: 0, or 1 if initializing failed. How the job ended is said by the
     `Finished` frame alone. A worker that is gone is no error.
@@ -80,7 +80,7 @@ async def run_runner(
     try:
         async with trio.open_nursery() as nursery:
             if signals is not None:
-                nursery.start_soon(_read_signals, signals, desk.stop)
+                nursery.start_soon(_note_signals, signals, desk)
             arrival = _Arrival(
                 desk=desk,
                 loaded=loaded,
@@ -113,9 +113,12 @@ async def _stand_by(desk: Desk, rehearse: Rehearse | None) -> None:
     await desk.read()
 
 
-async def _read_signals(signals: AsyncIterable[int], stop: StopRequest) -> None:
+async def _note_signals(signals: AsyncIterable[int], desk: Desk) -> None:
+    """Log a signal that the worker has not sent: it asks before it signals."""
     async for number in signals:
-        stop.request(f"received {Signals(number).name}")
+        if desk.job is not None and not desk.stop.is_requested:
+            text = "%s ignored: the worker lives and has not stopped this job; the job goes on"
+            logger.warning(text, Signals(number).name)
 
 
 async def _serve(desk: Desk, arrival: _Arrival) -> int:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from .._stopping import Stage
 from ..options import Options
 from ..status.sd_notify import ServiceState
 from ..status.view import DrainView, JobView, ProcessView, WorkerView
-from .shutdown import Stage
 
 if TYPE_CHECKING:
     from .parts import Parts

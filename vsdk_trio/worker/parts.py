@@ -11,6 +11,7 @@ from functools import partial
 
 from .._change import Change
 from .._loggers import get_logger
+from .._stopping import Request, Stage
 from ..backend.connection import BackendConnection
 from ..backend.token import TokenProvider
 from ..control.orders import Brief
@@ -40,7 +41,7 @@ from .live_jobs import LiveJob, LiveJobs
 from .load import Load
 from .recovery import Recovery
 from .reporter import Reporter
-from .shutdown import Shutdown, Stage
+from .shutdown import Shutdown
 from .status_loop import report_status
 from .telling import Teller
 
@@ -310,7 +311,7 @@ class Parts:
         if not self.failures:
             logger.error("%s; draining: running jobs go on, nothing new is taken", error)
             self.failures.append(error)
-            self.shutdown.advance(Stage.DRAINING, str(error))
+            self.shutdown.drain(str(error))
         return False
 
     def _note_registered(self) -> None:
@@ -321,7 +322,7 @@ class Parts:
         self.change.notify()
 
     def _end_for_a_bug(self, bug: Exception) -> None:
-        self.shutdown.advance(Stage.STOPPING, f"the worker has failed: {type(bug).__name__}")
+        self.shutdown.ask(Request.STOP, f"the worker has failed: {type(bug).__name__}")
 
     def _note_killed(self, job: LiveJob) -> None:
         """Only what the worker's own end has killed belongs into how it ended."""

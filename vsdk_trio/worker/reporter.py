@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from .._masking import cut
+from .._stopping import Stage
 from ..jobs.admission import Admission
 from ..jobs.lifecycle import Update
 from ..protocol.messages import AvailabilityResponse, JobUpdate, WorkerMessage
 from ..protocol.vocabulary import Vocabulary, WorkerFact
 from .load import Load
-from .shutdown import Shutdown, Stage
+from .shutdown import Shutdown
 
 # What a registry needs of a text is its beginning; an oversize message would break every
 # session that it is sent on.

@@ -17,7 +17,6 @@ from ..status.sources import Sources
 from ..status.view import LineView
 from .look import Look
 from .parts import Parts
-from .shutdown import Stage
 
 
 @contextmanager
@@ -34,7 +33,7 @@ def open_sources(
             look=look,
             history=history,
             observers=parts.observers,
-            drain=lambda reason: parts.shutdown.advance(Stage.DRAINING, reason),
+            drain=parts.shutdown.drain,
             measure=lambda: (*read_worker(look()), *tallies.read()),
             lines_since=lambda number: _lines(recent, number),
             debug_token=options.debug_token,

@@ -1,26 +1,17 @@
-"""How far the shutdown of a worker has come, and what each signal means for it.
+"""How far the shutdown of a worker has come, as events that its parts wait for.
 
-The stage only ever advances. Signals, the registry's refusals and the embedding program all end
-in `advance`; everybody else waits for the event of the stage that concerns them.
+Signals, the registry's refusals and the embedding program all end in `ask`. `_stopping.TABLE`
+decides what a request does; the stage only ever advances.
 """
 
 from __future__ import annotations
 
 import signal
-from enum import IntEnum
 
 import trio
 
+from .._stopping import Request, Stage, Stopping
 from ..observations import Observe, ShutdownAdvanced, unobserved
-
-
-class Stage(IntEnum):
-    """What the worker is doing about ending."""
-
-    SERVING = 0
-    DRAINING = 1  # takes nothing new, lets what runs finish
-    STOPPING = 2  # stops what runs, politely
-    HURRYING = 3  # every grace is cut short
 
 
 class Shutdown:
@@ -29,16 +20,16 @@ class Shutdown:
     def __init__(self, observe: Observe = unobserved) -> None:
         self._observe = observe
         self._events = {stage: trio.Event() for stage in Stage}
-        self._stage = Stage.SERVING
+        self._stopping = Stopping()
         self._reason = ""
         self._since: dict[Stage, float] = {}
 
     def __repr__(self) -> str:
-        return f"<Shutdown {self._stage.name.lower()}>"
+        return f"<Shutdown {self.stage.name.lower()}>"
 
     @property
     def stage(self) -> Stage:
-        return self._stage
+        return self._stopping.stage
 
     @property
     def reason(self) -> str:
@@ -48,29 +39,30 @@ class Shutdown:
     @property
     def since(self) -> float:
         """When the present stage was reached, on Trio's clock. Raises `KeyError` while serving."""
-        return self._since[self._stage]
+        return self._since[self.stage]
 
     def reached(self, stage: Stage) -> trio.Event:
         """The event that is set once `stage`, or a later one, has been reached."""
         return self._events[stage]
 
-    def advance(self, stage: Stage, reason: str) -> None:
-        """Go on to `stage`; does nothing when it is already reached. The first reason stays."""
+    def drain(self, reason: str) -> None:
+        """Ask for a drain."""
+        self.ask(Request.DRAIN, reason)
+
+    def ask(self, request: Request, reason: str) -> bool:
+        """Ask for the end; returns whether that has changed the stage. The first reason stays."""
+        before = self.stage
+        if not self._stopping.ask(request):
+            return False
         self._reason = self._reason or reason
         for passed in Stage:
-            if self._stage < passed <= stage:
+            if before < passed <= self.stage:
                 self._since[passed] = trio.current_time()
                 self._events[passed].set()
-        if stage > self._stage:
-            self._stage = stage
-            self._observe(ShutdownAdvanced(stage=stage.name.lower(), reason=reason))
+        self._observe(ShutdownAdvanced(stage=self.stage.name.lower(), reason=reason))
+        return True
 
-    def signalled(self, signum: int) -> None:
-        """SIGTERM drains, SIGINT stops; a second signal of either kind stops and hurries."""
-        name = signal.Signals(signum).name
-        if self._stage is not Stage.SERVING:
-            self.advance(Stage.HURRYING, name)
-        elif signum == signal.SIGINT:
-            self.advance(Stage.STOPPING, name)
-        else:
-            self.advance(Stage.DRAINING, name)
+    def signalled(self, signum: int) -> bool:
+        """Take a signal; returns whether it has changed the stage."""
+        request = self._stopping.request_of(signum, trio.current_time())
+        return self.ask(request, signal.Signals(signum).name)

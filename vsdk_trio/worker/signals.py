@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from signal import Signals
 
 import trio
 
 from .._loggers import get_logger
 from .._signals import ending_signals
+from .._stopping import Stage
 from .shutdown import Shutdown
 
 logger = get_logger(__name__)
@@ -35,5 +37,10 @@ async def watch_signals(
 
 async def _hand_over(signals: object, shutdown: Shutdown) -> None:
     async for signum in signals:  # type: ignore[attr-defined]  # trio does not name the receiver's type
-        shutdown.signalled(signum)
-        logger.info("signal received: %s", shutdown.stage.name.lower(), extra={"signal": signum})
+        name, extra = Signals(signum).name, {"signal": signum}
+        if not shutdown.signalled(signum):
+            logger.info("%s changes nothing: %s", name, shutdown.stage.name.lower(), extra=extra)
+        elif shutdown.stage is Stage.HURRYING:
+            logger.warning("a second %s: every grace is cut short", name, extra=extra)
+        else:
+            logger.info("%s received: %s", name, shutdown.stage.name.lower(), extra=extra)

@@ -21,6 +21,7 @@ from .._asgi import bind_listener
 from .._loggers import get_logger
 from .._masking import hide, hide_environment, hide_url
 from .._service import ServiceBody, open_service
+from .._stopping import Request, Stage
 from .._wait import first_of
 from ..errors import PortInUseError, VsdkTrioError
 from ..jobs.entrypoint import EntrypointRef, describe
@@ -40,7 +41,6 @@ from .look import Address, Look
 from .loop_watch import watched_loop
 from .parts import Parts
 from .showing import open_sources
-from .shutdown import Stage
 from .signals import watch_signals
 
 logger = get_logger(__name__)
@@ -96,15 +96,15 @@ class WorkerHandle:
 
     def drain(self, reason: str = "asked to drain") -> None:
         """Take nothing new, let what runs finish, then end. Like SIGTERM."""
-        self._parts.shutdown.advance(Stage.DRAINING, reason)
+        self._parts.shutdown.drain(reason)
 
     def stop(self, reason: str = "asked to stop") -> None:
         """Stop what runs, politely, then end. Like SIGINT."""
-        self._parts.shutdown.advance(Stage.STOPPING, reason)
+        self._parts.shutdown.ask(Request.STOP, reason)
 
     def hurry(self, reason: str = "asked to hurry") -> None:
-        """Stop, and cut every grace to `termination_timeout`. Like a second signal."""
-        self._parts.shutdown.advance(Stage.HURRYING, reason)
+        """Stop, and cut every grace to `termination_timeout`. Like a second SIGINT."""
+        self._parts.shutdown.ask(Request.HURRY, reason)
 
 
 class Worker:
@@ -260,7 +260,7 @@ class Worker:
                 await first_of(parts.wait_until_drained, shutdown.reached(Stage.STOPPING).wait)
         finally:
             # Reached at once where the worker is cancelled, or one of its parts has failed.
-            shutdown.advance(Stage.STOPPING, "cancelled")
+            shutdown.ask(Request.STOP, "cancelled")
             parts.refuse_the_rest()
 
 

@@ -72,7 +72,11 @@ async def entrypoint(ctx: JobContext) -> None:
     def said_goodbye(reason: str) -> None:
         note(f"{job_id} callback: {reason}")
 
+    async def say_goodbye() -> None:
+        await trio.sleep(options.get("goodbye_seconds", 0))
+
     ctx.add_shutdown_callback(said_goodbye)
+    ctx.add_shutdown_callback(say_goodbye)
     await ctx.connect()
     # From here on nothing can cancel it before it has begun with what it is to do.
     note(f"{job_id} entered")

@@ -1,0 +1,76 @@
+"""What each request to end does at each stage: one table, for every program of ours.
+
+A worker, direct mode, `connect` and `dev` all ask it. Pure: time comes in as `now`, in seconds.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+from enum import IntEnum, StrEnum
+from typing import Final
+
+import attrs
+
+SECOND_INTERRUPT_SECONDS: Final = 0.5
+"""A SIGINT that comes sooner after the first is the same Ctrl-C, passed on by a wrapper."""
+
+
+class Stage(IntEnum):
+    """What a program is doing about ending. The order is from gentle to harsh."""
+
+    SERVING = 0
+    DRAINING = 1  # takes nothing new, lets what runs finish
+    STOPPING = 2  # stops what runs, politely
+    HURRYING = 3  # every grace is cut short
+
+
+class Request(StrEnum):
+    """What is asked for, whatever the way."""
+
+    DRAIN = "drain"
+    STOP = "stop"
+    HURRY = "hurry"
+
+
+_SERVING, _DRAINING, _STOPPING, _HURRYING = Stage
+_DRAIN, _STOP, _HURRY = Request
+
+TABLE: Final = {
+    (_SERVING, _DRAIN): _DRAINING,
+    (_SERVING, _STOP): _STOPPING,
+    (_SERVING, _HURRY): _HURRYING,
+    (_DRAINING, _DRAIN): _DRAINING,
+    (_DRAINING, _STOP): _STOPPING,
+    (_DRAINING, _HURRY): _HURRYING,
+    (_STOPPING, _DRAIN): _STOPPING,
+    (_STOPPING, _STOP): _STOPPING,
+    (_STOPPING, _HURRY): _HURRYING,
+    (_HURRYING, _DRAIN): _HURRYING,
+    (_HURRYING, _STOP): _HURRYING,
+    (_HURRYING, _HURRY): _HURRYING,
+}
+"""Stage and request, and the stage that follows. No request repeated is harsher than once."""
+
+
+@attrs.define
+class Stopping:
+    """The stage that a program has reached, and when its first SIGINT came."""
+
+    stage: Stage = Stage.SERVING
+    first_interrupt: float = math.inf
+
+    def ask(self, request: Request) -> bool:
+        """Take a request; returns whether it has changed the stage."""
+        before = self.stage
+        self.stage = TABLE[before, request]
+        return self.stage is not before
+
+    def request_of(self, signum: int, now: float) -> Request:
+        """What the signal asks for. Only a person's second Ctrl-C asks for a hurry."""
+        if signum != signal.SIGINT:
+            return Request.DRAIN
+        if now - self.first_interrupt >= SECOND_INTERRUPT_SECONDS:
+            return Request.HURRY
+        self.first_interrupt = min(self.first_interrupt, now)
+        return Request.STOP
