@@ -10,11 +10,16 @@ import select
 import signal
 from types import FrameType
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def not_ignored() -> list[signal.Signals]:
+    """The signals that may reach this process; what is ignored, as by `nohup`, stays ignored."""
+    return [signum for signum in _SIGNALS if signal.getsignal(signum) is not signal.SIG_IGN]
 
 
 def ignore_while_the_worker_lives(receive_fd: int) -> None:
-    """Give `SIGNALS` their usual effect only once the worker has closed the control channel.
+    """Give signals their usual effect only once the worker has closed the control channel.
 
     The worker does that before it sends SIGTERM. Handlers, and not `SIG_IGN`, which programs that
     the agent starts would inherit.
@@ -27,5 +32,5 @@ def ignore_while_the_worker_lives(receive_fd: int) -> None:
             signal.signal(signum, signal.SIG_DFL)
             signal.raise_signal(signum)
 
-    for signum in SIGNALS:
+    for signum in not_ignored():
         signal.signal(signum, handle)

@@ -20,7 +20,7 @@ from ..errors import FrameError
 from ..jobs.entrypoint import EntrypointRef
 from ..traces.job_span import prepare
 from . import renditions
-from .early_signals import SIGNALS
+from .early_signals import not_ignored
 from .job_log import RunnerLog
 from .loader import Loaded, Preloaded, loading
 from .outcome import describe_error
@@ -128,7 +128,7 @@ async def _run(
 ) -> int:
     streams = trio.lowlevel.FdStream(receive_fd), trio.lowlevel.FdStream(send_fd)
     async with streams[0], streams[1]:
-        with trio.open_signal_receiver(*SIGNALS) as signals:
+        with trio.open_signal_receiver(*not_ignored()) as signals:
             return await run_runner(
                 *streams,
                 loaded,
