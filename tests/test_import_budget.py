@@ -40,6 +40,7 @@ RUNNER = {
     "_masking",
     "_option_checks",
     "_option_texts",
+    "_published",
     "_recording",
     "_room_configs",
     "_room_overlay",

@@ -34,6 +34,7 @@ LEAVES = (
     "_option_checks",
     "_option_texts",
     "_playground",
+    "_published",
     "_reader_guard",
     "_recording",
     "_records",

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import logging
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import vsdk_trio
-from vsdk_trio import _recording
+from vsdk_trio import _recording, aio
 from vsdk_trio.errors import (
     ConnectError,
     EntrypointError,
+    EventLoopError,
     OptionsError,
     RegistrationRefusedError,
     RegistryUnreachableError,
@@ -22,7 +28,7 @@ from vsdk_trio.errors import (
     VsdkTrioError,
 )
 from vsdk_trio.options import Options, WorkerOptions
-from vsdk_trio.room_options import RoomOptions
+from vsdk_trio.room_options import RoomOptions, TransportMode, WebSocketConfig
 from vsdk_trio.runner.job_context import JobContext
 from vsdk_trio.worker import main
 from vsdk_trio.worker.worker import Worker, WorkerReport
@@ -219,3 +225,151 @@ def test_names_of_a_script_load_nothing_heavy(name: str) -> None:
     heavy = {"cattrs", "orjson", "trio_websocket", "httpcore", "starlette", "hypercorn", "typer"}
     heavy |= {"rich", "psutil", "wsproto", "vsdk_trio.backend", "vsdk_trio.registry.core"}
     assert not heavy & {*done.stdout.split()}
+
+
+def published(name: str) -> Any:
+    """A stand-in for an object of a class of `videosdk-agents`, which need not be installed."""
+    return type(name, (), {"__module__": "videosdk.agents.job"})
+
+
+def instance(cls: str, /, **values: Any) -> Any:
+    made = published(cls)()
+    vars(made).update(values)
+    return made
+
+
+def test_the_published_options_are_read_field_by_field(caplog: pytest.LogCaptureFixture) -> None:
+    executor = instance("ExecutorType", value="process")
+    permissions = instance("WorkerPermissions", can_publish=False, hidden=True)
+    given = instance(
+        "Options",
+        executor_type=executor,
+        permissions=permissions,
+        agent_id="theirs",
+        max_processes=7,
+        register=True,
+        auth_token="",
+        colour="red",
+    )
+    options = WorkerJob(entrypoint, options=given).options
+    assert (options.agent_id, options.max_processes, options.register) == ("theirs", 7, True)
+    assert options.auth_token is None
+    assert options.permissions.hidden
+    assert not options.permissions.can_publish
+    assert "no effect here: colour" in caplog.text
+
+
+def test_the_published_room_options_and_context_are_read_field_by_field() -> None:
+    socket = instance("WebSocketConfig", port=9, path="/theirs")
+    mode = instance("TransportMode", value="websocket")
+    room = instance("RoomOptions", name="Ada", vision=True, transport_mode=mode, websocket=socket)
+    context = instance("JobContext", room_options=room, metadata={"k": "v"})
+    for source in (context, lambda: context):
+        own = WorkerJob(entrypoint, jobctx=source).context()
+        assert (own.room_options.name, own.room_options.vision) == ("Ada", True)
+        assert own.room_options.websocket == WebSocketConfig(port=9, path="/theirs")
+        assert own.room_options.transport_mode is TransportMode.WEBSOCKET
+        assert own.metadata == {"k": "v"}
+
+
+def test_the_published_default_transport_is_no_choice() -> None:
+    room = instance("RoomOptions", transport_mode=instance("TransportMode", value="videosdk"))
+    own = JobContext(room_options=room).room_options
+    environ = {"VSDK_TRIO_TRANSPORT": "loopback"}
+    assert own.effective_transport(environ) is TransportMode.LOOPBACK
+
+
+FOREIGN = type("Options", (), {"__module__": "some.package"})()
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: WorkerJob(entrypoint, options=FOREIGN), r"got some\.package\.Options; write"),
+        (lambda: WorkerJob(entrypoint, options={"a": 1}), "must be vsdk_trio.Options, got dict"),  # type: ignore[arg-type]  # the mistake under test
+        (lambda: WorkerJob(entrypoint, jobctx={"meetingId": "m"}), r"room_options=RoomOptions\("),  # type: ignore[arg-type]  # the mistake under test
+        (lambda: JobContext(room_options=FOREIGN), r"got some\.package\.Options; write"),
+        (lambda: RoomOptions(websocket=FOREIGN), r"mapping, got some\.package\.Options"),
+        (lambda: WorkerJob(job_func=entrypoint), "write entrypoint=..."),  # type: ignore[call-arg]  # the mistake under test
+        (lambda: WorkerJob(entrypoint, option=None), "did you mean 'options'"),  # type: ignore[call-arg]  # the mistake under test
+        (lambda: WorkerJob(functools.partial(entrypoint, y=1)), "unexpected keyword|cannot be"),
+        (lambda: WorkerJob(functools.partial(takes_two, 1, 2)), "too many|cannot be called"),
+    ],
+)
+def test_half_a_move_is_one_line_that_says_what_to_write(
+    make: Callable[[], object], words: str
+) -> None:
+    with pytest.raises(TypeError, match=words) as raised:
+        make()
+    assert "\n" not in str(raised.value)
+
+
+async def takes_two(x: int, ctx: JobContext) -> None:
+    """A partial of it is an entrypoint of direct mode."""
+
+
+def test_a_partial_and_a_method_are_entrypoints_of_direct_mode(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("VSDK_TRIO_TRANSPORT", "loopback")
+    seen: list[str] = []
+
+    class Service:
+        @aio.entrypoint
+        async def run(self, ctx: JobContext) -> None:
+            await ctx.connect()
+            seen.append(type(self).__name__)
+
+    WorkerJob(Service().run).start()
+    job = WorkerJob(functools.partial(takes_two, 1))
+    assert repr(job) == "<WorkerJob takes_two direct>"
+    job.start()
+    assert seen == ["Service"]
+
+
+def test_a_thread_may_start_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VSDK_TRIO_TRANSPORT", "loopback")
+    threads: list[threading.Thread] = []
+
+    async def agent(ctx: JobContext) -> None:
+        await ctx.connect()
+        threads.append(threading.current_thread())
+
+    thread = threading.Thread(target=WorkerJob(agent).start)
+    thread.start()
+    thread.join(20)
+    assert threads == [thread]
+
+
+async def test_inside_a_trio_program_start_says_what_to_await() -> None:
+    with pytest.raises(EventLoopError, match=r"await job\.run\(\)"):
+        WorkerJob(entrypoint).start()
+
+
+def test_inside_asyncio_start_says_where_to_call_it() -> None:
+    async def main() -> None:
+        WorkerJob(entrypoint).start()
+
+    with pytest.raises(EventLoopError, match=r"asyncio\.to_thread"):
+        asyncio.run(main())
+
+
+@pytest.mark.parametrize("line", ["asyncio.create_task(work())", "await asyncio.sleep(1)"])
+def test_without_the_decorator_direct_mode_and_connect_name_it(line: str, tmp_path: Path) -> None:
+    script = tmp_path / "agent.py"
+    script.write_text(
+        "import asyncio\nfrom vsdk_trio import WorkerJob\nasync def work(): ...\n"
+        f"async def entrypoint(ctx):\n    {line}\n"
+        'if __name__ == "__main__":\n    WorkerJob(entrypoint).start()\n'
+    )
+    for command in ([str(script)], ["-m", "vsdk_trio", "connect", str(script)]):
+        done = subprocess.run(
+            [sys.executable, *command],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            env={**os.environ, "VSDK_TRIO_TRANSPORT": "loopback"},
+        )
+        assert done.returncode == 1
+        assert "is marked with @vsdk_trio.aio.entrypoint" in done.stderr

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 import attrs
 
 from ._keywords import helpful_init
+from ._published import described, fields_of, is_published
 from .errors import OptionsError
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -40,6 +41,8 @@ def transport_mode_from(value: TransportMode | str | None) -> TransportMode | No
     """The mode that `value` names; raises `OptionsError` with the words there are."""
     if value is None or isinstance(value, TransportMode):
         return value
+    if is_published(value, "TransportMode"):
+        value = getattr(value, "value", value)
     if isinstance(value, str) and (mode := _MODES.get(value.lower())) is not None:
         return mode
     raise OptionsError(
@@ -213,7 +216,9 @@ def config(cls: type[_Config], value: Any) -> _Config:
     if isinstance(value, Mapping):
         names: dict[str, Any] = {str(name): item for name, item in value.items()}
         return cls(**names)
-    raise OptionsError(f"expected {cls.__name__} or a mapping, got {type(value).__name__}")
+    if is_published(value, cls.__name__):
+        return cls(**fields_of(value, attrs.fields_dict(cls)))
+    raise OptionsError(f"expected {cls.__name__} or a mapping, got {described(value)}")
 
 
 def config_or_none(cls: type[_Config], value: Any) -> _Config | None:

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from .errors import EntrypointError
-from .runner.job_context import JobContext
 
 _F = TypeVar("_F", bound=Callable[..., Awaitable[object]])
 
@@ -34,10 +33,12 @@ def entrypoint(function: _F) -> _F:
         )
 
     @functools.wraps(function)
-    async def run_under_asyncio(ctx: JobContext) -> None:
+    async def run_under_asyncio(*arguments: Any, **named: Any) -> None:
         from .runner.aio.job import run_asyncio_entrypoint
 
-        await run_asyncio_entrypoint(function, ctx)
+        # What comes before the context is the object of a method, or a partial's.
+        *bound, ctx = arguments
+        await run_asyncio_entrypoint(functools.partial(function, *bound, **named), ctx)
 
     wrapped: Any = run_under_asyncio
     return wrapped  # type: ignore[no-any-return]  # to a checker it stays what the user wrote

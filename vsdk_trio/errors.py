@@ -26,6 +26,10 @@ class EntrypointError(VsdkTrioError, TypeError):
     """The entrypoint cannot be run by a job process; says why and how to fix it."""
 
 
+class EventLoopError(VsdkTrioError, RuntimeError):
+    """What runs an event loop of its own was called inside of a running one."""
+
+
 class WireError(VsdkTrioError, ValueError):
     """A message of the registry protocol is malformed; carries the path to the culprit."""
 

@@ -17,6 +17,7 @@ import attrs
 from . import _option_checks as _check
 from ._keywords import helpful_init, unknown_name
 from ._option_texts import environment_values
+from ._published import described, fields_of, is_published
 from .errors import OptionsError
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -96,6 +97,8 @@ def _names(value: Any) -> Any:
 def _permissions(value: Any) -> Any:
     if value is None:
         return WorkerPermissions()
+    if is_published(value, "WorkerPermissions"):
+        value = fields_of(value, attrs.fields_dict(WorkerPermissions))
     if not isinstance(value, Mapping):
         return value
     for name, item in value.items():
@@ -266,6 +269,23 @@ class Options:
         """
         values = environment_values(cls, os.environ if environ is None else environ)
         return cls(**(values | overrides))
+
+    @classmethod
+    def taken_over(cls, value: object) -> Options:
+        """`value` itself, or options with the fields of the published package's `Options`.
+
+        Raises `OptionsError` for anything else, and for a field's value that cannot work.
+        """
+        if isinstance(value, Options):
+            return value
+        if not is_published(value, "Options"):
+            raise OptionsError(
+                f"options must be vsdk_trio.Options, got {described(value)}; "
+                "write options=Options(...) with `from vsdk_trio import Options`"
+            )
+        given = fields_of(value, attrs.fields_dict(Options))
+        given["auth_token"] = given.get("auth_token") or None  # an empty one is none
+        return Options(**given)
 
     def tls_context(self) -> ssl.SSLContext | None:
         """The TLS context to connect with: `ssl_context`, one that trusts `ca_file`, or None.

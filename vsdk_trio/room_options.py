@@ -15,6 +15,7 @@ import attrs
 
 from . import _room_configs as _configs
 from ._keywords import helpful_init, unknown_name
+from ._published import described, fields_of, is_published
 from ._room_configs import (
     LoggingOptions,
     MetricsOptions,
@@ -120,6 +121,24 @@ class RoomOptions:
 
     def __attrs_post_init__(self) -> None:
         self.check()
+
+    @classmethod
+    def taken_over(cls, value: object) -> RoomOptions:
+        """`value` itself, or room options with the fields of the published package's class.
+
+        Its transport is videosdk where none was given, so that is taken for no choice. Raises
+        `OptionsError` for anything else, and for a field's value that cannot work.
+        """
+        if isinstance(value, RoomOptions):
+            return value
+        if not is_published(value, "RoomOptions"):
+            raise OptionsError(
+                f"room_options must be vsdk_trio.RoomOptions, got {described(value)}; "
+                "write RoomOptions(room_id=..., name=...) with `from vsdk_trio import RoomOptions`"
+            )
+        given = fields_of(value, attrs.fields_dict(RoomOptions))
+        mode = transport_mode_from(getattr(value, "transport_mode", None))
+        return cls(**given, transport_mode=None if mode is TransportMode.VIDEOSDK else mode)
 
     @property
     def transport_mode(self) -> TransportMode:

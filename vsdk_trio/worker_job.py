@@ -6,14 +6,19 @@ imported when it is started. Implements the reference's `WorkerJob`.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
 import sys
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
+
+import trio
 
 from . import _recording
-from .errors import EntrypointError, OptionsError
+from ._keywords import unknown_name
+from ._published import described, is_published
+from .errors import EntrypointError, EventLoopError, OptionsError
 from .jobs.entrypoint import describe
 from .options import Options, TokenSource
 from .room_options import RoomOptions
@@ -38,6 +43,15 @@ class WorkerJob:
     process could not import.
     """
 
+    def __new__(cls, *_arguments: Any, **named: Any) -> Self:
+        """Refuse unknown names, with the right one."""
+        for name in named.keys() - _ARGUMENTS:
+            if name in _OTHER_NAMES:
+                instead = _OTHER_NAMES[name]
+                raise OptionsError(f"WorkerJob has no argument {name!r}; write {instead}=...")
+            raise unknown_name("WorkerJob", name, _ARGUMENTS)
+        return super().__new__(cls)
+
     def __init__(
         self,
         entrypoint: Entrypoint,
@@ -51,8 +65,8 @@ class WorkerJob:
             )
         _check_signature(entrypoint)
         self.entrypoint = entrypoint
-        self.jobctx = jobctx
-        self.options = options if options is not None else Options()
+        self.jobctx = jobctx if jobctx is None or callable(jobctx) else _own_context(jobctx)
+        self.options = Options() if options is None else Options.taken_over(options)
         if _recording.is_recording():
             # Built by the user's script as a job process loads it: its context has what could
             # not be sent there.
@@ -62,7 +76,7 @@ class WorkerJob:
 
     def __repr__(self) -> str:
         mode = "registered" if self.options.register else "direct"
-        return f"<WorkerJob {self.entrypoint.__qualname__} {mode}>"
+        return f"<WorkerJob {_name_of(self.entrypoint)} {mode}>"
 
     def context(self) -> JobContext:
         """The context that jobs start from: `jobctx`, or what it returns, or a default one."""
@@ -70,11 +84,7 @@ class WorkerJob:
         context = given() if callable(given) else given
         if context is None:
             return JobContext(room_options=RoomOptions())
-        if not isinstance(context, JobContext):
-            raise OptionsError(
-                f"jobctx must be a JobContext or return one, got {type(context).__name__}"
-            )
-        return context
+        return _own_context(context)
 
     def start(self) -> None:
         """Run until the end: serve a registry, or run the entrypoint once, here and now.
@@ -86,9 +96,13 @@ class WorkerJob:
 
         Inside a job process it does nothing, so that a script whose last line is `job.start()` can
         be loaded there; nor where multiprocessing loads the script in a child that it has spawned.
+
+        Raises `EventLoopError` inside a running event loop, which it would block. Any thread may
+        call it; signals reach the main one only.
         """
         if _recording.is_only_loading():
             return
+        _check_no_loop_runs()
         from ._signals import heed_signals_as_process_1
         from .logs.setup import program_log
 
@@ -134,15 +148,64 @@ class WorkerJob:
         )
 
 
+_ARGUMENTS: Final = ("entrypoint", "jobctx", "options")
+# What other versions and other packages call them.
+_OTHER_NAMES: Final = {
+    "job_func": "entrypoint",
+    "entrypoint_fnc": "entrypoint",
+    "func": "entrypoint",
+    "job_context": "jobctx",
+    "context": "jobctx",
+    "ctx": "jobctx",
+    "worker_options": "options",
+}
+
+
+def _name_of(entrypoint: Any) -> str:
+    function = entrypoint.func if isinstance(entrypoint, functools.partial) else entrypoint
+    return str(getattr(function, "__qualname__", type(function).__qualname__))
+
+
 def _check_signature(entrypoint: Entrypoint) -> None:
-    signature = inspect.signature(entrypoint)
+    try:
+        signature = inspect.signature(entrypoint)
+    except ValueError as error:  # a partial with an argument that its function does not take
+        raise EntrypointError(f"entrypoint cannot be called: {error}") from None
     try:
         signature.bind(None)
     except TypeError:
         raise EntrypointError(
-            f"entrypoint must take the JobContext: {entrypoint.__name__}{signature} "
+            f"entrypoint must take the JobContext: {_name_of(entrypoint)}{signature} "
             f"cannot be called with one argument"
         ) from None
+
+
+def _own_context(context: object) -> JobContext:
+    """`context` itself, or one of ours with what the published package's has."""
+    if isinstance(context, JobContext):
+        return context
+    if is_published(context, "JobContext"):
+        given: Any = context
+        return JobContext(room_options=given.room_options, metadata=given.metadata)
+    raise OptionsError(
+        f"jobctx must be a JobContext or return one, got {described(context)}; write "
+        "JobContext(room_options=RoomOptions(room_id=..., name=...))"
+    )
+
+
+def _check_no_loop_runs() -> None:
+    """Raise where a loop runs in this thread: it would stand still for as long as the worker."""
+    if trio.lowlevel.in_trio_run():
+        raise EventLoopError(
+            "start() runs an event loop of its own; inside a Trio program write `await job.run()`"
+        )
+    asyncio = sys.modules.get("asyncio")  # a program that has not loaded it runs no loop of its
+    if asyncio is not None and asyncio._get_running_loop() is not None:
+        raise EventLoopError(
+            "start() runs an event loop of its own and would block the asyncio loop that runs "
+            "here; call it outside of `async def` (no asyncio.run around it), or in a thread: "
+            "`await asyncio.to_thread(job.start)`"
+        )
 
 
 def _minted(options: Options) -> TokenSource | None:

@@ -56,6 +56,12 @@ async def entrypoint(ctx: JobContext) -> None:
                 await asyncio.Event().wait()
             finally:
                 note("cancelled")
+        case "wait in a clean-up":
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await ctx.run_until_shutdown()
+                note("let go")
         case "run":
             await ctx.run_until_shutdown(session=Session(), wait_for_participant=True)
             note("returned")

@@ -117,6 +117,18 @@ def test_terminated_it_is_cancelled_and_its_callbacks_run(
     assert notes()[2:] == ["cancelled", "callback"]
 
 
+def test_terminated_a_clean_up_that_runs_until_shutdown_is_let_go(
+    registry: RegistryProcess, notes: Callable[[], list[str]]
+) -> None:
+    job_id = dispatch(registry, "wait in a clean-up")
+    until(lambda: len(notes()) == 2)
+    registry.call("POST", f"/v2/agent/jobs/{job_id}/terminate", {"reason": "enough"})
+    started = time.monotonic()
+    assert ended(registry, job_id)["status"] == "cancelled"
+    assert time.monotonic() - started < 10  # the grace for a clean-up is 15 s
+    assert notes()[2:] == ["let go", "callback"]
+
+
 def test_it_joins_by_its_own_transport_and_runs_until_the_end(
     registry: RegistryProcess, notes: Callable[[], list[str]]
 ) -> None:

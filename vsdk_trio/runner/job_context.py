@@ -93,7 +93,7 @@ class JobContext:
         room_factory: RoomFactory = open_room,
         room_creator: RoomCreator = create_room,
     ) -> None:
-        self.room_options = room_options
+        self.room_options = RoomOptions.taken_over(room_options)
         self.metadata: dict[str, Any] = {} if metadata is None else metadata
         self.job = job or JobInfo(job_id=f"local-{secrets.token_hex(4)}")
         self.process = process or JobProcessInfo()
@@ -240,7 +240,7 @@ class JobContext:
         if session is not None:
             self.add_shutdown_callback(session.close)
         if run.stopped:
-            await trio.lowlevel.checkpoint()
+            await run.wait_for_the_end()
             return
         ended = StopRequest()
         await self.connect()

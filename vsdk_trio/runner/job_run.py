@@ -59,7 +59,9 @@ class JobRun:
         A stopped job runs its callbacks after its entrypoint, which may wait here, shielded.
         """
         await self._ending.wait()
-        await trio.lowlevel.checkpoint()  # a cancellation of the other thread's is ahead by now
+        # A stop cancels the entrypoint's task in the next step. One more step, and that task has
+        # passed the cancellation on to asyncio, so that it arrives there before this returns.
+        await trio.lowlevel.checkpoint()
 
     @contextmanager
     def waiting(self) -> Iterator[None]:

@@ -157,4 +157,4 @@ def _live_options(jobs: Sequence[Any], function: Callable[..., Any]) -> RoomOpti
     source = job.jobctx
     context = source() if callable(source) else source
     options = getattr(context, "room_options", None)
-    return options if isinstance(options, RoomOptions) else None
+    return None if options is None else RoomOptions.taken_over(options)

@@ -18,7 +18,14 @@ Status: TypeAlias = Literal["completed", "failed", "cancelled"]
 
 MAX_ERROR_CHARS = 2000
 _MAX_MESSAGE_CHARS = 1000
-_NO_ASYNCIO = "no running event loop"  # asyncio's own words
+# What asyncio says where no loop of its runs, and Trio of what belongs to asyncio.
+_NO_ASYNCIO = (
+    "no running event loop",
+    "no current event loop",
+    "should be used inside a task",
+    "library written for asyncio",
+)
+ASYNCIO_HINT = "an entrypoint that needs asyncio is marked with @vsdk_trio.aio.entrypoint"
 _MAX_LISTED_ERRORS = 5
 
 
@@ -75,6 +82,13 @@ def without_cancelled(exception: BaseException) -> BaseException | None:
     return None if isinstance(exception, trio.Cancelled) else exception
 
 
+def needs_asyncio(error: BaseException) -> bool:
+    """Whether `error` is what code for asyncio raises where Trio runs it."""
+    if not isinstance(error, (RuntimeError, TypeError)):
+        return False
+    return any(words in _text_of(error) for words in _NO_ASYNCIO)
+
+
 def _is_clean_exit(error: BaseException) -> bool:
     return isinstance(error, SystemExit) and error.code in (None, 0)
 
@@ -84,8 +98,8 @@ def _describe_leaf(error: BaseException) -> str:
         text = f"sys.exit({_text_of(error.code)})"
     else:
         message = _text_of(error)
-        if isinstance(error, RuntimeError) and message == _NO_ASYNCIO:
-            message += "; an entrypoint that needs asyncio is marked with @vsdk_trio.aio.entrypoint"
+        if needs_asyncio(error):
+            message += f"; {ASYNCIO_HINT}"
         text = f"{type(error).__name__}: {message}" if message else type(error).__name__
     return text + _place_of(error)
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from ...room_options import TransportMode
 from ..job_context import JobContext, as_current
+from ..job_run import JobRun
 from . import published
 from .bridge import Bridge, open_bridge
 from .context import AsyncioJobContext
@@ -35,7 +36,7 @@ async def run_asyncio_entrypoint(function: AsyncioEntrypoint, ctx: JobContext) -
     bridge.stand_in = run.standing_in
     mode = ctx.room_options.effective_transport(os.environ)
     if mode is not TransportMode.LOOPBACK and published.is_installed():
-        await _run_with_theirs(function, ctx, mode, bridge, lambda: run.stopped)
+        await _run_with_theirs(function, ctx, mode, bridge, run)
     else:
         await bridge.to_asyncio(_run_with_ours, function, AsyncioJobContext(ctx, bridge), bridge)
 
@@ -53,10 +54,11 @@ async def _run_with_theirs(
     ctx: JobContext,
     mode: TransportMode,
     bridge: Bridge,
-    is_stopped: Callable[[], bool],
+    run: JobRun,
 ) -> None:
     theirs = await bridge.to_asyncio(_make_theirs, ctx, mode)
-    published.let_go_when_stopped(theirs, is_stopped)
+    stop_has_arrived = partial(bridge.to_trio, run.wait_for_the_end)
+    published.let_go_when_stopped(theirs, lambda: run.stopped, stop_has_arrived)
     shut_down = partial(bridge.to_asyncio, published.shut_down, theirs)
     # The first to be added, so that it is the last to run.
     ctx._callbacks.add(shut_down, seconds=SHUTDOWN_SECONDS)

@@ -45,8 +45,10 @@ def make_context(ctx: JobContext, mode: TransportMode, loop: object) -> Any:
     return published.JobContext(room_options=options, metadata=ctx.metadata, loop=loop)
 
 
-def let_go_when_stopped(theirs: Any, is_stopped: Callable[[], bool]) -> None:
-    """Have `run_until_shutdown()` of a job that `is_stopped()` return at once.
+def let_go_when_stopped(
+    theirs: Any, is_stopped: Callable[[], bool], stop_has_arrived: Callable[[], Awaitable[None]]
+) -> None:
+    """Have `run_until_shutdown()` of a job that `is_stopped()` only await `stop_has_arrived()`.
 
     A clean-up that calls it would wait for the end that waits for the clean-up. Only this one
     context is changed, not its class.
@@ -54,7 +56,9 @@ def let_go_when_stopped(theirs: Any, is_stopped: Callable[[], bool]) -> None:
     waits: Callable[..., Awaitable[None]] = theirs.run_until_shutdown
 
     async def run_until_shutdown(*arguments: Any, **named: Any) -> None:
-        if not is_stopped():
+        if is_stopped():
+            await stop_has_arrived()
+        else:
             await waits(*arguments, **named)
 
     theirs.run_until_shutdown = run_until_shutdown
