@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from vsdk_trio import _asgi
+from vsdk_trio._shortages import Shortages
 
 pytestmark = pytest.mark.real
 
@@ -33,6 +34,7 @@ async def test_a_shortage_is_said_once_and_outlived(
         return await accept(self)
 
     monkeypatch.setattr(trio.SocketListener, "accept", short)
+    monkeypatch.setattr(_asgi, "SHORTAGES", Shortages())
     listener = await _asgi.bind_listener("127.0.0.1", 0)
     port = listener.getsockname()[1]
     stopping = trio.Event()
@@ -47,8 +49,9 @@ async def test_a_shortage_is_said_once_and_outlived(
     assert not failures
     said = [record.getMessage() for record in caplog.records]
     assert said == [
-        "cannot accept connections: Too many open files; trying on",
-        "connections are accepted again",
+        "out of file descriptors: cannot accept connections (Too many open files); "
+        "raise ulimit -n (LimitNOFILE), or fs.file-max",
+        "file descriptors can be had again (5 failures)",
     ]
 
 

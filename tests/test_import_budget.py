@@ -44,6 +44,8 @@ RUNNER = {
     "_recording",
     "_room_configs",
     "_room_overlay",
+    "_shortages",
+    "_threads",
     "control",
     "errors",
     "jobs.entrypoint",

@@ -41,9 +41,11 @@ LEAVES = (
     "_room_configs",
     "_room_overlay",
     "_service",
+    "_shortages",
     "_signals",
     "_single_errors",
     "_stopping",
+    "_threads",
     "_wait",
     "_websocket_link",
 )

@@ -21,7 +21,8 @@ import trio
 
 from ._aio_loop import TidyLoop
 from ._loggers import get_logger
-from .errors import AioThreadError
+from ._threads import start_thread
+from .errors import AioThreadError, ShortageError
 
 logger = get_logger(__name__)
 
@@ -189,7 +190,11 @@ class AioThread:
     # -- in Trio's thread ------------------------------------------------------------------------
 
     def _start(self) -> None:
-        self._thread.start()
+        try:
+            start_thread(self._thread)
+        except ShortageError:
+            self.loop.close()
+            raise
 
     async def _close(self) -> None:
         self._tell(self._stop)

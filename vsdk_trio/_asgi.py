@@ -17,13 +17,14 @@ import trio
 
 from ._guarded_stream import UNREAD_SECONDS, GuardedStream
 from ._loggers import get_logger
-from .errors import PortInUseError
+from ._shortages import SHORTAGES, resource_of
+from ._threads import starting_threads
+from .errors import PortInUseError, Resource
 
 # How long requests that are being answered may take once the server is told to stop.
 REQUEST_GRACE_SECONDS: Final = 0.5
 _BACKLOG: Final = 128
-# Of file descriptors or memory: it may pass, and those that wait can be served then.
-_SHORTAGES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+# A shortage may pass, and those that wait can be served then.
 _SHORTAGE_SECONDS: Final = 0.1
 
 _log = get_logger("vsdk_trio.http")
@@ -36,9 +37,10 @@ async def bind_listener(host: str, port: int) -> socket.socket:
     Raises `PortInUseError`, with what to do about it, where the address cannot be had.
     """
     try:
-        found = await trio.socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
+        with starting_threads(f"look up {host}"):
+            found = await trio.socket.getaddrinfo(
+                host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
     except OSError as error:
         raise PortInUseError(f"cannot listen on {host}: {error.strerror}") from None
     family, kind, protocol, _, address = found[0]
@@ -118,7 +120,7 @@ async def serve_app(
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as accepting:
                 listening = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
-                accepting.start_soon(_accept, listening, serve_connection, connections)
+                accepting.start_soon(accept_connections, listening, serve_connection, connections)
                 task_status.started()
                 await stopping.wait()
                 accepting.cancel_scope.cancel()
@@ -138,32 +140,32 @@ async def _cut_off(streams: set[trio.SocketStream]) -> None:
         stream.socket.close()
 
 
-async def _accept(
+async def accept_connections(
     listening: trio.SocketListener,
     serve_connection: Callable[[trio.SocketStream], Awaitable[None]],
     connections: trio.Nursery,
 ) -> None:
     """Accept until cancelled; closes the listener.
 
+    Args:
+        listening: Where; it is bound and listening.
+        serve_connection: Owns each stream.
+        connections: Where that runs.
+
     Not `trio.serve_listeners`: that prints a traceback ten times a second while there are no file
     descriptors left.
     """
-    is_short = False
     async with listening:
         while True:
             try:
                 stream = await listening.accept()
             except OSError as error:
-                if error.errno not in _SHORTAGES:
+                if (resource := resource_of(error)) is None:
                     raise
-                if not is_short:
-                    is_short = True
-                    _log.error("cannot accept connections: %s; trying on", error.strerror)
+                SHORTAGES.note(resource, "accept connections", error.strerror)
                 await trio.sleep(_SHORTAGE_SECONDS)
                 continue
-            if is_short:
-                is_short = False
-                _log.warning("connections are accepted again")
+            SHORTAGES.over(Resource.DESCRIPTORS, Resource.MEMORY)
             connections.start_soon(serve_connection, stream)
 
 

@@ -5,6 +5,8 @@ A leaf; the standard library only. Reads files and computes nothing over time.
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +30,21 @@ class CpuQuota:
             values = dict(line.split() for line in text.splitlines())
             text = values[self.key]
         return int(text) / self.units_per_second
+
+
+def count_processors() -> int:
+    """How many processors this process can keep busy, at least 1.
+
+    Those that it may run on, or what its container's quota comes to, rounded up, if that is less:
+    a container of two CPUs on a machine of 64 has 2. The one place where processors are counted.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        count = len(os.sched_getaffinity(0))
+    else:
+        count = os.cpu_count() or 1
+    if (quota := find_cpu_quota()) is not None:
+        count = min(count, math.ceil(quota.cpus))
+    return max(count, 1)
 
 
 def find_cpu_quota(root: Path = Path("/")) -> CpuQuota | None:

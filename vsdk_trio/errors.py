@@ -87,6 +87,28 @@ class JournalError(VsdkTrioError, OSError):
     """A journal cannot be read or written; a worker goes on without."""
 
 
+class Resource(StrEnum):
+    """What a machine or a container can run out of."""
+
+    THREADS = "threads"
+    PROCESSES = "processes"
+    DESCRIPTORS = "file descriptors"
+    MEMORY = "memory"
+    DISK = "disk space"
+
+
+class ShortageError(VsdkTrioError, OSError):
+    """Something could not be done for want of a resource; later it may work.
+
+    `resource` says of which; the text says what could not be done, and which limit to raise.
+    """
+
+    def __init__(self, resource: Resource, message: str) -> None:
+        super().__init__(message)
+        self.strerror = message
+        self.resource = resource
+
+
 class StartFailure(StrEnum):
     """Why there is no job process; the words of counters and logs."""
 

@@ -17,7 +17,9 @@ import trio
 import trio.abc
 
 from .._masking import hide_login, peer_text
-from ..errors import ConnectError, OptionsError
+from .._shortages import shortage_among
+from .._threads import starting_threads
+from ..errors import ConnectError, OptionsError, ShortageError
 from .tls import default_ssl_context, secure
 from .urls import host_and_port, is_tls
 
@@ -44,9 +46,11 @@ class DirectDialer:
     async def dial(self, host: str, port: int) -> trio.abc.Stream:
         """Connect to `host`:`port`; raises `ConnectError`."""
         try:
-            return await trio.open_tcp_stream(host, port)
+            with starting_threads(f"look up {host}"):
+                return await trio.open_tcp_stream(host, port)
         except OSError as error:
-            raise ConnectError(f"cannot connect to {host}:{port}: {error}") from error
+            why = shortage_among(error, f"connect to {host}") or error
+            raise ConnectError(f"cannot connect to {host}:{port}: {why}") from error
 
 
 @attrs.frozen
@@ -152,7 +156,10 @@ class ProxyDialer:
         )
         try:
             # The time limit is the caller's; python-socks insists on one of its own.
-            socket = await proxy.connect(host, port, timeout=float("inf"))
+            with starting_threads(f"look up {self.host}"):
+                socket = await proxy.connect(host, port, timeout=float("inf"))
+        except ShortageError as error:
+            raise self._failed(str(error)) from error
         except (ProxyError, ProxyConnectionError, ProxyTimeoutError) as error:
             raise self._failed(peer_text(str(error), most=_REASON_SHOWN)) from error
         except (OSError, UnicodeError, ValueError) as error:

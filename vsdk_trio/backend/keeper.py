@@ -15,6 +15,7 @@ import trio
 
 from .. import observations as seen
 from .._loggers import get_logger
+from .._shortages import shortage_among
 from .._websocket_link import Link, LinkLost
 from ..errors import ConnectError, RegistrationRefusedError, TokenError
 from ..protocol.codec import encode
@@ -135,6 +136,10 @@ class Keeper:
                 return error
             except ConnectError as error:
                 return error
+            except (OSError, ImportError, MemoryError) as error:
+                if (short := shortage_among(error, "reach the registry")) is None:
+                    raise
+                return short
 
     async def _get_token(self, *, fresh: bool) -> str:
         # A provider is foreign code: it may take as long as it likes, or for ever.

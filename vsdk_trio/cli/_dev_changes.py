@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +18,9 @@ import trio
 from watchfiles import Change, DefaultFilter, awatch
 
 from .._loggers import get_logger
+from .._shortages import shortage_among
+from .._threads import starting_threads
+from ..errors import ShortageError
 from ..worker.worker import WorkerHandle
 
 logger: Final = get_logger("vsdk_trio.dev")
@@ -25,6 +28,8 @@ logger: Final = get_logger("vsdk_trio.dev")
 CHECK_SECONDS: Final = 30.0
 # How long watchfiles sleeps between two looks at what the kernel has told it.
 _STEP_MS: Final = 100
+_RETRY_SECONDS: Final = 1.0
+_LOOKING: Final = "look at what has changed"
 
 
 class _Filter(DefaultFilter):
@@ -55,8 +60,7 @@ class Changes:
         paths = [_directory_of(self.agent), *self.watched]
         known = await self._look()
         logger.info("watching %s", ", ".join(str(path) for path in paths))
-        changes = awatch(*paths, watch_filter=_Filter(self.watched), step=_STEP_MS)
-        async for change in changes:
+        async for change in self._changes(paths):
             logger.info("changed: %s", _names(path for _, path in change))
             found = await self._look()
             if found is None:
@@ -71,13 +75,32 @@ class Changes:
                     ", ".join(other),
                 )
 
+    async def _changes(self, paths: Sequence[Path]) -> AsyncIterator[set[tuple[Change, str]]]:
+        """What `awatch` tells; where it has no thread to wait in, it is tried again."""
+        while True:
+            watching = awatch(*paths, watch_filter=_Filter(self.watched), step=_STEP_MS)
+            try:
+                with starting_threads("watch files"):
+                    async for change in watching:
+                        yield change
+                return
+            except ShortageError:
+                await trio.sleep(_RETRY_SECONDS)
+
     async def _look(self) -> dict[str, Any] | None:
         """What the worker would be made of; None, and an error in the log, where it cannot be."""
         command = [sys.executable, "-m", "vsdk_trio.cli._dev_look", self.agent]
         with trio.move_on_after(CHECK_SECONDS):
-            done = await trio.run_process(
-                command, capture_stdout=True, capture_stderr=True, check=False
-            )
+            try:
+                with starting_threads(_LOOKING):
+                    done = await trio.run_process(
+                        command, capture_stdout=True, capture_stderr=True, check=False
+                    )
+            except OSError as error:
+                if (short := shortage_among(error, _LOOKING)) is None:
+                    raise
+                logger.error("%s; the next change tries again", short)
+                return None
             if done.returncode == 0:
                 found: dict[str, Any] = json.loads(done.stdout)
                 return found

@@ -17,10 +17,11 @@ import attrs
 import trio
 import trio.abc
 
+from .._threads import starting_threads
 from ..backend.dialer import Dialer, ProxyDialer, choose_dialer
 from ..backend.tls import default_ssl_context, secure
 from ..backend.urls import host_and_port, is_tls
-from ..errors import ConnectError, OptionsError
+from ..errors import ConnectError, OptionsError, ShortageError
 from ._doctor_token import in_words
 from ._finding import Finding, Verdict, waiting_for
 
@@ -102,7 +103,10 @@ class Way:
 
         async def look_up() -> list[str]:
             try:
-                found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                with starting_threads(f"look up {host}"):
+                    found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            except ShortageError as error:
+                raise ConnectError(str(error)) from error
             except socket.gaierror as error:
                 raise ConnectError(f"{host} has no address: {error.strerror}") from error
             return list(dict.fromkeys(str(entry[4][0]) for entry in found))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import trio
 
+from .._threads import run_in_thread
 from ..testing.videosdk import FakeVideoSDK, open_fake_videosdk
 from ._errors import CommandError
 
@@ -39,7 +40,7 @@ async def open_rooms(
         raise CommandError("--rooms needs more: python -m pip install 'vsdk-trio[videosdk]'")
     address = _reachable(host)
     tokens = None if token is None else frozenset({token})
-    await trio.to_thread.run_sync(_prepare, ca_file)
+    await run_in_thread("prepare the rooms", _prepare, ca_file)
     async with open_fake_videosdk(host=address, port=port, tokens=tokens, ca_file=ca_file) as rooms:
         yield rooms
         with trio.move_on_after(_GOODBYE_SECONDS):

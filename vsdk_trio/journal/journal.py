@@ -19,7 +19,7 @@ import trio
 
 from .._loggers import get_logger
 from .._service import open_service
-from ..errors import JournalError
+from ..errors import JournalError, ShortageError
 from ..observations import JournalGivenUp, JournalWrote, Observe, unobserved
 from .records import NOTHING, Contents, Record
 from .store import Disk, Store
@@ -249,7 +249,7 @@ async def open_journal(
     try:
         with trio.move_on_after(PATIENCE_SECONDS):
             opened = await disk.run(opening)
-    except JournalError as error:
+    except (JournalError, ShortageError) as error:
         problem = str(error)
     finally:
         if opened is None:

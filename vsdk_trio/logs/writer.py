@@ -15,8 +15,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
+from .._threads import could_start
+
 MAX_WAITING_CHARS: Final = 1 << 20
 _BATCH_CHARS: Final = 32 << 10
+# How often, while lines are waited for, it is tried to start the thread.
+_RETRY_SECONDS: Final = 0.05
 
 Sink: TypeAlias = Callable[[str], None]
 
@@ -83,8 +87,7 @@ class LineWriter:
             self._lines.append(line)
             self._waiting_chars += len(line) + 1
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="log", daemon=True)
-                self._thread.start()
+                self._start()
             elif not self._is_writing:
                 self._news.notify_all()
 
@@ -93,9 +96,22 @@ class LineWriter:
         until = time.monotonic() + seconds
         with self._news:
             while self._lines or self._is_writing:
-                if not self._news.wait(until - time.monotonic()):
+                remaining = until - time.monotonic()
+                if self._thread is None and self._lines:
+                    self._start()
+                if remaining > 0:
+                    self._news.wait(remaining if self._thread else min(remaining, _RETRY_SECONDS))
+                elif self._thread is None:
+                    self._write(self._take_batch())  # there is no other way left
+                else:
                     return False
             return True
+
+    def _start(self) -> None:
+        """Start the thread; where there can be none, the lines wait for the next try."""
+        thread = threading.Thread(target=self._run, name="log", daemon=True)
+        if could_start(thread):
+            self._thread = thread
 
     def _tell_dropped(self) -> None:
         if self._unreported:
@@ -105,17 +121,20 @@ class LineWriter:
     def _run(self) -> None:
         is_read = True
         while True:
-            batch = self._take(is_read)
-            lines = [self._note(line) if isinstance(line, int) else line for line in batch]
-            try:
-                self._sink("\n".join(lines) + "\n")
-                is_read = True
-            except (OSError, ValueError):  # a full disk, a reader that is gone, a closed stream
-                is_read = False
-                texts = sum(isinstance(line, str) for line in batch)
-                with self._news:
-                    self.dropped += texts
-                    self._unreported += texts + sum(n for n in batch if isinstance(n, int))
+            is_read = self._write(self._take(is_read))
+
+    def _write(self, batch: list[str | int]) -> bool:
+        """Write lines, or count them as dropped; whether they were written."""
+        lines = [self._note(line) if isinstance(line, int) else line for line in batch]
+        try:
+            self._sink("\n".join(lines) + "\n")
+        except (OSError, ValueError):  # a full disk, a reader that is gone, a closed stream
+            texts = sum(isinstance(line, str) for line in batch)
+            with self._news:
+                self.dropped += texts
+                self._unreported += texts + sum(n for n in batch if isinstance(n, int))
+            return False
+        return True
 
     def _take(self, is_read: bool) -> list[str | int]:
         """Wait for the next lines to write; `is_read`: whether the last ones could be written."""
@@ -127,13 +146,16 @@ class LineWriter:
             while not self._lines:
                 self._news.wait()
             self._is_writing = True
-            batch: list[str | int] = []
-            chars = 0
-            while self._lines and chars < _BATCH_CHARS:
-                line = self._lines.popleft()
-                chars += len(line) + 1 if isinstance(line, str) else 0
-                batch.append(line)
-            self._waiting_chars -= chars
+            return self._take_batch()
+
+    def _take_batch(self) -> list[str | int]:
+        batch: list[str | int] = []
+        chars = 0
+        while self._lines and chars < _BATCH_CHARS:
+            line = self._lines.popleft()
+            chars += len(line) + 1 if isinstance(line, str) else 0
+            batch.append(line)
+        self._waiting_chars -= chars
         return batch
 
 

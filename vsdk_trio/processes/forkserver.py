@@ -11,6 +11,7 @@ import logging
 import signal
 import sys
 from contextlib import suppress
+from functools import partial
 from itertools import count
 from typing import Final
 
@@ -23,6 +24,7 @@ from ..errors import FrameError
 from .edge import Command, DeliverCancel, OnStarted, ProcessHandle, Spawner
 from .forked import ForkedHandle
 from .guardian import Guardian
+from .program import see_to_its_end
 from .template import Template
 from .template_process import TemplateSettings, run_template
 
@@ -170,20 +172,13 @@ async def _own(
     deliver_cancel: DeliverCancel,
     task_status: trio.TaskStatus[ProcessHandle],
 ) -> int:
-    """What `trio.run_process` does for its process, for one that was forked."""
+    """What `run_program` does for its program, for one that was forked."""
     try:
-        task_status.started(handle)
-        try:
-            return await template.wait_child(handle)
-        except trio.Cancelled:
-            with trio.CancelScope(shield=True):
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(_deliver, handle, deliver_cancel)
-                    # What a ladder raises must not end the wait.
-                    with trio.CancelScope(shield=True):
-                        await template.wait_child(handle)
-                    nursery.cancel_scope.cancel()
-            raise
+        return await see_to_its_end(
+            partial(task_status.started, handle),
+            partial(template.wait_child, handle),
+            partial(_deliver, handle, deliver_cancel),
+        )
     finally:
         handle.end_group()
         template.forget_child(handle)

@@ -20,6 +20,7 @@ from .._loggers import get_logger
 from .._service import open_service
 from .edge import OnStarted
 from .guardian_main import start_time
+from .program import Program, run_program
 
 _PROGRAM: Final = Path(__file__).with_name("guardian_main.py")
 # Imported and not run by its path: then it is compiled already, and a third of a MiB smaller.
@@ -92,7 +93,7 @@ class Guardian:
         failure: OSError | None = None
         async with trio.open_nursery() as nursery:
 
-            def adopt(process: trio.Process) -> None:
+            def adopt(process: Program) -> None:
                 self.pid = process.pid
                 self._news = deque(self._watched.values())
                 self._has_news.set()
@@ -100,13 +101,10 @@ class Guardian:
                 announce()
 
             try:
-                await trio.run_process(
+                await run_program(
                     command(self._grace, self._cookie_prefix),
+                    "start the guardian",
                     stdin=subprocess.PIPE,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    check=False,
-                    start_new_session=True,
                     deliver_cancel=_let_go,
                     task_status=OnStarted(adopt),
                 )
@@ -118,7 +116,7 @@ class Guardian:
         if failure is not None:
             raise failure
 
-    async def _pass_on(self, process: trio.Process) -> None:
+    async def _pass_on(self, process: Program) -> None:
         """Write the news to the guardian; close its stdin in the end, whatever the end is."""
         assert process.stdin is not None, "asked for with PIPE"
         try:
@@ -135,7 +133,7 @@ class Guardian:
             await trio.aclose_forcefully(process.stdin)
 
 
-async def _let_go(process: trio.Process) -> None:
+async def _let_go(process: Program) -> None:
     """End of stdin is what the guardian waits for; with nothing to guard, it ends at once."""
     try:
         assert process.stdin is not None, "asked for with PIPE"

@@ -11,8 +11,10 @@ from typing import Final, Protocol
 import trio
 
 from .._loggers import get_logger
+from .._threads import run_in_thread
 from .guardian_main import count_marked, kill_marked
 
+_LOOK: Final = "look at the process table"
 _LOOK_SECONDS: Final = 0.1
 # What does not even die of SIGKILL in this time hangs in the kernel.
 _KILL_SECONDS: Final = 5.0
@@ -37,11 +39,11 @@ class KernelProcessTable:
 
     async def count(self, cookie_prefixes: Sequence[str]) -> int:
         """See `ProcessTable.count`."""
-        return await trio.to_thread.run_sync(count_marked, _has_one_of(cookie_prefixes))
+        return await run_in_thread(_LOOK, count_marked, _has_one_of(cookie_prefixes))
 
     async def kill(self, cookie_prefixes: Sequence[str]) -> int:
         """See `ProcessTable.kill`."""
-        return await trio.to_thread.run_sync(kill_marked, _has_one_of(cookie_prefixes))
+        return await run_in_thread(_LOOK, kill_marked, _has_one_of(cookie_prefixes))
 
 
 def _has_one_of(cookie_prefixes: Sequence[str]) -> Callable[[bytes], bool]:

@@ -11,6 +11,7 @@ from typing import Final
 import trio
 
 from .._loggers import get_logger
+from .._threads import run_in_thread
 from .guardian_main import kill_marked
 
 _GATHER_SECONDS: Final = 0.2
@@ -71,7 +72,7 @@ class Sweeper:
         if not cookies:
             return
         try:
-            killed = await trio.to_thread.run_sync(self._kill, cookies)
+            killed = await run_in_thread("look at the process table", self._kill, cookies)
         except OSError as error:
             # Out of file descriptors or memory. That passes, and what is due stays due.
             if not self._is_starved:

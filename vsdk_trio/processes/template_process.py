@@ -18,6 +18,7 @@ from .._loggers import get_logger
 from ..control.orders import COOKIE_ROOM, Brief
 from .edge import Command, OnStarted, environment_of
 from .job_log import JobLog
+from .program import Program, run_program
 from .stderr_pump import pump_stderr
 from .template import Template
 from .template_link import TemplateLink
@@ -64,18 +65,17 @@ async def run_template(
             hearing = trio.CancelScope(shield=True)
             templates: list[Template] = []
 
-            def adopt(process: trio.Process) -> None:
+            def adopt(process: Program) -> None:
                 theirs.close()  # so that the end of the process is the end of the socket
                 template = Template(process.pid, process.kill, link, environ)
-                assert process.stdout is not None, "asked for with PIPE"
-                stack.callback(process.stdout.close)  # type: ignore[attr-defined]  # FdStream's
+                stack.callback(process.close)
                 stack.callback(lambda: template.end(process.returncode or 0))
                 nursery.start_soon(_listen, template, process, settings, hearing)
                 nursery.start_soon(template.bound_loading, settings.load_seconds)
                 templates.append(template)
                 task_status.started(template)
 
-            async def let_go(process: trio.Process) -> None:
+            async def let_go(process: Program) -> None:
                 try:
                     templates[0].retire("the worker is stopping")
                     link.close()  # which is what it waits for
@@ -84,14 +84,12 @@ async def run_template(
                     process.kill()
 
             try:
-                await trio.run_process(
+                await run_program(
                     [*settings.argv, str(theirs.fileno())],
-                    stdin=subprocess.DEVNULL,
+                    "start a template",
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
                     pass_fds=[theirs.fileno()],
-                    check=False,
-                    start_new_session=True,
                     env=environ,
                     deliver_cancel=let_go,
                     task_status=OnStarted(adopt),
@@ -107,7 +105,7 @@ async def run_template(
 
 
 async def _listen(
-    template: Template, process: trio.Process, settings: TemplateSettings, scope: trio.CancelScope
+    template: Template, process: Program, settings: TemplateSettings, scope: trio.CancelScope
 ) -> None:
     assert process.stdout is not None, "asked for with PIPE"
     with scope:

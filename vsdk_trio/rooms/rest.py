@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import trio
 
+from .._threads import run_in_thread
 from ..errors import ApiError
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def _url_of(signaling_base_url: str, path: str) -> str:
 async def _call(what: str, url: str, token: str, body: bytes | None) -> bytes:
     with trio.move_on_after(REQUEST_SECONDS):
         call = partial(_post, what, url, token, body)
-        return await trio.to_thread.run_sync(call, abandon_on_cancel=True)
+        return await run_in_thread(what, call, abandon_on_cancel=True)
     raise ApiError(f"no answer from {url} within {REQUEST_SECONDS:g} s")
 
 

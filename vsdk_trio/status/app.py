@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
+from .._threads import run_in_thread
 from ..web.access import Asker, Denial, deny_stranger
 from ..web.answers import (
     Entry,
@@ -186,9 +187,9 @@ async def _debug_tasks(_: Sources, request: Request) -> ASGIApp:
     tree = task_tree.look_at_tasks()
     # In a thread: lines of code are read from files.
     if wants_json:
-        value: dict[str, Any] = await trio.to_thread.run_sync(task_tree.as_json, tree)
+        value: dict[str, Any] = await run_in_thread("read code", task_tree.as_json, tree)
         return JSONAnswer({"tasks": tree.count(), "root": value})
-    lines = await trio.to_thread.run_sync(lambda: [*task_tree.as_text(tree), ""])
+    lines = await run_in_thread("read code", lambda: [*task_tree.as_text(tree), ""])
     return TextAnswer(lines)
 
 

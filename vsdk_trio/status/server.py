@@ -7,14 +7,20 @@ from __future__ import annotations
 
 import socket
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import trio
 
 from .._asgi import serve_app, url_of
 from .._loggers import get_logger
+from .._shortages import shortage_among
+from .._threads import run_in_thread
 from .._wait import first_of
 from .sources import Sources
+
+_LOADING: Final = "load the HTTP server"
+# After a shortage; whoever has connected waits meanwhile.
+_RETRY_SECONDS: Final = 1.0
 
 logger = get_logger(__name__)
 
@@ -38,8 +44,15 @@ async def serve_status(
         await first_of(stopping.wait, partial(trio.lowlevel.wait_readable, listener))
         if stopping.is_set():
             return
-        app = await trio.to_thread.run_sync(_make_app, sources, stopping)
-        await serve_app(app, listener, stopping)
+        while not stopping.is_set():
+            try:
+                app = await run_in_thread(_LOADING, _make_app, sources, stopping)
+            except (OSError, ImportError, MemoryError) as error:
+                if shortage_among(error, _LOADING) is None:
+                    raise
+                await first_of(stopping.wait, partial(trio.sleep, _RETRY_SECONDS))
+            else:
+                await serve_app(app, listener, stopping)
 
 
 def _make_app(sources: Sources, stopping: trio.Event) -> Any:

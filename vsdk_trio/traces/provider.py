@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from .._loggers import get_logger
+from .._threads import run_in_thread
 from ..errors import OptionsError
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ async def flush(provider: TracerProvider, *, seconds: float) -> None:
         return
     with trio.move_on_after(seconds, shield=True) as patience:
         try:
-            await trio.to_thread.run_sync(force_flush, abandon_on_cancel=True)
+            await run_in_thread("send spans", force_flush, abandon_on_cancel=True)
         except Exception as error:  # foreign code, and nothing of ours depends on it
             logger.warning("the last spans were not sent: %r", error)
     if patience.cancelled_caught:

@@ -10,9 +10,8 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-import trio
-
 from .._loggers import get_logger
+from .._threads import run_in_thread
 from ..errors import OptionsError
 from ..observations import Observation
 from ..observations.observers import Observers
@@ -77,7 +76,7 @@ async def _provider(option: bool | None, agent_id: str) -> TracerProvider | None
         return None
     try:
         # In a thread: it takes a tenth of a second to load.
-        return await trio.to_thread.run_sync(find_provider, agent_id)
+        return await run_in_thread("load OpenTelemetry", find_provider, agent_id)
     except OptionsError as error:
         if option:
             raise

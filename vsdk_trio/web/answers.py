@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import attrs
 import orjson
-import trio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
@@ -20,6 +19,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from .._masking import cut, mask, mask_answer
+from .._threads import run_in_thread
 from ..metrics.exposition import render
 from ..metrics.own_process import read_own_process
 from ..metrics.tallies import Reading
@@ -73,8 +73,8 @@ async def answer_scrape(readings: Iterable[Reading], request: Request) -> Respon
     """The readings, and what this process uses, in the form that Prometheus asks for."""
     accept = request.headers.get("accept", "")
     # In a thread: the first one loads a library, and each has many lines to write.
-    content_type, body = await trio.to_thread.run_sync(
-        lambda: render([*readings, *read_own_process()], accept)
+    content_type, body = await run_in_thread(
+        "write metrics", lambda: render([*readings, *read_own_process()], accept)
     )
     return Response(body, headers={**NO_STORE, "content-type": content_type})
 

@@ -5,11 +5,11 @@ A value that is handed in, so that the same worker runs against a simulated worl
 
 from __future__ import annotations
 
-import os
 import random
 
 import attrs
 
+from .._cpu_quota import count_processors
 from ..backend.dialer import Dialer
 from ..journal.store import Disk
 from ..journal.threaded_disk import ThreadedDisk
@@ -33,12 +33,8 @@ class Edges:
     is_real: bool = True
     """False: no signals are watched, no port is opened, no guardian is started."""
     processors: int = attrs.field(
-        default=attrs.Factory(lambda self: _processors() if self.is_real else 2, takes_self=True)
+        default=attrs.Factory(
+            lambda self: count_processors() if self.is_real else 2, takes_self=True
+        )
     )
     """How many processors there are to start job processes on."""
-
-
-def _processors() -> int:
-    if hasattr(os, "sched_getaffinity"):  # a container may have fewer than the machine
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -18,6 +18,7 @@ from .. import observations as seen
 from .._change import Change
 from .._loggers import get_logger
 from .._masking import mask
+from .._threads import run_in_thread
 from ..backend.events import BackendEvent, SessionLost
 from ..jobs.admission import Admission, Refusal, RefusalCause
 from ..jobs.lifecycle import EndCause, StopCause, Update
@@ -275,7 +276,9 @@ async def ask(
             if inspect.iscoroutinefunction(request_fnc):
                 answer = await request_fnc(job)
             else:
-                answer = await trio.to_thread.run_sync(request_fnc, job, abandon_on_cancel=True)
+                answer = await run_in_thread(
+                    "call request_fnc", request_fnc, job, abandon_on_cancel=True
+                )
         except Exception as error:  # foreign code; the error goes where it is read
             fields = {"job_id": job.job_id, "room_id": job.room_id}
             logger.exception("request_fnc raised", extra=fields)

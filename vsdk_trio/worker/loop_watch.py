@@ -22,6 +22,8 @@ import trio
 
 from .._loggers import get_logger
 from .._records import log_with_trace
+from .._threads import start_thread
+from ..errors import ShortageError
 
 logger = get_logger(__name__)
 
@@ -66,8 +68,13 @@ def watched_loop(*, warn_after: float = WARN_AFTER_SECONDS) -> Iterator[None]:
         name="loop watch",
         daemon=True,  # it must not keep a program alive that ends by an exception
     )
+    try:
+        start_thread(thread)
+    except ShortageError as error:
+        logger.warning("what blocks the event loop will not be told: %s", error)
+        yield
+        return
     trio.lowlevel.add_instrument(turns)
-    thread.start()
     try:
         yield
     finally:

@@ -13,10 +13,12 @@ from typing import cast
 import trio
 from trio_websocket import ConnectionClosed, WebSocketRequest, wrap_server_stream
 
+from ..._asgi import accept_connections
 from ..._cut_watch import CutWatch
 from ..._loggers import get_logger
 from ..._reader_guard import ReaderGuard
 from ..._single_errors import without_own_group
+from ..._threads import starting_threads
 from ..._websocket_link import Link
 from ...errors import RoomError
 from ...room_options import WebSocketConfig
@@ -57,7 +59,8 @@ async def open_websocket(
     logger.info("the room %s is at %s", request.room_id, hub.address)
     with without_own_group():
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(trio.serve_listeners, transport.serve_stream, listeners)
+            for listener in listeners:
+                nursery.start_soon(accept_connections, listener, transport.serve_stream, nursery)
             yield transport
             nursery.cancel_scope.cancel()
 
@@ -65,7 +68,8 @@ async def open_websocket(
 async def _listen(config: WebSocketConfig) -> list[trio.SocketListener]:
     where = f"{config.host}:{config.port}"
     try:
-        return await trio.open_tcp_listeners(config.port, host=config.host)
+        with starting_threads(f"look up {config.host}"):
+            return await trio.open_tcp_listeners(config.port, host=config.host)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise RoomError(

@@ -11,9 +11,8 @@ import importlib
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-import trio
-
 from ..._aio_thread import AioThread
+from ..._threads import run_in_thread
 
 _T = TypeVar("_T")
 
@@ -49,7 +48,7 @@ class MediaPlane:
         """An object of the class `name` of a heavy module beside this one, made there."""
         # The first import takes a second, in which the thread's loop would stand still.
         path = f"{__package__}.{module}"
-        cls = getattr(await trio.to_thread.run_sync(importlib.import_module, path), name)
+        cls = getattr(await run_in_thread("load a module", importlib.import_module, path), name)
 
         async def make() -> Any:
             return cls(*args)

@@ -25,6 +25,7 @@ from trio_websocket import (
 
 from ..._aio_thread import open_aio_thread
 from ..._asgi import bind_listener
+from ..._threads import run_in_thread
 from .certificate import make_certificate
 from .faults import Faults, Refusal
 from .gate import GatedStream
@@ -201,7 +202,7 @@ async def open_fake_videosdk(
         trio.open_nursery() as nursery,
     ):
         ca_file = directory / "ca.pem" if ca_file is None else ca_file
-        context = await trio.to_thread.run_sync(make_certificate, host, ca_file)
+        context = await run_in_thread("make a certificate", make_certificate, host, ca_file)
         fake = FakeVideoSDK(MediaPlane(thread, host), ca_file, tokens)
         fake._signaling_url = f"ws://{_address_of(signaling)}"
         fake.signaling_base_url = _address_of(rest)

@@ -1,0 +1,244 @@
+"""A program that this process starts and waits for, whatever the system forbids or lacks.
+
+The one place in which a worker starts another program: job processes, the guardian, templates. It
+differs from `trio.run_process` in what happens where something cannot be had:
+
+* No thread, process, descriptor or memory: `ShortageError`, and nothing is left half started.
+* No pidfd (an old kernel, a sandbox, no descriptor left): the end is found by looking at
+  intervals. trio would wait in a thread for each process, and end the program where there is none.
+* The status was taken by somebody else, or SIGCHLD is ignored: it is unknown, and not 0.
+
+Knows programs and pipes; not what they are for.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from functools import partial
+from typing import Final, TypeAlias
+
+import trio
+
+from .._shortages import SHORTAGES, resource_of, shortage
+from .._threads import run_in_thread
+from ..errors import Resource, ShortageError
+from .edge import EXIT_UNKNOWN
+
+# Without a pidfd: how often to look whether a program has ended, at first and later on.
+_FIRST_LOOK_SECONDS: Final = 0.005
+_LATER_LOOK_SECONDS: Final = 0.1
+
+DeliverCancel: TypeAlias = Callable[["Program"], Awaitable[None]]
+
+
+class Program:
+    """A started program, which leads a session and a group of its own. See `run_program`."""
+
+    def __init__(
+        self,
+        popen: subprocess.Popen[bytes],
+        stdin: trio.lowlevel.FdStream | None,
+        stdout: trio.lowlevel.FdStream | None,
+        stderr: trio.lowlevel.FdStream | None,
+    ) -> None:
+        self._popen = popen
+        self.pid: Final = popen.pid
+        self.stdin: Final = stdin
+        self.stdout: Final = stdout
+        self.stderr: Final = stderr
+        self.returncode: int | None = None
+        """None while it is not buried; then its exit code, minus the signal that ended it, or
+        `EXIT_UNKNOWN`."""
+
+    def send_signal(self, signum: int) -> None:
+        """Signal the program alone; does nothing once it is buried."""
+        if self.returncode is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signum)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.send_signal(signal.SIGKILL)
+
+    def signal_group(self, signum: int) -> None:
+        """Signal its whole group; does nothing once it is buried."""
+        if self.returncode is None:
+            # PermissionError is macOS's word for a group in which only zombies are left.
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signum)
+
+    def close(self) -> None:
+        """Close our ends of its pipes. Idempotent."""
+        for stream in (self.stdin, self.stdout, self.stderr):
+            if stream is not None:
+                stream.close()
+
+    async def wait(self) -> int:
+        """Wait for its end, and bury it together with its group. For one task at a time."""
+        if self.returncode is None:
+            pidfd = open_pidfd(self.pid)
+            if pidfd is None:
+                await self._look_until_ended()
+            else:
+                try:
+                    await trio.lowlevel.wait_readable(pidfd)
+                finally:
+                    os.close(pidfd)
+            self._bury()
+        assert self.returncode is not None, "it was buried"
+        return self.returncode
+
+    async def _look_until_ended(self) -> None:
+        seconds = _FIRST_LOOK_SECONDS
+        while not self._has_ended():
+            await trio.sleep(seconds)
+            seconds = min(2 * seconds, _LATER_LOOK_SECONDS)
+
+    def _has_ended(self) -> bool:
+        try:
+            flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+            return os.waitid(os.P_PID, self.pid, flags) is not None
+        except ChildProcessError:
+            return True  # and nobody will say how
+
+    def _bury(self) -> None:
+        # Before the number, which is that of the group as well, can be given to another process.
+        self.signal_group(signal.SIGKILL)
+        try:
+            _, status = os.waitpid(self.pid, 0)
+        except ChildProcessError:
+            self.returncode = EXIT_UNKNOWN
+        else:
+            self.returncode = os.waitstatus_to_exitcode(status)
+        self._popen.returncode = self.returncode  # or it would be waited for once more
+
+
+def open_pidfd(pid: int) -> int | None:
+    """A handle of one's own child; None where there can be none, now or ever."""
+    if sys.platform != "linux":
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None
+
+
+async def run_program(
+    argv: Sequence[str],
+    doing: str,
+    *,
+    deliver_cancel: DeliverCancel,
+    task_status: trio.TaskStatus[Program],
+    stdin: int = subprocess.DEVNULL,
+    stdout: int = subprocess.DEVNULL,
+    stderr: int = subprocess.DEVNULL,
+    env: Mapping[str, str] | None = None,
+    pass_fds: Sequence[int] = (),
+) -> int:
+    """Start a program, wait for its end, and return its return code.
+
+    Calls `task_status.started(program)` exactly once if it was started, also where the call was
+    cancelled meanwhile. Cancelled, it runs `deliver_cancel(program)` until the program is gone,
+    and lets the cancellation go on then. What is left of its group is killed in every case.
+
+    Args:
+        argv: The command.
+        doing: What this is, as in "cannot <doing>".
+        deliver_cancel: Has the program end; where it returns or raises first, it is killed.
+        task_status: Gets the `Program`, whose pipes are the caller's then.
+        stdin: As `subprocess.Popen` has it, and so are the following.
+        stdout: See there.
+        stderr: See there.
+        env: Its environment; None: this process's.
+        pass_fds: Descriptors that it inherits under the same numbers.
+
+    Raises:
+        ShortageError: There is too little of something to start it now.
+        OSError: It cannot be started.
+    """
+    try:
+        program = await _start(argv, doing, stdin, stdout, stderr, env, pass_fds)
+    except ShortageError:
+        raise
+    except OSError as error:
+        if (resource := resource_of(error, is_starting=True)) is None:
+            raise
+        raise shortage(resource, doing, error.strerror) from error
+    SHORTAGES.over(Resource.PROCESSES, Resource.MEMORY, Resource.DESCRIPTORS)
+
+    async def deliver() -> None:
+        try:
+            await deliver_cancel(program)
+        finally:
+            program.signal_group(signal.SIGKILL)
+
+    return await see_to_its_end(partial(task_status.started, program), program.wait, deliver)
+
+
+async def _start(
+    argv: Sequence[str],
+    doing: str,
+    stdin: int,
+    stdout: int,
+    stderr: int,
+    env: Mapping[str, str] | None,
+    pass_fds: Sequence[int],
+) -> Program:
+    with ExitStack() as ours, ExitStack() as theirs:
+
+        def pipe(wanted: int, *, outgoing: bool = False) -> tuple[int, int | None]:
+            """What the program gets, and our end of it."""
+            if wanted != subprocess.PIPE:
+                return wanted, None
+            reader, writer = os.pipe()
+            mine, its = (writer, reader) if outgoing else (reader, writer)
+            ours.callback(os.close, mine)
+            theirs.callback(os.close, its)
+            return its, mine
+
+        ends = (pipe(stdin, outgoing=True), pipe(stdout), pipe(stderr))
+
+        def start() -> subprocess.Popen[bytes]:
+            return subprocess.Popen(
+                argv,
+                stdin=ends[0][0],
+                stdout=ends[1][0],
+                stderr=ends[2][0],
+                env=env,
+                pass_fds=pass_fds,
+                start_new_session=True,
+            )
+
+        popen = await run_in_thread(doing, start)
+        ours.pop_all()
+        streams = (None if fd is None else trio.lowlevel.FdStream(fd) for _, fd in ends)
+        return Program(popen, *streams)
+
+
+async def see_to_its_end(
+    announce: Callable[[], None],
+    wait: Callable[[], Awaitable[int]],
+    deliver: Callable[[], Awaitable[None]],
+) -> int:
+    """Announce a process and wait for its end; returns its return code.
+
+    Where that is cancelled, or fails, `deliver` runs until the end is there all the same.
+    """
+    try:
+        announce()
+        return await wait()
+    except BaseException:
+        # Without a deadline of its own: a stop ladder has one, and ends with SIGKILL.
+        with trio.CancelScope(shield=True):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(deliver)
+                # What a ladder raises must not end the wait.
+                with trio.CancelScope(shield=True):
+                    await wait()
+                nursery.cancel_scope.cancel()
+        raise
