@@ -206,3 +206,44 @@ async def test_what_is_dropped_is_said_at_times_and_when_the_flood_is_over(
         assert sum(said) == log.dropped_lines
         far.close()
     assert len(collector.messages) - len(said) + log.dropped_lines == 15_000
+
+
+@pytest.mark.parametrize(
+    ("text", "level"),
+    [
+        ("ERROR:root:boom", "ERROR"),
+        ("2026-11-29 04:00:00.123 | ERROR    | agent:run:12 - boom", "ERROR"),
+        ("\x1b[32m2026-11-29 04:00:00.123\x1b[0m | \x1b[1mSUCCESS \x1b[0m | a:b:1 - x", "SUCCESS"),
+        ("2026-11-29 04:00:00 [warning  ] structured         call=7", "WARNING"),
+        ("2026-11-29T04:00:00.1Z [error    ] structured", "ERROR"),
+        ("2026-11-29 04:00:00,123 - my.agent - CRITICAL - boom", "CRITICAL"),
+        ("2026-11-29 04:00:00,123 WARNING my.agent: boom", "WARNING"),
+        ('{"event": "structured", "level": "error"}', "ERROR"),
+        ('{"message": "m", "severity": "WARNING"}', "WARNING"),
+        ('{"text": "t", "record": {"level": {"name": "DEBUG", "no": 10}}}', "DEBUG"),
+        ("an ERROR:root:boom inside", "INFO"),
+        ("ERROR: not a format that is known for certain", "INFO"),
+        ("2026-11-29 04:00:00 error rates are fine", "INFO"),
+        ("2026-11-29 04:00:00 the ERROR is gone", "INFO"),
+        ('{"event": "structured", "level": 7}', "INFO"),
+        ('{"record": {"level": ["ERROR"]}}', "INFO"),
+        ("[1, 2]", "INFO"),
+    ],
+)
+def test_a_printed_line_keeps_a_level_that_is_certain(text: str, level: str) -> None:
+    collector, _ = log_of(text.encode())
+    assert [(r.getMessage(), r.levelname) for r in collector.records] == [(text, level)]
+
+
+def test_what_is_printed_is_shown_at_any_level_and_what_is_logged_from_the_levels_own() -> None:
+    collector = Collector()
+    collector.setLevel(logging.INFO)
+    log = JobLog(collector, 42)
+    for line in (
+        b"DEBUG:root:printed",
+        b'{"msg": "printed by a handler", "level": "DEBUG", "levelno": 10, "printed": true}',
+        b'{"msg": "logged", "level": "DEBUG", "levelno": 10}',
+    ):
+        log.line(Line(line), 0)
+    assert collector.messages == ["DEBUG:root:printed", "printed by a handler"]
+    assert [record.levelname for record in collector.records] == ["DEBUG", "DEBUG"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from typing import Any, Final
 
 import attrs
@@ -16,6 +17,32 @@ from .._masking import cut
 from ..control.ndjson import Line
 
 _MAX_NAME_CHARS: Final = 200
+_NAMED: Final = r"(?:TRACE|DEBUG|INFO|SUCCESS|WARNING|ERROR|CRITICAL|FATAL)"
+_NUMBERS: Final = {
+    "TRACE": 5,
+    "DEBUG": 10,
+    "INFO": 20,
+    "SUCCESS": 25,
+    "WARNING": 30,
+    "WARN": 30,
+    "ERROR": 40,
+    "CRITICAL": 50,
+    "FATAL": 50,
+}
+"""Those of logging and of loguru, by name; structlog has the first, in small letters."""
+# At the beginning of a line, and nowhere else: a text may well have the word in it.
+_LEVELLED: Final = re.compile(
+    rf"""
+      (?P<basic> {_NAMED} ) : [\w.-]{{1,200}} :  # as logging.basicConfig has it
+    | \[? \d{{4}}-\d\d-\d\d [T\ ] \d\d:\d\d:\d\d (?:[.,]\d{{1,9}})? (?:Z|[+-]\d\d:?\d\d)? \]?
+      (?: [ ]{{1,2}} \[ (?P<bracketed> (?i:{_NAMED}) ) [ ]{{0,9}} \] [ ]  # as structlog has it
+        | (?: [ ][|-][ ] | [ ]{{1,2}} ) (?: [\w.-]{{1,200}} [ ][|-][ ] )?
+          (?P<timed> {_NAMED} ) [ ]{{0,9}} (?: [:|-] | [ ] )  # as loguru, and many a format
+      )
+    """,
+    re.VERBOSE,
+)
+_COLOURS: Final = re.compile(r"\x1b\[[0-9;]{0,20}m")
 _MAX_TIME: Final = 4e9  # seconds; the year 2096, and what a `datetime` can be made of
 
 
@@ -32,21 +59,48 @@ class JobLine:
     line_number: int = 0
     trace: str = ""
     fields: dict[str, Any] = attrs.field(factory=dict)
+    printed: bool = False
+    """Whether the user's code has printed it: then it is shown, also at a low level."""
 
 
 def read_job_line(line: Line) -> JobLine:
     """Read one line, whatever is in it."""
     text = line.data.decode("utf-8", "backslashreplace").rstrip("\r")
     if line.truncated:
-        return JobLine(text=text, fields={"truncated": True})
+        return _printed(text, truncated=True)
     if text.startswith("{"):
         try:
             value = json.loads(text)
         except (ValueError, RecursionError):
             value = None
-        if isinstance(value, dict) and isinstance(value.get("msg"), str):
-            return _read_record(value)
-    return JobLine(text=text)
+        if isinstance(value, dict):
+            if isinstance(value.get("msg"), str):
+                return _read_record(value)
+            return _printed(text, _level_in(value))
+    return _printed(text)
+
+
+def _printed(text: str, name: str = "", **fields: Any) -> JobLine:
+    """A line that is no record; with a level, where it is certain."""
+    name = name or _level_at_the_beginning(text)
+    level = _NUMBERS.get(name, logging.INFO)
+    return JobLine(text=text, level=level, level_name=name or "INFO", fields=fields, printed=True)
+
+
+def _level_at_the_beginning(text: str) -> str:
+    found = _LEVELLED.match(_COLOURS.sub("", text[:1000]) if "\x1b" in text[:1000] else text)
+    return found[found.lastgroup].upper() if found and found.lastgroup else ""
+
+
+def _level_in(value: dict[str, Any]) -> str:
+    """The level in an object that another library has written, such as structlog or loguru."""
+    record = value.get("record")
+    loguru = record.get("level") if isinstance(record, dict) else None
+    name = loguru.get("name") if isinstance(loguru, dict) else None
+    for found in (name, *(value.get(key) for key in ("level", "levelname", "severity"))):
+        if isinstance(found, str) and found.upper() in _NUMBERS:
+            return found.upper()
+    return ""
 
 
 def _read_record(value: dict[str, Any]) -> JobLine:
@@ -72,15 +126,16 @@ def _read_record(value: dict[str, Any]) -> JobLine:
         line_number=number if type(number) is int and 0 <= number < 1 << 31 else 0,
         trace=trace if isinstance(trace, str) else "",
         fields=fields,
+        printed=value.get("printed") is True,
     )
 
 
 def _level(value: dict[str, Any]) -> tuple[int, str]:
-    name = _text(value, "level").upper()
+    name = _text(value, "level").upper() or _level_at_the_beginning(value["msg"])
     number = value.get("levelno")
     if type(number) is int and 0 <= number <= 100 and name:
         return number, name
-    known = logging.getLevelNamesMapping().get(name)
+    known = _NUMBERS.get(name)
     return (logging.INFO, "INFO") if known is None else (known, name)
 
 

@@ -146,7 +146,7 @@ class JobLog:
 
     def _log(self, line: JobLine) -> None:
         logger = self._logger
-        if not logger.isEnabledFor(line.level):
+        if not logger.isEnabledFor(max(line.level, logging.INFO) if line.printed else line.level):
             return
         record = logger.makeRecord(
             logger.name,

@@ -37,7 +37,7 @@ class RunnerLog:
 
     def say(self, record: logging.LogRecord) -> logging.LogRecord:
         """Write one record, unless it was written before; returns it."""
-        if not vars(record).setdefault(_SAID, False):
+        if _SAID not in vars(record):
             vars(record)[_SAID] = True
             self._write(encode_record(record))
         return record
@@ -47,9 +47,19 @@ class RunnerLog:
         if record.levelno >= self.level:
             self.say(record)
 
+    def say_printed(self, record: logging.LogRecord) -> None:
+        """Write a record that a handler of the user's prints, whatever its level."""
+        if _SAID not in vars(record):
+            vars(record)[_SAID] = True
+            self._write(encode_record(record, printed=True))
+
     def say_trace(self, text: str, trace: str) -> None:
         """Write a printed text with the traceback below it, as one record."""
-        fields = {"msg": _masked(text), "exc": _masked(trace, keep_end=True)}
+        fields = {
+            "msg": _masked(text),
+            "exc": _masked(trace, keep_end=True),
+            "printed": True,
+        }
         self._write(_bounded(fields))
 
     def prints(self, handler: logging.Handler) -> bool:
@@ -61,8 +71,11 @@ class RunnerLog:
             os.write(self._fd, line)
 
 
-def encode_record(record: logging.LogRecord) -> bytes:
-    """The line for `record`, newline included, at most `MAX_LINE_BYTES` long."""
+def encode_record(record: logging.LogRecord, *, printed: bool = False) -> bytes:
+    """The line for `record`, newline included, at most `MAX_LINE_BYTES` long.
+
+    `printed`: whether the user's code prints it; such a line is shown also at a low level.
+    """
     message, exc_info, extra = _read(record)
     fields: dict[str, Any] = {
         "msg": _masked(message),
@@ -73,6 +86,8 @@ def encode_record(record: logging.LogRecord) -> bytes:
         "file": cut(record.filename, _CUT_CHARS),
         "line": record.lineno,
     }
+    if printed:
+        fields["printed"] = True
     if record.threadName and record.threadName != "MainThread":
         fields["thread"] = cut(record.threadName, _CUT_CHARS)
     traces = filter(None, (_traceback(exc_info) or record.exc_text, record.stack_info))

@@ -112,7 +112,7 @@ class _Stream(io.TextIOWrapper):
 
     def write(self, text: str, /) -> int:
         if (record := _now.record) is not None:
-            self.log.offer(record)  # another process may have logged it
+            self.log.say_printed(record)  # of a low level, or logged by another process
             return len(text)
         if _TRACE in text:  # written at once, so it belongs together
             head, mark, trace = text.rstrip("\n").partition(_TRACE)
