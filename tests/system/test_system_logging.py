@@ -177,7 +177,8 @@ async def run(system: System, deed: str) -> str:
 
 
 def entries(program: Program, job_id: str) -> list[dict[str, Any]]:
-    found = [json.loads(line) for line in program.output.splitlines() if line.startswith("{")]
+    whole, _, _ = program.output.rpartition("\n")
+    found = [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
     return [entry for entry in found if entry.get("job_id") == job_id]
 
 
