@@ -6,13 +6,14 @@ class. What is of any other class is not guessed at.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection
 from typing import Any, Final
 
+from ._loggers import get_logger
+
 PACKAGE: Final = "videosdk.agents"
 
-logger: Final = logging.getLogger("vsdk_trio")
+logger: Final = get_logger("vsdk_trio")
 
 
 def is_published(value: object, name: str) -> bool:
