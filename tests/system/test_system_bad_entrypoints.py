@@ -28,7 +28,7 @@ async def still_serves(system: System, worker: Program, *, idle: int = 0) -> Non
     worker.signal(signal.SIGTERM)
     assert await worker.exit_code() == 0, worker.output
     assert system.processes() == []
-    assert "Traceback" not in worker.output.rpartition("signal received")[2]
+    assert "Traceback" not in worker.output.rpartition("SIGTERM received")[2]
 
 
 @pytest.mark.parametrize(
@@ -150,6 +150,7 @@ async def test_many_jobs_leave_no_descriptors_behind(tmp_path: Path) -> None:
             return process.num_fds()
 
         first = await all_kinds()
-        second = await all_kinds()
-        assert second <= first
+        await all_kinds()
+        # A pipe of the last process may be closed a moment after the process is gone.
+        await eventually(lambda: process.num_fds() <= first, "descriptors are left")
         await still_serves(system, worker)
