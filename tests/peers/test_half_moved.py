@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import warnings
+from collections.abc import Iterator
 
 import pytest
 
@@ -36,7 +38,17 @@ def test_its_default_room_options_are_our_defaults() -> None:
     assert own == vsdk_trio.RoomOptions()
 
 
-def test_its_context_is_read() -> None:
+@pytest.fixture
+def an_event_loop() -> Iterator[None]:
+    """The package's context wants one; a test that ran asyncio before has unset the default."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    asyncio.set_event_loop(None)
+    loop.close()
+
+
+def test_its_context_is_read(an_event_loop: None) -> None:
     socket = agents.WebSocketConfig(port=9)
     room = agents.RoomOptions(name="Ada", transport_mode="websocket", websocket=socket)
     job = vsdk_trio.WorkerJob(
