@@ -123,7 +123,6 @@ SLICES: dict[str, str] = {
     "status.dashboard": "points of a curve",
     "registry.page": "jobs and workers",
     "rooms.hosted.speech": "audio",
-    "cli._tables": "an id",
     "template.server": "bytes of numbers",
 }
 

@@ -42,6 +42,7 @@ LEAVES = (
     "_room_overlay",
     "_service",
     "_shortages",
+    "_short_ids",
     "_signals",
     "_single_errors",
     "_stopping",

@@ -73,6 +73,17 @@ async def test_help(command: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.real
+@pytest.mark.parametrize("columns", [40, 80])
+async def test_help_cuts_no_name_off(columns: int) -> None:
+    for command in ("run", "connect"):
+        done = await run_cli(command, "--help", env={"COLUMNS": str(columns)})
+        assert max(map(len, done.out.splitlines())) <= columns or columns < 80
+        for parameter in load_command(command).params:
+            for name in (*parameter.opts, *parameter.secondary_opts):
+                assert not name.startswith("--") or name in done.out, name
+
+
+@pytest.mark.real
 @pytest.mark.parametrize("name", ERRORS)
 async def test_error(name: str, tmp_path: Path) -> None:
     fill(tmp_path)

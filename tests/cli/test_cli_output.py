@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vsdk_trio.cli._output import console, harmless, seconds
-from vsdk_trio.cli._tables import TableOf, rendered
+from vsdk_trio.cli._tables import Column, TableOf, rendered
 
 
 def test_control_characters_of_others_do_not_reach_the_terminal() -> None:
@@ -14,7 +14,7 @@ def test_control_characters_of_others_do_not_reach_the_terminal() -> None:
 
 def test_a_table_that_is_piped_is_plain_and_complete(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [("x" * 36, "[bold]not markup[/bold] " + "y" * 100)]
-    console().print(rendered(TableOf(["JOB", "ERROR"], rows)))
+    console().print(rendered(TableOf([Column("JOB"), Column("ERROR", least=4)], rows)))
     out = capsys.readouterr().out
     assert "\x1b" not in out
     assert "x" * 36 in out

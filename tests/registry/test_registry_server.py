@@ -114,6 +114,10 @@ async def test_a_job_over_rest_and_websocket() -> None:
             assert [u["status"] for u in answer["updates"]] == ["cancelled"]
             status, answer = await call("POST", f"{path}/terminate")
             assert (status, answer["job"]["status"]) == (409, "cancelled")
+            # By the beginning that pages and commands show.
+            status, answer = await call("GET", f"/v2/agent/jobs/{data['jobId'][:8]}")
+            assert (status, answer["job"]["job_id"]) == (200, data["jobId"])
+            assert (await call("GET", f"/v2/agent/jobs/{data['jobId'][:2]}"))[0] == 404
             workers = (await call("GET", "/v2/agent/workers"))[1]["workers"]
             assert [worker["agent_id"] for worker in workers] == ["a"]
         assert len((await call("GET", "/v2/agent/jobs"))[1]["jobs"]) == 1

@@ -12,6 +12,8 @@ from typing import Any, Final
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from ._help import FittingCommand
+
 PANELS: Final[dict[str, dict[str, str]]] = {
     "Run agents": {
         "run": "Serve a registry with an agent: a file, or a module, as it is.",
@@ -46,6 +48,12 @@ class LazyGroup(TyperGroup):
             for name, says in commands.items():
                 self.add_command(TyperCommand(name, help=says, rich_help_panel=panel))
 
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The commands under their headings, for help without boxes."""
+        for panel, commands in PANELS.items():
+            with formatter.section(panel):
+                formatter.write_dl(list(commands.items()))
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that the arguments name, loaded, and the arguments that are left."""
         name, _, rest = super().resolve_command(ctx, args)
@@ -55,6 +63,6 @@ class LazyGroup(TyperGroup):
 def load_command(name: str) -> Any:
     """The command of that name, with its flags."""
     module = importlib.import_module(f".{name}", __package__)
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command(name)(getattr(module, name))
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.command(name, cls=FittingCommand)(getattr(module, name))
     return typer.main.get_command(app)

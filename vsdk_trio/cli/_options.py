@@ -16,6 +16,10 @@ DEFAULT_REGISTRY_URL = "http://127.0.0.1:8080"
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
+JobId = Annotated[
+    str, typer.Argument(metavar="JOB_ID", help="The job's id, or a beginning that no other has.")
+]
+
 Agent = Annotated[
     str,
     typer.Argument(metavar="AGENT", help="FILE.py or MODULE, with :NAME where need be."),

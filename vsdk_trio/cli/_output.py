@@ -14,7 +14,8 @@ from rich.status import Status
 
 from .._masking import mask, mask_answer
 
-_WIDTH_WHEN_PIPED = 200
+# Wide enough that no line of a table is broken: a program reads it.
+_WIDTH_WHEN_PIPED = 1 << 20
 
 
 class HonestConsole(Console):

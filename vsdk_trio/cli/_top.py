@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
+from urllib.parse import quote
 
 from rich.console import Group
 from rich.text import Text
@@ -12,8 +14,10 @@ from ._client import CallError, Peer, worker_at
 from ._output import console, harmless, print_json
 from ._tables import (
     has_ended,
+    is_full,
     number,
     rendered,
+    rendered_job,
     table_of_jobs,
     table_of_open_jobs,
     table_of_processes,
@@ -28,6 +32,19 @@ async def watch_jobs(registry: Peer, every: float, as_json: bool, once: bool) ->
     async def look() -> Picture:
         jobs = await _listed(registry, "jobs")
         return Picture(rendered(table_of_jobs(jobs)), {"jobs": jobs})
+
+    await watch(look, every=every, as_json=as_json, once=once)
+
+
+async def watch_job(registry: Peer, job_id: str, every: float, as_json: bool, once: bool) -> None:
+    """Show one job, with its whole error and what its worker said of it."""
+    path = f"/v2/agent/jobs/{quote(os.fsencode(job_id), safe='')}"
+
+    async def look() -> Picture:
+        answer = await registry.ask("GET", path)
+        if not isinstance(answer.get("job"), dict):
+            raise CallError(f"{registry.url} is not a registry: it knows no job {job_id}")
+        return Picture(rendered_job(answer), answer)
 
     await watch(look, every=every, as_json=as_json, once=once)
 
@@ -85,6 +102,12 @@ def _of_registry(
     return Picture(shown, {"workers": workers, "jobs": open_jobs})
 
 
+def _is_taken(stats: dict[str, Any]) -> bool:
+    """Has the worker no slot left?"""
+    slots = {"job_count": stats.get("current_jobs"), "max_processes": stats.get("max_processes")}
+    return is_full(slots)
+
+
 def _of_worker(worker: Peer, stats: dict[str, Any]) -> Picture:
     resources = stats.get("resource_info")
     if not isinstance(resources, list) or not all(isinstance(r, dict) for r in resources):
@@ -92,6 +115,8 @@ def _of_worker(worker: Peer, stats: dict[str, Any]) -> Picture:
     state = "registered" if stats.get("backend_connected") else "NOT REGISTERED"
     if stats.get("draining"):
         state += ", draining"
+    elif _is_taken(stats):
+        state += ", full"
     head = (
         f"worker {str(stats.get('worker_id'))[:8]} of {stats.get('agent_id')}  {state}  "
         f"load {number(stats.get('worker_load'))}  "

@@ -18,12 +18,14 @@ from .._signals import heed_signals_as_process_1
 from ..errors import VsdkTrioError
 from ._commands import LazyGroup
 from ._errors import CommandError
+from ._help import markup_mode
 from .version import print_version
 
 app = typer.Typer(
     name="vsdk-trio",
     cls=LazyGroup,
     no_args_is_help=True,
+    rich_markup_mode=markup_mode(),
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -8,11 +8,11 @@ from urllib.parse import quote
 
 import typer
 
-from ._options import DEFAULT_REGISTRY_URL, Json, RegistryUrl
+from ._options import DEFAULT_REGISTRY_URL, JobId, Json, RegistryUrl
 
 
 def terminate(
-    job_id: Annotated[str, typer.Argument(metavar="JOB_ID")],
+    job_id: JobId,
     reason: Annotated[
         str, typer.Option(help="What the job is told.")
     ] = "terminated from the command line",
@@ -28,4 +28,6 @@ def terminate(
     if as_json:
         print_json(answer)
     else:
-        print(harmless(f"{job_id} {answer.get('message')}"))
+        known = answer.get("job")
+        whole = known.get("job_id") if isinstance(known, dict) else None
+        print(harmless(f"{whole or job_id} {answer.get('message')}"))

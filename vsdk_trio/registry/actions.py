@@ -38,6 +38,10 @@ class UnknownJobError(VsdkTrioError, LookupError):
     """No job of that id is known, or it ended so long ago that it is forgotten."""
 
 
+class AmbiguousJobError(VsdkTrioError, LookupError):
+    """Several jobs have an id that begins like this."""
+
+
 @attrs.frozen
 class Offer:
     """Ask the worker whether it can take the job."""

@@ -23,12 +23,14 @@ from .._alarm import Alarm
 from .._loggers import get_logger
 from .._masking import cut, hide
 from .._service import open_service
+from .._short_ids import find_ids, name_candidates
 from ..metrics.tallies import Reading
 from ..observations import of_registry as seen
 from ..observations.observers import Observers
 from . import wire
 from .actions import (
     Action,
+    AmbiguousJobError,
     Assign,
     DispatchError,
     DispatchFailure,
@@ -186,6 +188,21 @@ class Registry:
         if job is None:
             raise UnknownJobError(f"no job {job_id!r}")
         return job
+
+    def find_job(self, typed: str) -> Job:
+        """The job of that id, or the only one whose id begins so: pages and commands shorten ids.
+
+        Raises `UnknownJobError`; `AmbiguousJobError`, which names them, where there are several.
+        """
+        if (exact := self._ledger.get(typed)) is not None:
+            return exact
+        match find_ids(typed, (job.job_id for job in self._ledger.jobs())):
+            case [job_id]:
+                return self.job(job_id)
+            case []:
+                return self.job(typed)
+            case several:
+                raise AmbiguousJobError(name_candidates(typed, several))
 
     def jobs(self) -> tuple[Job, ...]:
         """Every job known, oldest first."""

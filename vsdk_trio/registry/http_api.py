@@ -26,7 +26,7 @@ from ..web.access import Denial, deny_web_page
 from ..web.answers import answer_scrape, asker_of
 from ..web.events import Streams
 from ..web.pages import load_pages
-from .actions import DispatchError, DispatchFailure, UnknownJobError
+from .actions import AmbiguousJobError, DispatchError, DispatchFailure, UnknownJobError
 from .core import Registry
 from .http_bodies import BadRequestError, Fields, json_object
 from .http_views import job_json, update_json, worker_json
@@ -73,6 +73,8 @@ def make_app(registry: Registry, stopping: trio.Event) -> Starlette:
                 return _failure(400, str(error))
             except UnknownJobError as error:
                 return _failure(404, str(error))
+            except AmbiguousJobError as error:
+                return _failure(409, str(error))
 
         return Route(path, endpoint, methods=[method])
 
@@ -165,7 +167,7 @@ async def _jobs(registry: Registry, _: Request) -> Response:
 
 
 async def _job(registry: Registry, request: Request) -> Response:
-    job = registry.job(request.path_params["job_id"])
+    job = registry.find_job(request.path_params["job_id"])
     now = trio.current_time()
     updates = [update_json(update, now) for update in registry.updates(job.job_id)]
     return _answer({"job": job_json(job, now), "updates": updates})
@@ -173,7 +175,7 @@ async def _job(registry: Registry, request: Request) -> Response:
 
 async def _terminate(registry: Registry, request: Request) -> Response:
     reason = Fields(await json_object(request)).text("reason") or "terminated on request"
-    before = registry.job(request.path_params["job_id"])
+    before = registry.find_job(request.path_params["job_id"])
     job = registry.terminate(before.job_id, reason)
     # Ended before it was asked: nothing was done, and the answer says so.
     status = 409 if before.state.ended else 202
