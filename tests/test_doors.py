@@ -99,6 +99,7 @@ CARRIERS: dict[str, str] = {
     "processes.guardian": "cookies, for the guardian",
     "processes.caught_signals": "reads /proc",
     "processes.forked": "reads /proc",
+    "processes.orphans": "reads /proc",
     "processes.guardian_main": "reads /proc",
     "processes.memory": "reads /proc",
     "runner.vitals": "reads /proc",

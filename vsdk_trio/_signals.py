@@ -38,8 +38,36 @@ def heed_signals_as_process_1() -> None:
             signal.signal(signum, _end)
 
 
+def interrupts_end_quietly() -> None:
+    """Have SIGINT end the program without a traceback, as long as nothing but imports has begun."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler and os.getpid() != 1:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def interrupts_raise() -> None:
+    """Undo `interrupts_end_quietly`: from now on SIGINT raises `KeyboardInterrupt`."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def _end(signum: int, _: FrameType | None) -> None:
     os._exit(128 + signum)  # nothing has begun; what is imported may swallow an exception
+
+
+@contextmanager
+def blocked_in_what_starts() -> Iterator[None]:
+    """A program that is started in the body begins with SIGINT, SIGTERM and SIGHUP blocked.
+
+    It inherits the mask of this thread. So an interpreter has no moment in which they end it: it
+    lets them in once it has its handlers (`runner.early_signals.let_signals_in`).
+    """
+    before = signal.pthread_sigmask(
+        signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    )
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -16,6 +16,8 @@ MODES = set(sys.argv[1:])
 INPUT = os.fdopen(os.dup(0), "rb")
 OUTPUT = os.fdopen(os.dup(1), "wb", buffering=0)
 os.dup2(2, 1)
+# As a job process: a worker blocks them in what it starts.
+signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 
 
 def say(frame_type: str, **fields: object) -> None:

@@ -66,6 +66,15 @@ async def test_ends_are_seen_and_told() -> None:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG)  # noqa: ASYNC222  # it does not wait
 
 
+async def test_a_program_comes_up_with_the_ending_signals_blocked() -> None:
+    """So that it can say what they do before one ends it."""
+    code = "import os, signal; [os.kill(os.getpid(), n) for n in (1, 2, 15)]; raise SystemExit(7)"
+    assert await run(code) == 7
+    let_in = "signal.pthread_sigmask(signal.SIG_UNBLOCK, [15])"
+    assert await run(f"import os, signal; os.kill(os.getpid(), 15); {let_in}") == -signal.SIGTERM
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())  # ours are as they were
+
+
 @pytest.mark.usefixtures("each_way", "ignored_child_ends")
 async def test_an_unknown_end_is_not_a_clean_one() -> None:
     assert await run("raise SystemExit(7)") == EXIT_UNKNOWN

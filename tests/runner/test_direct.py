@@ -200,3 +200,33 @@ def test_a_signal_again_lets_the_callbacks_run(first: signal.Signals, tmp_path: 
         output, errors = program.communicate(timeout=20)
     assert output.splitlines() == ["cleaned", f"first received {first.name}", "start returned"]
     assert (errors, program.returncode) == ("", 0)
+
+
+BLOCKED = """
+import time, trio
+from vsdk_trio.room_options import RoomOptions
+from vsdk_trio.runner.direct import run_direct
+from vsdk_trio.runner.job_context import JobContext
+
+async def entrypoint(ctx):
+    ctx.add_shutdown_callback(lambda: print("cleaned", flush=True))
+    print("running", flush=True)
+    time.sleep(600)
+
+run_direct(entrypoint, JobContext(room_options=RoomOptions(transport_mode="loopback")))
+"""
+
+
+def test_a_second_ctrl_c_ends_what_blocks_the_event_loop(tmp_path: Path) -> None:
+    script = tmp_path / "blocked.py"
+    script.write_text(BLOCKED)
+    with subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == "running\n"
+        program.send_signal(signal.SIGINT)
+        time.sleep(0.6)  # sooner, it is the same Ctrl-C
+        program.send_signal(signal.SIGINT)
+        output, _ = program.communicate(timeout=20)
+    assert output.splitlines() == ["cleaned"]

@@ -248,10 +248,11 @@ class System(Programs):
         *,
         script: str = "agent.py",
         arguments: tuple[str, ...] = (),
+        before: tuple[str, ...] = (),
         stderr: int = subprocess.STDOUT,
         **options: Any,
     ) -> Program:
-        """Start the agent with these options, without waiting for it."""
+        """Start the agent with these options, without waiting for it; `before` is a launcher."""
         defaults = {
             "agent_id": "agent",
             "auth_token": "worker-token",
@@ -266,7 +267,7 @@ class System(Programs):
         }
         settings = json.dumps({**defaults, **options})
         (self.directory / "options.json").write_text(settings, encoding="utf-8")
-        return await self.start(str(AGENTS / script), *arguments, stderr=stderr)
+        return await self.start(*before, str(AGENTS / script), *arguments, stderr=stderr)
 
     async def open_agent(self, **options: Any) -> Program:
         """Start the agent and wait until it is registered, and guarded."""

@@ -25,6 +25,7 @@ from typing import Final, TypeAlias
 import trio
 
 from .._shortages import SHORTAGES, resource_of, shortage
+from .._signals import blocked_in_what_starts
 from .._threads import run_in_thread
 from ..errors import Resource, ShortageError
 from .edge import EXIT_UNKNOWN
@@ -142,6 +143,8 @@ async def run_program(
 ) -> int:
     """Start a program, wait for its end, and return its return code.
 
+    It begins with SIGINT, SIGTERM and SIGHUP blocked, and lets them in itself.
+
     Calls `task_status.started(program)` exactly once if it was started, also where the call was
     cancelled meanwhile. Cancelled, it runs `deliver_cancel(program)` until the program is gone,
     and lets the cancellation go on then. What is left of its group is killed in every case.
@@ -204,15 +207,16 @@ async def _start(
         ends = (pipe(stdin, outgoing=True), pipe(stdout), pipe(stderr))
 
         def start() -> subprocess.Popen[bytes]:
-            return subprocess.Popen(
-                argv,
-                stdin=ends[0][0],
-                stdout=ends[1][0],
-                stderr=ends[2][0],
-                env=env,
-                pass_fds=pass_fds,
-                start_new_session=True,
-            )
+            with blocked_in_what_starts():
+                return subprocess.Popen(
+                    argv,
+                    stdin=ends[0][0],
+                    stdout=ends[1][0],
+                    stderr=ends[2][0],
+                    env=env,
+                    pass_fds=pass_fds,
+                    start_new_session=True,
+                )
 
         popen = await run_in_thread(doing, start)
         ours.pop_all()

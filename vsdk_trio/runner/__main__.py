@@ -18,9 +18,10 @@ if __name__ == "__main__":
 
     _receive_fd, _send_fd = claim()  # before anything else is imported, and could print
 
-    from .early_signals import ignore_while_the_worker_lives
+    from .early_signals import ignore_while_the_worker_lives, let_signals_in
 
     ignore_while_the_worker_lives(_receive_fd)
+    let_signals_in()
 
     from .process import main
 

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from types import FrameType
 
 import attrs
 import trio
@@ -15,7 +19,7 @@ import trio
 from .._loggers import get_logger
 from .._playground import show_playground
 from .._signals import ending_signals
-from .._stopping import Stage, Stopping
+from .._stopping import Request, Stopping
 from ..options import Options, TokenSource
 from .callbacks import call
 from .execution import Entrypoint, run_entrypoint
@@ -57,15 +61,14 @@ async def _run(
 ) -> Outcome:
     stop = StopRequest()
     async with trio.open_nursery() as nursery:
-        if threading.current_thread() is threading.main_thread():  # the only one that gets signals
-            await nursery.start(_stop_on_signal, stop)
         nursery.start_soon(_show_playground, ctx)
-        outcome = await run_entrypoint(
-            partial(_prepared, entrypoint, options, token),
-            ctx,
-            callback_seconds=options.shutdown_callback_timeout,
-            stop=stop,
-        )
+        with _stopped_by_signals(stop):
+            outcome = await run_entrypoint(
+                partial(_prepared, entrypoint, options, token),
+                ctx,
+                callback_seconds=options.shutdown_callback_timeout,
+                stop=stop,
+            )
         nursery.cancel_scope.cancel()
     return outcome
 
@@ -76,28 +79,41 @@ async def _show_playground(ctx: JobContext) -> None:
         show_playground(room_id, ctx.videosdk_auth or "")
 
 
-async def _stop_on_signal(stop: StopRequest, *, task_status: trio.TaskStatus[None]) -> None:
-    with trio.open_signal_receiver(*ending_signals()) as signals:
-        task_status.started()
-        stopping = Stopping()
-        async for number in signals:
-            stopping.ask(stopping.request_of(number, trio.current_time()))
-            if stopping.stage is Stage.HURRYING:
-                break
-            stop.request(f"received {signal.Signals(number).name}")
-    logger.warning("a second Ctrl-C: what cleans up is interrupted")
-    _interrupt()
-    # From here on SIGINT raises `KeyboardInterrupt` again: a way out of the next callback, too.
-    others = [number for number in ending_signals() if number != signal.SIGINT]
-    with trio.open_signal_receiver(*others) as signals:
-        async for _ in signals:
-            pass
+@contextmanager
+def _stopped_by_signals(stop: StopRequest) -> Iterator[None]:
+    """During the body, signals ask for the end, as `_stopping.TABLE` has it.
 
+    The handlers decide by themselves, so that a hurry also ends what blocks the event loop.
+    Python delivers signals to the main thread only; elsewhere this does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    stopping, token = Stopping(), trio.lowlevel.current_trio_token()
+    before = {number: signal.getsignal(number) for number in ending_signals()}
 
-@trio.lowlevel.enable_ki_protection
-def _interrupt() -> None:
-    """Have Trio raise `KeyboardInterrupt` in the main task, which runs the callbacks."""
-    signal.raise_signal(signal.SIGINT)
+    def take(number: int, frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        request = stopping.request_of(number, time.monotonic())
+        has_changed = stopping.ask(request)
+        if request is Request.HURRY:
+            token.run_sync_soon(logger.warning, "a second %s: the clean-up is interrupted", name)
+            # Trio's own handler, which raises KeyboardInterrupt where that does no harm.
+            interrupt = before[signal.SIGINT]
+            (interrupt if callable(interrupt) else signal.default_int_handler)(number, frame)
+        elif has_changed:
+            token.run_sync_soon(stop.request, f"received {name}")
+        else:
+            token.run_sync_soon(logger.info, "%s changes nothing: the job is ending", name)
+
+    for number in before:
+        signal.signal(number, take)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if signal.getsignal(number) is take:  # else the user's code has its own
+                signal.signal(number, handler)
 
 
 async def _prepared(

@@ -1,4 +1,4 @@
-"""What signals do in a job process before its event loop runs: nothing, while its worker lives.
+"""What SIGTERM, SIGINT and SIGHUP do in a job process: nothing, while its worker lives.
 
 A signal to the whole process tree, as supervisors send, must end no call and no idle process. The
 standard library only: it runs before anything else is imported.
@@ -6,31 +6,79 @@ standard library only: it runs before anything else is imported.
 
 from __future__ import annotations
 
+import os
 import select
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_USUAL = (signal.SIG_DFL, signal.default_int_handler)
 
 
-def not_ignored() -> list[signal.Signals]:
-    """The signals that may reach this process; what is ignored, as by `nohup`, stays ignored."""
-    return [signum for signum in _SIGNALS if signal.getsignal(signum) is not signal.SIG_IGN]
+class _Handler:
+    """One for the whole process, as signal handlers are; a fork takes it over."""
+
+    def __init__(self) -> None:
+        self.pid = 0
+        self.channel = -1
+        self.before: dict[int, Any] = {}
+        self.listeners: list[Callable[[int], object]] = []
+
+    def __call__(self, signum: int, frame: FrameType | None) -> None:
+        if os.getpid() != self.pid:
+            # A process that the agent has forked: multiprocessing ends those by SIGTERM.
+            _take_usual_effect(signum, self.before[signum], frame)
+        elif self.listeners:
+            for listener in self.listeners:
+                listener(signum)
+        elif _is_hung_up(self.channel):
+            _take_usual_effect(signum, signal.SIG_DFL, frame)
 
 
-def ignore_while_the_worker_lives(receive_fd: int) -> None:
-    """Give signals their usual effect only once the worker has closed the control channel.
+_HANDLER = _Handler()
 
-    The worker does that before it sends SIGTERM. Handlers, and not `SIG_IGN`, which programs that
-    the agent starts would inherit.
+
+def ignore_while_the_worker_lives(channel: int) -> None:
+    """Give signals their usual effect only once the worker has closed `channel`, a descriptor.
+
+    The worker does that before it sends SIGTERM. A handler, and not `SIG_IGN`, which programs that
+    the agent starts would inherit. What is ignored, as by `nohup`, stays so, and a handler of the
+    agent's stays, too. Called again for another channel, and in a fork of this process.
     """
-    channel = select.poll()
-    channel.register(receive_fd, 0)  # POLLHUP is always looked for
+    _HANDLER.pid, _HANDLER.channel = os.getpid(), channel
+    for signum in _SIGNALS:
+        if (before := signal.getsignal(signum)) in _USUAL:
+            _HANDLER.before[signum] = before
+            signal.signal(signum, _HANDLER)
 
-    def handle(signum: int, _: FrameType | None) -> None:
-        if channel.poll(0):
-            signal.signal(signum, signal.SIG_DFL)
-            signal.raise_signal(signum)
 
-    for signum in not_ignored():
-        signal.signal(signum, handle)
+def let_signals_in() -> None:
+    """Unblock the signals that a worker blocks in what it starts, now that there are handlers."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+
+@contextmanager
+def signals_told_to(listener: Callable[[int], object]) -> Iterator[None]:
+    """During the body a signal has no effect but to call `listener`, in the main thread."""
+    _HANDLER.listeners.append(listener)
+    try:
+        yield
+    finally:
+        _HANDLER.listeners.remove(listener)
+
+
+def _is_hung_up(channel: int) -> bool:
+    poll = select.poll()
+    poll.register(channel, 0)  # POLLHUP is always looked for
+    return any(event & select.POLLHUP for _, event in poll.poll(0))
+
+
+def _take_usual_effect(signum: int, handler: Any, frame: FrameType | None) -> None:
+    signal.signal(signum, handler)
+    if callable(handler):
+        handler(signum, frame)
+    else:
+        signal.raise_signal(signum)

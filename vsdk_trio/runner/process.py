@@ -20,7 +20,7 @@ from ..errors import FrameError
 from ..jobs.entrypoint import EntrypointRef
 from ..traces.job_span import prepare
 from . import renditions
-from .early_signals import not_ignored
+from .early_signals import signals_told_to
 from .job_log import RunnerLog
 from .loader import Loaded, Preloaded, loading
 from .outcome import describe_error
@@ -32,6 +32,7 @@ logger = get_logger(__name__)
 
 COOKIE_VARIABLE = "VSDK_TRIO_COOKIE"
 _STDERR = 2
+_MAX_SIGNALS = 8
 
 
 @attrs.frozen(kw_only=True)
@@ -128,7 +129,13 @@ async def _run(
 ) -> int:
     streams = trio.lowlevel.FdStream(receive_fd), trio.lowlevel.FdStream(send_fd)
     async with streams[0], streams[1]:
-        with trio.open_signal_receiver(*not_ignored()) as signals:
+        send_signal, signals = trio.open_memory_channel[int](_MAX_SIGNALS)
+        token = trio.lowlevel.current_trio_token()
+
+        def note(signum: int) -> None:
+            token.run_sync_soon(_put, send_signal, signum)
+
+        with send_signal, signals, signals_told_to(note):
             return await run_runner(
                 *streams,
                 loaded,
@@ -136,6 +143,11 @@ async def _run(
                 signals=signals,
                 rehearse=rehearsal,
             )
+
+
+def _put(channel: trio.MemorySendChannel[int], signum: int) -> None:
+    with suppress(trio.WouldBlock):  # so many are waiting that one more says nothing new
+        channel.send_nowait(signum)
 
 
 def _write(fd: int, data: bytes) -> None:

@@ -115,9 +115,11 @@ async def _stand_by(desk: Desk, rehearse: Rehearse | None) -> None:
 
 async def _note_signals(signals: AsyncIterable[int], desk: Desk) -> None:
     """Log a signal that the worker has not sent: it asks before it signals."""
+    said: set[int] = set()
     async for number in signals:
-        if desk.job is not None and not desk.stop.is_requested:
-            text = "%s ignored: the worker lives and has not stopped this job; the job goes on"
+        if desk.job is not None and not desk.stop.is_requested and number not in said:
+            said.add(number)
+            text = "%s ignored: only the worker stops this job (see vsdk-trio terminate)"
             logger.warning(text, Signals(number).name)
 
 

@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 import attrs
 
 from ..control.orders import Fork
+from ..runner.early_signals import ignore_while_the_worker_lives
 from .mark import Area
 
 COOKIE_VARIABLE = "VSDK_TRIO_COOKIE"
@@ -51,6 +52,7 @@ def settle_in(order: Fork, pipes: Sequence[int], marks: Marks, handlers: Mapping
     marks.cookie.write(order.cookie.encode())
     _show_command_line(order.argv, marks.command_line)
     signal.set_wakeup_fd(-1)
+    ignore_while_the_worker_lives(0)
     for number, handler in handlers.items():
         signal.signal(number, handler)
     # The standard library's reseeds itself.

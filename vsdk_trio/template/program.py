@@ -21,6 +21,7 @@ from .._masking import hide_environment
 from ..control.orders import Brief, TemplateFailed, TemplateReady
 from ..jobs.entrypoint import EntrypointRef
 from ..runner import process, renditions
+from ..runner.early_signals import ignore_while_the_worker_lives
 from ..runner.job_context import JobProcessInfo
 from ..runner.job_log import RunnerLog
 from ..runner.loader import Preloaded, preload
@@ -57,7 +58,13 @@ def main(fd: int) -> NoReturn:
         os._exit(0)
     started_at = time.perf_counter()
     inherited = process.Inherited(log=log, preloaded=preloaded)
-    live(lambda: process.main(*claim(), started_at, inherited))
+
+    def run() -> int:
+        receive_fd, send_fd = claim()
+        ignore_while_the_worker_lives(receive_fd)
+        return process.main(receive_fd, send_fd, started_at, inherited)
+
+    live(run)
 
 
 def _prepare(control: ControlSocket, log: RunnerLog) -> tuple[ForkServer, TemplateReady, Preloaded]:

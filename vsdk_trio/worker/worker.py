@@ -30,6 +30,7 @@ from ..metrics.worker_tallies import WorkerTallies
 from ..observations import Observation
 from ..observations.observers import Observers
 from ..options import Options, WorkerOptions
+from ..processes.orphans import reap_orphans
 from ..room_options import RoomOptions
 from ..status.sd_notify import ServiceManager, notify_service_manager
 from ..status.server import serve_status
@@ -206,6 +207,8 @@ class Worker:
                         notify_service_manager, manager, look.for_service_manager, parts.change
                     )
                     await open_around(notify, SHORT_GRACE_SECONDS)
+            if edges.is_real and os.getpid() == 1:
+                await open_around(reap_orphans, SHORT_GRACE_SECONDS)
             if journal.is_on:
                 await self._recover(parts)
             # Before the connection: the template loads while the registry is being reached.

@@ -1,0 +1,97 @@
+"""Ctrl-C while a command is loaded; signals that come twice to `dev` and to `connect`."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .conftest import clean_environment, open_cli, run_cli
+
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("unmeasured")]
+
+# As `python -m vsdk_trio registry`, with a Ctrl-C at the moment in which a module is looked for.
+INTERRUPTED = """
+import runpy, signal, sys
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            sys.meta_path.remove(self)
+            signal.raise_signal(signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt())
+sys.argv[1:] = ["registry", "--port", "0"]
+runpy.run_module("vsdk_trio", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize("module", ["vsdk_trio.cli.app", "typer", "trio"])
+def test_ctrl_c_while_a_command_is_loaded_shows_no_traceback(module: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED.format(module=module)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env=clean_environment(),
+    )
+    assert done.returncode in {-signal.SIGINT, 130}, done
+    assert "Traceback" not in done.stderr
+    assert "ready" not in done.stdout + done.stderr
+
+
+AGENT = """
+import trio
+from vsdk_trio import Options, WorkerJob
+
+async def entrypoint(ctx):
+    async def clean_up():
+        await trio.sleep(1)
+        print("cleaned", flush=True)
+
+    ctx.add_shutdown_callback(clean_up)
+    await ctx.connect()
+    print("begins", flush=True)
+    await trio.sleep(SECONDS)
+    print("ends", flush=True)
+
+WorkerJob(entrypoint, options=Options(agent_id="d", max_processes=1)).start()
+"""
+
+
+async def test_dev_drains_once_however_often_it_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "agent.py").write_text(AGENT.replace("SECONDS", "3"))
+    ports = ("--port", "0", "--registry-port", "0")
+    async with open_cli("dev", "agent.py", *ports, cwd=tmp_path) as dev:
+        await dev.read_until("serving 'd'")
+        found = re.search(r"registry at (http://127\.0\.0\.1:\d+)", dev.text)
+        assert found is not None, dev.text
+        done = await run_cli("dispatch", "d", "--registry", found[1])
+        assert done.code == 0, done
+        await dev.read_until("begins")
+        for signum in (signal.SIGTERM, signal.SIGHUP, signal.SIGTERM):
+            dev.process.send_signal(signum)
+            await dev.read_until(signal.Signals(signum).name)
+        assert await dev.end() == 0
+        assert "job: ends" in dev.text
+        assert "job: cleaned" in dev.text
+
+
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+async def test_connect_runs_its_callbacks_however_often_it_is_signalled(
+    tmp_path: Path, first: signal.Signals
+) -> None:
+    (tmp_path / "agent.py").write_text(AGENT.replace("SECONDS", "600"))
+    args = ("connect", "agent.py", "--room", "r", "--transport-mode", "loopback")
+    async with open_cli(*args, cwd=tmp_path) as one:
+        await one.read_until("begins")
+        one.process.send_signal(first)
+        one.process.send_signal(signal.SIGTERM)
+        one.process.send_signal(signal.SIGHUP)
+        assert await one.end() == 0, one.text
+        assert "cleaned" in one.text
