@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import signal
-from collections.abc import AsyncGenerator
+import subprocess
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -35,11 +38,13 @@ WorkerJob(entrypoint, options=Options(agent_id="d", max_processes=3)).start()
 
 
 @asynccontextmanager
-async def open_dev(directory: Path, *args: str) -> AsyncGenerator[tuple[RunningCli, str]]:
+async def open_dev(
+    directory: Path, *args: str, env: Mapping[str, str] | None = None
+) -> AsyncGenerator[tuple[RunningCli, str]]:
     (directory / "agent.py").write_text(AGENT)
     (directory / "helper.py").write_text("VERSION = 'one'\n")
     ports = ("--port", "0", "--registry-port", "0")
-    async with open_cli("dev", "agent.py", *ports, *args, cwd=directory) as dev:
+    async with open_cli("dev", "agent.py", *ports, *args, cwd=directory, env=env) as dev:
         await dev.read_until("watching ")
         found = re.search(r"http://127\.0\.0\.1:\d+", dev.text)
         assert found is not None, dev.text
@@ -47,14 +52,10 @@ async def open_dev(directory: Path, *args: str) -> AsyncGenerator[tuple[RunningC
 
 
 async def change(dev: RunningCli, path: Path, text: str) -> None:
-    """Change a file until that is noticed: the watch begins a moment after it is announced."""
+    """Change a file, and wait until that is noticed."""
     dev.text = ""
-    for _ in range(10):
-        await trio.Path(path).write_text(text)
-        with trio.move_on_after(3):
-            await dev.read_until("changed: ")
-            return
-    raise AssertionError(f"nobody notices that {path.name} changes")
+    await trio.Path(path).write_text(text)
+    await dev.read_until("dev: changed: ")
 
 
 async def dispatch(url: str, **metadata: object) -> str:
@@ -104,6 +105,165 @@ async def test_a_directory_is_watched_for_files_of_every_kind(tmp_path: Path) ->
         assert "notes.txt" not in dev.text
         dev.process.send_signal(signal.SIGTERM)
         assert await dev.end() == 0
+
+
+@pytest.mark.slow
+async def test_an_agent_may_print_ask_start_threads_and_programs_as_it_is_loaded(
+    tmp_path: Path,
+) -> None:
+    """Nothing of that is taken for the answer of the process that looks at it, or delays that."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text("print('{}', flush=True)\n")
+    noisy = (
+        "import subprocess, sys, threading, time\n"
+        "print('LOADED', sys.stdin.read())\n"
+        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(15)'])\n"
+        "threading.Thread(target=time.sleep, args=(15,)).start()\n"
+    )
+    (tmp_path / "helper.py").write_text("VERSION = 'one'\n")
+    (tmp_path / "agent.py").write_text(noisy + AGENT)
+    env = {"PYTHONPATH": str(tmp_path / "site")}
+    ports = ("--port", "0", "--registry-port", "0")
+    async with open_cli("dev", "agent.py", *ports, cwd=tmp_path, env=env) as dev:
+        with trio.fail_after(14):  # sooner than what the agent has started ends
+            await dev.read_until("watching ")
+            assert dev.text.count("LOADED \n") == 1, "the worker loads the agent once"
+            await change(dev, tmp_path / "helper.py", "VERSION = 'two'\n")
+            await dev.read_until("new jobs get the new code")
+        assert "ERROR" not in dev.text
+
+
+@pytest.mark.slow
+async def test_an_agent_that_ends_its_process_is_told_and_waited_for(tmp_path: Path) -> None:
+    async with open_dev(tmp_path) as (dev, _):
+        await change(dev, tmp_path / "helper.py", "import os\nos._exit(0)\n")
+        await dev.read_until("agent.py ended its process (0) while loading")
+        await change(dev, tmp_path / "helper.py", "VERSION = 'two'\n")
+        await dev.read_until("new jobs get the new code")
+
+
+@pytest.mark.slow
+async def test_a_directory_that_is_made_anew_is_watched_again(tmp_path: Path) -> None:
+    """By a checkout, by a tool that copies, by a mount: the kernel watches the old one."""
+    home, aside = tmp_path / "home", tmp_path / "aside"
+    home.mkdir()
+    async with open_dev(home) as (dev, url):  # which runs in that directory, too
+        home.rename(aside)
+        await dev.read_until(f"{home} is gone")
+        dev.text = ""
+        shutil.copytree(aside, home)
+        await dev.read_until("new jobs get the new code")
+        await change(dev, home / "helper.py", "VERSION = 'two'\n")
+        await dev.read_until("new jobs get the new code")
+        await dispatch(url)
+        await dev.read_until("two ends")
+        dev.process.send_signal(signal.SIGINT)
+        assert await dev.end() == 0
+
+
+@pytest.mark.slow
+async def test_a_directory_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
+    async with open_dev(tmp_path, "--watch", "prompts") as (dev, _):
+        assert f"there is no directory {tmp_path / 'prompts'} yet" in dev.text
+        (tmp_path / "prompts").mkdir()
+        await dev.read_until("changed: prompts")
+        await change(dev, tmp_path / "prompts" / "hello.txt", "Say hello.")
+
+
+def save_in_place(path: Path, text: str) -> None:
+    with path.open("w") as file:  # empty for a moment
+        file.flush()
+        file.write(text)
+
+
+def save_by_rename(path: Path, text: str) -> None:
+    new = path.with_name(f".{path.name}.tmp")
+    new.write_text(text)
+    new.replace(path)
+
+
+def save_with_backup(path: Path, text: str) -> None:
+    """As vim does: a trial, a swap file, a backup by rename, and a new file."""
+    trial, swap = path.with_name("4913"), path.with_name(f".{path.name}.swp")
+    backup = path.with_name(f"{path.name}~")
+    trial.touch()
+    trial.unlink()
+    swap.touch()
+    path.rename(backup)
+    path.write_text(text)
+    backup.unlink()
+    swap.unlink()
+
+
+@pytest.mark.slow
+async def test_each_way_of_saving_is_one_change(tmp_path: Path) -> None:
+    async with open_dev(tmp_path) as (dev, _):
+        (tmp_path / ".helper.py.swp").write_text("an editor has it open")
+        (tmp_path / "helper.py~").write_text("a backup")
+        for number, save in enumerate((save_in_place, save_by_rename, save_with_backup)):
+            dev.text = ""
+            save(tmp_path / "helper.py", f"VERSION = {number}\n")
+            await dev.read_until("new jobs get the new code")
+            assert dev.text.count("dev: changed: helper.py\n") == 1, dev.text
+            assert "ERROR" not in dev.text
+
+
+@pytest.mark.slow
+async def test_a_checkout_of_many_files_is_one_change(tmp_path: Path) -> None:
+    def git(*args: str) -> None:
+        who = ("-c", "user.name=x", "-c", "user.email=x@example.com", "-c", "commit.gpgsign=false")
+        subprocess.run(["git", *who, *args], cwd=tmp_path, check=True, capture_output=True)
+
+    def write(version: str) -> None:
+        for number in range(100):
+            (tmp_path / f"part_{number}.py").write_text(f"VERSION = '{version}'\n")
+        git("add", ".")
+        git("commit", "-q", "-m", version)
+
+    git("init", "-q")
+    write("one")
+    git("checkout", "-q", "-b", "other")
+    write("two")
+    async with open_dev(tmp_path) as (dev, _):
+        dev.text = ""
+        git("checkout", "-q", "-")
+        await dev.read_until("new jobs get the new code")
+        assert re.findall("dev: changed: .*", dev.text) == [
+            "dev: changed: part_0.py, part_1.py, part_10.py, part_11.py, part_12.py ..."
+        ]
+        await change(dev, tmp_path / "helper.py", "VERSION = 'two'\n")
+        assert re.findall("dev: changed: .*", dev.text) == ["dev: changed: helper.py"]
+
+
+# Stands for a machine whose limit of watches is used up, which a test must not bring about.
+NO_WATCHES = """
+from watchfiles import _rust_notify, main
+def watching(paths, debug, polling, *rest):
+    if not polling:
+        raise _rust_notify.WatchfilesRustInternalError("OS file watch limit reached")
+    return _rust_notify.RustNotify(paths, debug, polling, *rest)
+main.RustNotify = watching
+"""
+
+
+@pytest.mark.slow
+async def test_without_inotify_the_files_are_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(NO_WATCHES)
+    env = {"PYTHONPATH": str(tmp_path / "site")}
+    async with open_dev(tmp_path, env=env) as (dev, _):
+        assert "raise fs.inotify.max_user_watches" in dev.text
+        await change(dev, tmp_path / "helper.py", "VERSION = 'two'\n")
+        await dev.read_until("new jobs get the new code")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every directory")
+async def test_a_directory_that_may_not_be_read_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0)
+    async with open_dev(tmp_path) as (dev, _):
+        await change(dev, tmp_path / "helper.py", "VERSION = 'two'\n")
+        await dev.read_until("new jobs get the new code")
 
 
 async def test_a_registry_that_is_there_already(tmp_path: Path) -> None:

@@ -16,13 +16,20 @@ from ..worker_job import WorkerJob
 from ._agent_file import find_job
 
 
-def agent_job(text: str, given: Mapping[str, Any], **fixed: Any) -> WorkerJob:
-    """The job that `text` names; its options are its own, then the environment's, then `given`.
+def agent_job(
+    text: str,
+    given: Mapping[str, Any],
+    *,
+    defaults: Mapping[str, Any] | None = None,
+    **fixed: Any,
+) -> WorkerJob:
+    """The job that `text` names, loaded once; its options are its own, and then what wins.
 
-    `fixed` wins over all of them. Raises `CommandError` for what cannot be found or loaded,
-    `OptionsError` for a value that cannot work.
+    `defaults` wins over its own, the environment over those, then `given`, then `fixed`. Raises
+    `CommandError` for what cannot be found or loaded, `OptionsError` for a value that cannot work.
     """
     job = find_job(text)
-    values = environment_values(type(job.options), os.environ) | dict(given) | fixed
+    environment = environment_values(type(job.options), os.environ)
+    values = {**(defaults or {}), **environment, **given, **fixed}
     job.options = attrs.evolve(job.options, **values)
     return job

@@ -16,7 +16,6 @@ import trio
 
 from .._exit_codes import ExitCode
 from .._loggers import get_logger
-from .._option_texts import environment_values
 from .._single_errors import single_errors
 from ..errors import PortInUseError
 from ..logs.setup import program_log
@@ -57,9 +56,7 @@ def serve_in_development(
     # For the processes of the jobs: Python takes a file that is saved twice within a second, at
     # the same size, for the one that it has compiled before.
     os.environ.setdefault("PYTHONDONTWRITEBYTECODE", "1")
-    environment = environment_values(type(agent_job(agent, {}).options), os.environ)
-    given = {**_DEFAULTS, **environment, **given}
-    job = agent_job(agent, given, register=True, backend_url=None)
+    job = agent_job(agent, given, defaults=_DEFAULTS, register=True, backend_url=None)
     context = job.context()
     context.room_options, _ = context.room_options.merged({"transport_mode": transport})
     job.jobctx = context

@@ -1,7 +1,8 @@
-"""`python -m vsdk_trio.cli._dev_look AGENT`: load an agent as a worker would, and describe it.
+"""`python -m vsdk_trio.cli._dev_look FD AGENT`: load an agent as a worker would, and describe it.
 
-Writes to stdout, as JSON, what only the worker itself uses of it, and nothing that is secret; to
-stderr why it cannot be loaded. Its own process, because loading runs the user's code.
+Writes to the descriptor FD, as JSON, what only the worker itself uses of it, and nothing that is
+secret; to stderr why it cannot be loaded. Its own process, because loading runs the user's code,
+which may print whatever it likes.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import attrs
 
@@ -24,15 +25,22 @@ from ._errors import CommandError
 def main() -> None:
     """Load the agent that the command line names."""
     hide_environment(os.environ)
-    out = os.dup(1)
-    os.dup2(2, 1)  # what the user's code prints is not our answer
+    out, agent = int(sys.argv[1]), sys.argv[2]
+    os.set_inheritable(out, False)
     try:
-        answer = _described(find_job(sys.argv[1]))
+        answer = _described(find_job(agent))
     except VsdkTrioError as error:
         print(mask(str(error)), file=sys.stderr)
-        sys.exit(error.code if isinstance(error, CommandError) else exit_code_of(error))
+        _end(error.code if isinstance(error, CommandError) else exit_code_of(error))
     with open(out, "w", encoding="utf-8") as file:
         json.dump(answer, file)
+    _end(0)
+
+
+def _end(code: int) -> NoReturn:
+    """End at once: threads that the agent's module has started must not be waited for."""
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _described(job: WorkerJob) -> dict[str, str]:
