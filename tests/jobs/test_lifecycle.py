@@ -11,7 +11,7 @@ from vsdk_trio.jobs.lifecycle import JobLifecycle, JobState, Participant, StopCa
 from vsdk_trio.protocol.vocabulary import JobFact
 
 AGENT = Participant("agent-1", "Agent")
-ENDS = (JobFact.COMPLETED, JobFact.FAILED, JobFact.CANCELLED)
+ENDS = tuple(fact for fact in JobFact if fact is not JobFact.RUNNING)
 
 
 def running(*, wait: bool = False) -> JobLifecycle:
@@ -100,11 +100,32 @@ def test_a_job_that_nobody_stopped_can_be_cancelled_from_within() -> None:
     assert running().finish(JobFact.CANCELLED, "SIGTERM") == Update(JobFact.CANCELLED, "SIGTERM")
 
 
-@pytest.mark.parametrize(("is_fault", "fact"), [(False, JobFact.CANCELLED), (True, JobFact.FAILED)])
-def test_a_job_stopped_before_a_process_had_it(is_fault: bool, fact: JobFact) -> None:
+def test_a_job_stopped_before_a_process_had_it() -> None:
     job = JobLifecycle()
-    job.stop(StopCause("why", is_fault))
-    assert job.abandon() == Update(fact, "why")
+    job.stop(StopCause("terminated"))
+    assert job.abandon() == Update(JobFact.NOT_BEGUN, "terminated; the job had not begun")
+    assert job.state is JobState.CANCELLED
+
+
+def test_a_job_at_fault_before_a_process_had_it() -> None:
+    job = JobLifecycle()
+    job.stop(StopCause("too large", is_fault=True))
+    assert job.abandon() == Update(JobFact.FAILED, "too large")
+
+
+def test_a_job_stopped_in_its_process_before_its_entrypoint_began() -> None:
+    job = JobLifecycle()
+    job.start()
+    job.stop(StopCause("terminated"))
+    assert job.finish(JobFact.CANCELLED).fact is JobFact.NOT_BEGUN
+
+
+def test_a_job_that_began_while_it_was_stopped_is_cancelled() -> None:
+    job = JobLifecycle()
+    job.start()
+    job.stop(StopCause("terminated"))
+    job.enter()
+    assert job.finish(JobFact.CANCELLED) == Update(JobFact.CANCELLED, "terminated")
 
 
 def test_a_stop_while_starting_suppresses_running() -> None:

@@ -40,6 +40,7 @@ def test_words_for_a_worker(fact: WorkerFact, deployed: str, documented: str) ->
         (JobFact.COMPLETED, "completed", "completed"),
         (JobFact.FAILED, "failed", "failed"),
         (JobFact.CANCELLED, "completed", "cancelled"),
+        (JobFact.NOT_BEGUN, "failed", "cancelled"),
     ],
 )
 def test_words_for_a_job(fact: JobFact, deployed: str, documented: str) -> None:
@@ -47,10 +48,19 @@ def test_words_for_a_job(fact: JobFact, deployed: str, documented: str) -> None:
     assert vocabulary("documented").job_word(fact) == documented
 
 
-@pytest.mark.parametrize(("name", "fact"), list(product(NAMES, JobFact)))
+@pytest.mark.parametrize(
+    ("name", "fact"), [pair for pair in product(NAMES, JobFact) if pair[1] is not JobFact.NOT_BEGUN]
+)
 def test_a_registry_reads_back_what_a_worker_meant(name: VocabularyName, fact: JobFact) -> None:
     error = "why" if fact in (JobFact.FAILED, JobFact.CANCELLED) else None
     assert read_job_status(vocabulary(name).job_word(fact), error) is fact
+
+
+def test_a_call_that_never_took_place_is_never_read_as_completed() -> None:
+    read = {
+        name: read_job_status(vocabulary(name).job_word(JobFact.NOT_BEGUN), "why") for name in NAMES
+    }
+    assert read == {"deployed": JobFact.FAILED, "documented": JobFact.CANCELLED}
 
 
 def test_an_empty_error_cancels_nothing() -> None:

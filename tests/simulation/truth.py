@@ -79,7 +79,7 @@ def runs_of(trace: Trace) -> dict[tuple[int, str], list[ProcessRecord]]:
 
 def _is_true(run: ProcessRecord | None, fact: JobFact, error: str) -> bool:
     if run is None:
-        return fact in (JobFact.FAILED, JobFact.CANCELLED) and bool(error)
+        return _is_never_begun(fact, error) or (fact is JobFact.FAILED and bool(error))
     if run.finished is not None:
         match run.finished.status:
             case "completed":
@@ -87,16 +87,26 @@ def _is_true(run: ProcessRecord | None, fact: JobFact, error: str) -> bool:
             case "failed":
                 return fact is JobFact.FAILED and error == run.finished.error
             case "cancelled":
+                if not run.entered:
+                    return _is_never_begun(fact, error)
                 by_fault = error.startswith(("ran longer than", "used "))
                 return bool(error) and fact is (JobFact.FAILED if by_fault else JobFact.CANCELLED)
     code = run.process.returncode
     if code is None:
         return False
-    if not run.entered and fact is JobFact.CANCELLED:
+    if not run.entered and _is_never_begun(fact, error):
         # Its processes died before it began; it was stopped before it had another one.
-        return bool(error)
+        return True
     cause = f"exited with code {code}" if code >= 0 else "was killed"
     return fact is JobFact.FAILED and cause in error
+
+
+def _is_never_begun(fact: JobFact, error: str) -> bool:
+    """Whether that is said of a job that was stopped before it began; never `completed`.
+
+    It is read as failed from a worker that speaks the deployed vocabulary.
+    """
+    return fact in (JobFact.FAILED, JobFact.CANCELLED) and "had not begun" in error
 
 
 def _wrong_word(run: ProcessRecord) -> str | None:

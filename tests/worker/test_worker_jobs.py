@@ -157,7 +157,11 @@ async def test_a_job_stopped_while_it_starts(autojump_clock: MockClock) -> None:
         await trio.sleep(1)
         await world.session.send({"type": "job_termination", "job_id": "a", "reason": "early"})
         end = await world.end_of("a")
-        assert (end["status"], end.get("error")) == (CANCELLED, "terminated: early")
+        # `completed` would tell the registry that a call took place.
+        assert (end["status"], end.get("error")) == (
+            "failed",
+            "terminated: early; the job had not begun",
+        )
         assert world.runner.started == []
 
 

@@ -271,7 +271,7 @@ async def test_a_job_stopped_before_it_is_written_down(autojump_clock: MockClock
         await trio.sleep(5)
         await place.assign(life, "a", seconds=10)
         await life.session.send({"type": "job_termination", "job_id": "a", "reason": "enough"})
-        assert await place.end_of("a") == ("completed", "terminated: enough")
+        assert await place.end_of("a") == ("failed", "terminated: enough; the job had not begun")
         assert life.runner.started == []
 
 

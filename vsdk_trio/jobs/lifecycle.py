@@ -37,9 +37,11 @@ class JobState(StrEnum):
 
 _ENDS = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED})
 _STATE_OF = {
+    JobFact.RUNNING: JobState.RUNNING,
     JobFact.COMPLETED: JobState.COMPLETED,
     JobFact.FAILED: JobState.FAILED,
     JobFact.CANCELLED: JobState.CANCELLED,
+    JobFact.NOT_BEGUN: JobState.CANCELLED,
 }
 
 
@@ -92,12 +94,13 @@ class Update:
     def is_terminal(self) -> bool:
         return self.fact is not JobFact.RUNNING
 
+    @property
+    def state(self) -> JobState:
+        """Where the job is by this; its text is the word for logs, metrics and traces."""
+        return _STATE_OF[self.fact]
 
-_CAUSE_OF = {
-    JobFact.COMPLETED: EndCause.RETURNED,
-    JobFact.FAILED: EndCause.RAISED,
-    JobFact.CANCELLED: EndCause.STOPPED,  # its process was signalled, and not by the worker
-}
+
+_CAUSE_OF = {JobFact.COMPLETED: EndCause.RETURNED, JobFact.FAILED: EndCause.RAISED}
 
 
 class JobLifecycle:
@@ -107,6 +110,7 @@ class JobLifecycle:
         self._wait = wait
         self.state = JobState.ASSIGNED
         """Where the job is; only events move it."""
+        self._has_begun = False
         self._stop_cause: StopCause | None = None
         self._end_cause: EndCause | None = None
 
@@ -138,6 +142,7 @@ class JobLifecycle:
     def enter(self) -> Update | None:
         """The entrypoint has begun; RUNNING, unless the job waits for its room."""
         self._require("enter", JobState.STARTING, JobState.STOPPING)
+        self._has_begun = True
         if self.state is JobState.STOPPING:
             return None
         if self._wait:
@@ -168,10 +173,11 @@ class JobLifecycle:
         self._require(
             "finish", JobState.STARTING, JobState.JOINING, JobState.RUNNING, JobState.STOPPING
         )
-        if fact not in _STATE_OF:
+        if fact is JobFact.CANCELLED:
+            # Without a cause its process was signalled, and not by the worker.
+            return self._end_as_asked(self._stop_cause or StopCause(error or "stopped"))
+        if fact not in _CAUSE_OF:
             raise IllegalTransitionError(f"a job cannot finish as {fact.name.lower()}")
-        if fact is JobFact.CANCELLED and (cause := self._stop_cause) is not None:
-            return self._end(JobFact.FAILED if cause.is_fault else fact, cause.reason, cause.cause)
         return self._end(fact, error, _CAUSE_OF[fact])
 
     def abandon(self) -> Update:
@@ -182,8 +188,7 @@ class JobLifecycle:
         self._require("abandon", JobState.STOPPING)
         cause = self._stop_cause
         assert cause is not None  # STOPPING is entered with a cause only
-        fact = JobFact.FAILED if cause.is_fault else JobFact.CANCELLED
-        return self._end(fact, cause.reason, cause.cause)
+        return self._end_as_asked(cause)
 
     def exit(self, how: str, cause: EndCause = EndCause.PROCESS_DIED) -> Update | None:
         """The job's process is gone; ends every state. None when the end was already told.
@@ -200,6 +205,14 @@ class JobLifecycle:
     def _run(self, participant: Participant | None) -> Update:
         self.state = JobState.RUNNING
         return Update(JobFact.RUNNING, participant=participant)
+
+    def _end_as_asked(self, cause: StopCause) -> Update:
+        if cause.is_fault:
+            return self._end(JobFact.FAILED, cause.reason, cause.cause)
+        if self._has_begun:
+            return self._end(JobFact.CANCELLED, cause.reason, cause.cause)
+        text = f"{cause.reason}; the job had not begun"
+        return self._end(JobFact.NOT_BEGUN, text, cause.cause)
 
     def _end(self, fact: JobFact, error: str | None, cause: EndCause) -> Update:
         self.state = _STATE_OF[fact]

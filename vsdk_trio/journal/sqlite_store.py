@@ -44,9 +44,7 @@ _SCHEMA: Final = {
         "error TEXT, is_proven INTEGER NOT NULL DEFAULT 0, accepted_at REAL, ended_at REAL)"
     ),
 }
-_ENDS: Final = {
-    fact.name.lower(): fact for fact in (JobFact.COMPLETED, JobFact.FAILED, JobFact.CANCELLED)
-}
+_ENDS: Final = {fact.name.lower(): fact for fact in JobFact if fact is not JobFact.RUNNING}
 # The second is what becomes of an error whose text quotes a damaged schema.
 _SQLITE_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
 # What SQLite says of a disk, not of a file that makes no sense.

@@ -26,12 +26,13 @@ class WorkerFact(enum.Enum):
 
 
 class JobFact(enum.Enum):
-    """What is true of a job that has started."""
+    """What is true of an assigned job; NOT_BEGUN was stopped before its entrypoint began."""
 
     RUNNING = enum.auto()
     COMPLETED = enum.auto()
     FAILED = enum.auto()
     CANCELLED = enum.auto()
+    NOT_BEGUN = enum.auto()
 
 
 @attrs.frozen(kw_only=True)
@@ -50,7 +51,9 @@ class Vocabulary:
         """Return the `status` of a `job_update` that says `fact`.
 
         In `deployed`, CANCELLED is told from COMPLETED only by an `error` that says why, so an
-        update of a cancelled job always carries one.
+        update of a cancelled job always carries one. NOT_BEGUN is `failed` there: `completed` would
+        say that a call took place, and the caller has had no agent. `documented` has a word for a
+        job that ended because somebody wanted it to, and NOT_BEGUN is one of those.
         """
         return self._job_words[fact]
 
@@ -70,6 +73,7 @@ _DEPLOYED: Final = Vocabulary(
         JobFact.COMPLETED: "completed",
         JobFact.FAILED: "failed",
         JobFact.CANCELLED: "completed",
+        JobFact.NOT_BEGUN: "failed",
     },
 )
 _DOCUMENTED: Final = Vocabulary(
@@ -87,6 +91,7 @@ _DOCUMENTED: Final = Vocabulary(
         JobFact.COMPLETED: "completed",
         JobFact.FAILED: "failed",
         JobFact.CANCELLED: "cancelled",
+        JobFact.NOT_BEGUN: "cancelled",
     },
 )
 

@@ -54,7 +54,7 @@ class Teller:
             job.note_told(told)
             message = self._reporter.update(job.job_id, told)
             self._post(message)
-            status = told.fact.name.lower()
+            status = str(told.state)
             self._observe(JobTold(job_id=job.job_id, status=status, error=message.error))
 
         if told.is_terminal:
