@@ -11,6 +11,7 @@ from hypothesis import settings
 
 from vsdk_trio import _loggers
 from vsdk_trio._masking import MASKER
+from vsdk_trio._shortages import SHORTAGES
 
 from .start_methods import START_METHODS, VARIABLE
 
@@ -38,6 +39,12 @@ def secrets_of_this_test() -> Iterator[None]:
     """What a test makes known as a secret is an ordinary word in the next one."""
     with MASKER.for_a_while():
         yield
+
+
+@pytest.fixture(autouse=True)
+def _no_shortage_of_another_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test made this process short of is there again in the next one, without a word."""
+    monkeypatch.setattr(SHORTAGES, "_kinds", {})
 
 
 @pytest.fixture

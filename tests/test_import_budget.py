@@ -45,6 +45,7 @@ RUNNER = {
     "_room_configs",
     "_room_overlay",
     "_shortages",
+    "_signals",
     "_threads",
     "control",
     "errors",

@@ -50,6 +50,19 @@ def interrupts_raise() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def heed_ends_of_children() -> None:
+    """Undo a SIGCHLD that is ignored, as a program may inherit it from what has started it.
+
+    The kernel then throws the exit codes of children away, and Python takes each for a 0: those of
+    job processes, and those of what jobs start. For the main thread, before anything is started.
+    """
+    child_ended = getattr(signal, "SIGCHLD", None)  # not on Windows
+    if child_ended is None or threading.current_thread() is not threading.main_thread():
+        return
+    if signal.getsignal(child_ended) is signal.SIG_IGN:
+        signal.signal(child_ended, signal.SIG_DFL)
+
+
 def _end(signum: int, _: FrameType | None) -> None:
     os._exit(128 + signum)  # nothing has begun; what is imported may swallow an exception
 

@@ -103,10 +103,11 @@ class WorkerJob:
         if _recording.is_only_loading():
             return
         _check_no_loop_runs()
-        from ._signals import heed_signals_as_process_1
+        from ._signals import heed_ends_of_children, heed_signals_as_process_1
         from .logs.setup import program_log
 
         heed_signals_as_process_1()
+        heed_ends_of_children()
         options = self.options
         token = options.auth_token if isinstance(options.auth_token, str) else ""
         with program_log(options.log_level, options.log_format, secrets=[token]):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -108,14 +110,67 @@ def test_it_knows_the_variable_by_its_right_name() -> None:
     assert guardian_main._VARIABLE.decode() == f"{COOKIE_VARIABLE}="
 
 
-def test_where_there_is_no_process_table_nothing_is_found(
+def test_a_system_without_a_process_table_has_nothing_to_be_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def no_such_directory(path: str) -> list[str]:
-        raise FileNotFoundError(path)
-
-    monkeypatch.setattr(os, "listdir", no_such_directory)
+    monkeypatch.setattr(sys, "platform", "darwin")
     assert guardian_main.kill_marked(lambda cookie: True) == 0
+    assert guardian_main.count_marked(lambda cookie: True) == 0
+
+
+def _names(path: str) -> list[str]:
+    return ["1", "self"]  # as where other processes are hidden, this one included
+
+
+def _no_such_directory(path: str) -> list[str]:
+    raise FileNotFoundError(path)
+
+
+@pytest.mark.parametrize("listdir", [_names, _no_such_directory])
+@pytest.mark.parametrize("look", [guardian_main.kill_marked, guardian_main.count_marked])
+def test_a_table_that_cannot_be_seen_is_not_an_empty_one(
+    monkeypatch: pytest.MonkeyPatch, listdir: Callable[[str], list[str]], look: Callable[..., int]
+) -> None:
+    monkeypatch.setattr(os, "listdir", listdir)
+    with pytest.raises(OSError):
+        look(lambda cookie: True)
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS])
+@pytest.mark.parametrize("refused", ["pidfd_open", "pidfd_send_signal"])
+def test_without_pidfds_it_kills_by_number(
+    sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch, number: int, refused: str
+) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os if refused == "pidfd_open" else signal, refused, refuse)
+    monkeypatch.setattr(guardian_main, "_pids", lambda: [sleeper.pid])
+    monkeypatch.setattr(
+        guardian_main, "_cookie", lambda _: b"mine" if sleeper.poll() is None else b""
+    )
+    assert guardian_main.kill_marked(b"mine".__eq__) >= 1
+    assert sleeper.wait(20) == -signal.SIGKILL
+
+
+def test_an_environment_that_cannot_be_read_now_is_not_an_empty_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    monkeypatch.setattr(guardian_main, "_pids", lambda: [os.getppid()])
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(OSError):
+            guardian_main.count_marked(lambda cookie: True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_group_whose_start_the_worker_could_not_see_is_killed_all_the_same(
+    sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert _run(monkeypatch, 0.1, "nobody.", f"+{sleeper.pid} \n") >= 0.1
+    assert sleeper.wait(20) == -signal.SIGKILL
 
 
 def test_a_process_that_is_gone_before_it_is_killed_is_not_counted(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -100,3 +101,22 @@ async def test_in_the_real_table() -> None:
         for process in (mine, other):
             process.kill()
             process.wait()
+
+
+class Hidden:
+    """A table that cannot be looked at."""
+
+    async def count(self, cookie_prefixes: object) -> int:
+        await trio.lowlevel.checkpoint()
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    async def kill(self, cookie_prefixes: object) -> int:
+        return await self.count(cookie_prefixes)
+
+
+async def test_a_table_that_cannot_be_looked_at_is_not_an_empty_one(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert not await see_off_leftovers(Hidden(), ["vsdk-1"], grace_seconds=1)
+    assert trio.current_time() >= 1
+    assert "cannot look" in caplog.text

@@ -154,6 +154,8 @@ class Programs:
         cwd: Path | None = None,
         env: dict[str, str] | None = None,
         stderr: int = subprocess.STDOUT,
+        executable: str = sys.executable,
+        user: int | None = None,
     ) -> Program:
         """Start `python *argv` with nothing of ours in its environment but the mark and `env`.
 
@@ -163,13 +165,14 @@ class Programs:
         log = self.directory / f"output-{len(self.programs)}.txt"
         with log.open("wb") as file:
             process = await trio.lowlevel.open_process(
-                [sys.executable, *argv],
+                [executable, *argv],
                 cwd=cwd or self.directory,
                 env={**clean, **(env or {}), MARK: self.mark},
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=stderr,
                 process_group=0,
+                user=user,
             )
         program = Program(process, log)
         self.programs.append(program)
@@ -250,9 +253,17 @@ class System(Programs):
         arguments: tuple[str, ...] = (),
         before: tuple[str, ...] = (),
         stderr: int = subprocess.STDOUT,
+        prefix: tuple[str, ...] | None = None,
+        env: dict[str, str] | None = None,
+        executable: str = sys.executable,
+        user: int | None = None,
         **options: Any,
     ) -> Program:
-        """Start the agent with these options, without waiting for it; `before` is a launcher."""
+        """Start the agent with these options, without waiting for it.
+
+        `before`: a launcher; `prefix`: other arguments for Python than the script;
+        `executable`: another Python; `user`: whose program it is.
+        """
         defaults = {
             "agent_id": "agent",
             "auth_token": "worker-token",
@@ -267,7 +278,8 @@ class System(Programs):
         }
         settings = json.dumps({**defaults, **options})
         (self.directory / "options.json").write_text(settings, encoding="utf-8")
-        return await self.start(*before, str(AGENTS / script), *arguments, stderr=stderr)
+        argv = (*before, str(AGENTS / script), *arguments) if prefix is None else prefix
+        return await self.start(*argv, stderr=stderr, env=env, executable=executable, user=user)
 
     async def open_agent(self, **options: Any) -> Program:
         """Start the agent and wait until it is registered, and guarded."""

@@ -14,7 +14,11 @@ import typer
 from .._exit_codes import exit_code_of
 from .._masked_tracebacks import mask_tracebacks
 from .._masking import hide_environment, mask
-from .._signals import heed_signals_as_process_1, interrupts_raise
+from .._signals import (
+    heed_ends_of_children,
+    heed_signals_as_process_1,
+    interrupts_raise,
+)
 from ..errors import VsdkTrioError
 from ._commands import LazyGroup
 from ._errors import CommandError
@@ -56,6 +60,7 @@ def _options(
 def main() -> None:
     """Run the program; always raises `SystemExit`, with an `ExitCode`."""
     heed_signals_as_process_1()
+    heed_ends_of_children()
     interrupts_raise()
     hide_environment(os.environ)
     mask_tracebacks()

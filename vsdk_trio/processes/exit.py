@@ -63,7 +63,10 @@ class Exit:
         if self.killed:
             cause = "the job process did not stop when asked and was killed"
         elif self.returncode == EXIT_UNKNOWN:
-            cause = "the job process ended, and how is not known: its template had died before it"
+            cause = (
+                "the job process ended, and how is not known: its template had died before it, or "
+                "other code of this program has taken the statuses of its children"
+            )
         elif self.signal_name is None:
             cause = f"the job process exited with code {self.returncode}"
         elif self.signal_name == "SIGKILL":

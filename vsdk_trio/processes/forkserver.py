@@ -8,6 +8,7 @@ what a process is for.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 from contextlib import suppress
@@ -19,6 +20,7 @@ import attrs
 import trio
 
 from .._loggers import get_logger
+from .._shortages import resource_of
 from .._wait import first_of
 from ..errors import FrameError
 from .edge import Command, DeliverCancel, OnStarted, ProcessHandle, Spawner
@@ -36,8 +38,23 @@ logger = get_logger("vsdk_trio.forkserver")
 
 
 def missing_for_forking() -> str | None:
-    """What this platform lacks for a forkserver; None where it has everything."""
-    return None if sys.platform == "linux" else f"it needs Linux, and this is {sys.platform}"
+    """What this platform lacks for good for a forkserver; None where it has everything.
+
+    Forked processes are the template's children. Without pidfds nobody here could wait for them,
+    or signal them and not a stranger. An old kernel has none, and some sandboxes forbid them.
+    """
+    if sys.platform != "linux":
+        return f"it needs Linux, and this is {sys.platform}"
+    try:
+        pidfd = os.pidfd_open(os.getpid())
+        try:
+            signal.pidfd_send_signal(pidfd, 0)
+        finally:
+            os.close(pidfd)
+    except (OSError, AttributeError) as error:
+        if resource_of(error) is None:  # else it may pass, and costs the process that is wanted
+            return f"the system has no pidfds, or a sandbox forbids them ({error})"
+    return None
 
 
 @attrs.define

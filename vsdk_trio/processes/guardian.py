@@ -78,11 +78,21 @@ class Guardian:
             await self._run_once(partial(task_status.started, self))
             while True:
                 logger.warning("the guardian ended and is started again")
-                await trio.sleep(_RESTART_SECONDS)
-                try:
-                    await self._run_once(lambda: None)
-                except OSError as error:
-                    logger.error("the guardian cannot be started", extra={"error": str(error)})
+                await self._run_again()
+
+    async def _run_again(self) -> None:
+        """Run another one, as soon as one can be started. A failure is told once."""
+        is_told = False
+        while True:
+            await trio.sleep(_RESTART_SECONDS)
+            try:
+                await self._run_once(lambda: None)
+            except OSError as error:
+                if not is_told:
+                    logger.error("the guardian cannot be started: %s; trying on", error)
+                is_told = True
+            else:
+                return
 
     async def _cancel_when(self, stopping: trio.Event, scope: trio.CancelScope) -> None:
         await stopping.wait()

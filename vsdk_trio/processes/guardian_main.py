@@ -24,8 +24,14 @@ _POLL_SECONDS = 0.02
 _ROUNDS = 20
 # A process that is just executing another program shows no environment for a moment.
 _CLEAN_ROUNDS = 2
-# Who gets one of these cannot look, which is not the same as seeing nothing.
+# Only these say that there is nothing: the process has ended, or is ending. Who gets another error
+# could not look, which is not the same as seeing nothing.
+_GONE = (errno.ENOENT, errno.ESRCH)
+# Processes that others own, or that protect themselves, are not ours to look at.
+_NOT_OURS = (errno.EACCES, errno.EPERM)
 _STARVED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+# A system or a sandbox that has no pidfds, for good.
+_NO_PIDFDS = (errno.ENOSYS, errno.EPERM, errno.EACCES)
 # How often, once a second, the guardian tries to look. What starves a whole machine passes.
 _STARVED_ROUNDS = 600
 
@@ -44,7 +50,9 @@ def main() -> None:
     for _ in range(_STARVED_ROUNDS):
         try:
             kill_marked(lambda cookie: cookie.startswith(prefix))
-        except OSError:
+        except OSError as error:
+            if error.errno not in _STARVED:
+                break  # and so it will stay
             time.sleep(1)
         else:
             break
@@ -58,11 +66,13 @@ def _follow() -> set[int]:
             break  # half a line: the worker died writing it
         number, _, start = line[1:].strip().partition(" ")
         if line.startswith("+"):
-            started[int(number)] = start
+            # A worker without descriptors cannot see it. It has just started, so it is that one.
+            started[int(number)] = start or start_time(int(number))
         elif line.startswith("-"):
             started.pop(int(number), None)
-    # A number whose process has another start time was given to a stranger since.
-    return {group for group, start in started.items() if start == start_time(group)}
+    # A number whose process has another start time was given to a stranger since. Where it cannot
+    # be seen, it is left in: a group that is gone cannot be killed.
+    return {group for group, start in started.items() if start_time(group) in ("", start)}
 
 
 def _wait_for(groups: set[int], until: float) -> None:
@@ -119,7 +129,7 @@ def kill_marked(is_mine: Callable[[bytes], bool]) -> int:
     """SIGKILL every process whose cookie `is_mine`, until there is none; return how many.
 
     Linux only: elsewhere nobody may read another process's environment, and 0 is returned.
-    Raises `OSError` where this process has no file descriptors or memory left to look with.
+    Raises `OSError` where this process could not look: no descriptors or memory, no /proc.
     """
     killed = clean = 0
     for _ in range(_ROUNDS):
@@ -133,17 +143,20 @@ def kill_marked(is_mine: Callable[[bytes], bool]) -> int:
 
 
 def count_marked(is_mine: Callable[[bytes], bool]) -> int:
-    """How many processes live whose cookie `is_mine`; Linux only, elsewhere 0."""
+    """How many processes live whose cookie `is_mine`; Linux only, elsewhere 0.
+
+    Raises `OSError` as `kill_marked`.
+    """
     return sum(is_mine(_cookie(pid)) for pid in _pids() if pid != os.getpid())
 
 
 def _pids() -> list[int]:
-    try:
-        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
-    except OSError as error:
-        if error.errno in _STARVED:
-            raise
+    if sys.platform != "linux":
         return []
+    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    if os.getpid() not in pids:
+        raise OSError(errno.ENOENT, "/proc does not show the processes of this machine")
+    return pids
 
 
 def _kill_if_marked(pid: int, is_mine: Callable[[bytes], bool]) -> bool:
@@ -151,31 +164,51 @@ def _kill_if_marked(pid: int, is_mine: Callable[[bytes], bool]) -> bool:
         return False
     # Looked at again through a handle that cannot come to mean another process.
     try:
-        handle = os.pidfd_open(pid)
+        return _kill_by_handle(pid, is_mine)
+    except AttributeError:  # Python was built for a kernel that has none
+        return _kill_by_number(pid, is_mine)
     except OSError as error:
-        if error.errno in _STARVED:
-            raise
-        return False
+        if error.errno in _NO_PIDFDS:
+            return _kill_by_number(pid, is_mine)
+        if error.errno in _GONE:
+            return False
+        raise
+
+
+def _kill_by_handle(pid: int, is_mine: Callable[[bytes], bool]) -> bool:
+    handle = os.pidfd_open(pid)
     try:
         if not is_mine(_cookie(pid)):
             return False
         signal.pidfd_send_signal(handle, signal.SIGKILL)
-    except OSError:
-        return False
     finally:
         os.close(handle)
     return True
 
 
+def _kill_by_number(pid: int, is_mine: Callable[[bytes], bool]) -> bool:
+    """Without a handle: it was seen a moment ago, and numbers come round only after thousands."""
+    if not is_mine(_cookie(pid)):
+        return False
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):  # gone; or it has become another user's
+        return False
+    return True
+
+
 def _cookie(pid: int) -> bytes:
-    """The cookie in the environment of `pid`; empty where there is none, or it is not ours."""
+    """The cookie in the environment of `pid`; empty where there is none, or it is not ours.
+
+    Raises `OSError` where this process could not look.
+    """
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             environ = file.read()
     except OSError as error:
-        if error.errno in _STARVED:
-            raise
-        return b""
+        if error.errno in _GONE or (error.errno in _NOT_OURS and pid != os.getpid()):
+            return b""
+        raise
     for entry in environ.split(b"\0"):
         if entry.startswith(_VARIABLE):
             return entry[len(_VARIABLE) :]

@@ -26,7 +26,10 @@ class ProcessTable(Protocol):
     """All processes of the machine, as far as their cookies can be seen."""
 
     async def count(self, cookie_prefixes: Sequence[str]) -> int:
-        """How many live that carry a cookie with one of these prefixes."""
+        """How many live that carry a cookie with one of these prefixes.
+
+        Raises `OSError` where it cannot look, and so does `kill`.
+        """
         ...
 
     async def kill(self, cookie_prefixes: Sequence[str]) -> int:
@@ -58,11 +61,15 @@ async def see_off_leftovers(
     """Wait until none of these processes is left; True when that is so.
 
     They have seen the end of their worker and stop politely, callbacks included; after the grace
-    they are killed. False for what even that does not end.
+    they are killed. False for what even that does not end, and where nobody could look.
     """
     if await _wait_until_gone(table, cookie_prefixes, grace_seconds):
         return True
-    killed = await table.kill(cookie_prefixes)
+    try:
+        killed = await table.kill(cookie_prefixes)
+    except OSError as error:
+        logger.error("cannot look for processes that a dead worker may have left: %s", error)
+        return False
     logger.warning("killed processes that a dead worker had left", extra={"count": killed})
     if await _wait_until_gone(table, cookie_prefixes, _KILL_SECONDS):
         return True
@@ -70,11 +77,18 @@ async def see_off_leftovers(
     return False
 
 
+async def _is_none_left(table: ProcessTable, cookie_prefixes: Sequence[str]) -> bool:
+    try:
+        return not await table.count(cookie_prefixes)
+    except OSError:
+        return False  # that nothing can be seen does not say that nothing is there
+
+
 async def _wait_until_gone(
     table: ProcessTable, cookie_prefixes: Sequence[str], seconds: float
 ) -> bool:
     deadline = trio.current_time() + seconds
-    while await table.count(cookie_prefixes):
+    while not await _is_none_left(table, cookie_prefixes):
         if trio.current_time() >= deadline:
             return False
         await trio.sleep(_LOOK_SECONDS)

@@ -113,7 +113,11 @@ _TABLE: Final = _ProcessTable()
 
 
 def _read_table() -> Iterable[tuple[int, int, int]]:
-    for name in os.listdir("/proc"):
+    try:
+        names = os.listdir("/proc")
+    except OSError:  # no descriptor to look with: then what is known of a group is its leader
+        return
+    for name in names:
         if name.isdigit() and (fields := _stat_fields(int(name))) is not None:
             yield int(name), int(fields[1]), int(fields[2])
 

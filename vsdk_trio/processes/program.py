@@ -125,7 +125,7 @@ def open_pidfd(pid: int) -> int | None:
         return None
     try:
         return os.pidfd_open(pid)
-    except OSError:
+    except (OSError, AttributeError):  # the latter: Python was built for an older kernel
         return None
 
 

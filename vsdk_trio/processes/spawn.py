@@ -69,12 +69,14 @@ class SubprocessHandle:
 
 
 def used_cpu_seconds(pid: int) -> float | None:
-    """What the process `pid` has used of the CPU so far; None where there is none."""
-    import psutil  # late: a worker that never asks need not load it
-
+    """What the process `pid` has used of the CPU so far; None where nobody can tell."""
+    try:
+        import psutil  # late: a worker that never asks need not load it
+    except (ImportError, OSError):  # no descriptor to load it with
+        return None
     try:
         used = psutil.Process(pid).cpu_times()
-    except psutil.Error:
+    except (psutil.Error, OSError):  # gone, or no descriptor to look with
         return None
     return float(used.user + used.system)
 

@@ -15,7 +15,8 @@ from .._threads import run_in_thread
 from .guardian_main import kill_marked
 
 _GATHER_SECONDS: Final = 0.2
-_STARVED_SECONDS: Final = 1.0
+_FIRST_RETRY_SECONDS: Final = 1.0
+_LAST_RETRY_SECONDS: Final = 30.0
 
 logger = get_logger("vsdk_trio.sweeper")
 
@@ -36,7 +37,7 @@ class Sweeper:
         self._kill = kill
         self._due: set[str] = set()
         self._is_due = trio.Event()
-        self._is_starved = False
+        self._pause = _GATHER_SECONDS
         self.killed = 0
         """How many processes it has had to kill."""
 
@@ -63,7 +64,7 @@ class Sweeper:
         while True:
             await self._is_due.wait()
             # Jobs tend to end together.
-            await trio.sleep(_STARVED_SECONDS if self._is_starved else _GATHER_SECONDS)
+            await trio.sleep(self._pause)
             await self._sweep_now()
 
     async def _sweep_now(self) -> None:
@@ -74,13 +75,13 @@ class Sweeper:
         try:
             killed = await run_in_thread("look at the process table", self._kill, cookies)
         except OSError as error:
-            # Out of file descriptors or memory. That passes, and what is due stays due.
-            if not self._is_starved:
+            # Short of something, as a rule. That passes, and what is due stays due.
+            if self._pause == _GATHER_SECONDS:
                 logger.warning("cannot look for what jobs have left behind yet: %s", error)
-            self._is_starved = True
+            self._pause = min(max(2 * self._pause, _FIRST_RETRY_SECONDS), _LAST_RETRY_SECONDS)
             self._is_due.set()
             return
-        self._is_starved = False
+        self._pause = _GATHER_SECONDS
         self._due -= cookies  # not before: a cancelled sweep is made up for at the end
         self.killed += killed
         if killed:

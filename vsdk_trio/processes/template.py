@@ -6,6 +6,7 @@ without one.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ import attrs
 import trio
 
 from .._loggers import get_logger
+from .._shortages import resource_of, shortage
 from .._wait import first_of
 from ..control.orders import (
     Brief,
@@ -74,9 +76,18 @@ class Template:
     async def fork(self, command: Command) -> ForkedHandle | None:
         """Have a job process forked. None where the template will not, or is gone: it is `over`.
 
-        Raises `OSError` where the system will not, `FrameError` for a command too long to send.
+        Raises `OSError` where the system will not, which is a `ShortageError` where it may do so
+        later, and `FrameError` for a command too long to send.
         Cancellation waits for the answer, which takes at most `ORDER_SECONDS`.
         """
+        try:
+            return await self._fork(command)
+        except OSError as error:
+            if (resource := resource_of(error, is_starting=True)) is None:
+                raise
+            raise shortage(resource, "fork a job process", error.strerror) from error
+
+    async def _fork(self, command: Command) -> ForkedHandle | None:
         with ExitStack() as ours, ExitStack() as theirs:
             ends: list[tuple[int, int]] = []
             for outgoing in (True, False, False):
@@ -171,14 +182,26 @@ class Template:
                     self.ready.set()
                 case TemplateFailed():
                     self.retire(order.reason, lasting=order.lasting)
-                case Forked():
+                case Forked() if fds:
                     self._adopt(order, fds[0])
+                case Forked():
+                    self._disown(order)
                 case ForkFailed() | Declined():
                     if (pending := self._pending.get(order.id)) is not None:
                         pending.answer.send_nowait(order)
                 case ChildExited():
                     if (child := self._children.get(order.pid)) is not None:
                         child.report(order.returncode)
+
+    def _disown(self, order: Forked) -> None:
+        """Without its pidfd, for which there was no room here, it cannot be looked after.
+
+        It is told nothing, finds its pipes closed, and ends; the template buries it.
+        """
+        if (pending := self._pending.get(order.id)) is not None:
+            text = "the worker has no file descriptors left"
+            failed = ForkFailed(id=order.id, errno=errno.EMFILE, error=text)
+            pending.answer.send_nowait(failed)
 
     def _adopt(self, order: Forked, pidfd: int) -> None:
         if (pending := self._pending.get(order.id)) is None:

@@ -15,6 +15,7 @@ import trio
 
 from .._loggers import get_logger
 from .._masking import hide_environment
+from .._signals import heed_ends_of_children
 from ..control.frames import MAX_FRAME_BYTES, Hello, InitFailed, Stop, decode_frame, encode_frame
 from ..errors import FrameError
 from ..jobs.entrypoint import EntrypointRef
@@ -53,6 +54,7 @@ def main(
     """
     hide_environment(os.environ)
     if inherited is None:
+        heed_ends_of_children()
         log = renditions.install(_STDERR)
         write_stacks_to(_STDERR)
     else:

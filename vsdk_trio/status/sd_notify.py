@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from typing import Final
 
 import attrs
@@ -17,6 +18,7 @@ import trio
 from .._change import Change
 from .._loggers import get_logger
 from .._masking import mask
+from .._shortages import SHORTAGES, resource_of
 
 logger = get_logger(__name__)
 
@@ -24,6 +26,7 @@ logger = get_logger(__name__)
 SETTLE_SECONDS: Final = 0.1
 # systemd reads its socket; where it does not, the service goes on without.
 SEND_SECONDS: Final = 5.0
+SHORTAGE_SECONDS: Final = 0.2
 
 
 @attrs.frozen(kw_only=True)
@@ -72,18 +75,21 @@ async def notify_service_manager(
     Where nobody reads, that is one warning, and no more is told.
     """
     task_status.started()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_tell_until_unheard, manager, look, change)
-        await stopping.wait()
-        nursery.cancel_scope.cancel()
-    if not look().is_stopping:
-        await _Teller(manager).send(["STOPPING=1"])
+    with closing(_Teller(manager)) as teller:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_tell_until_unheard, manager, teller, look, change)
+            await stopping.wait()
+            nursery.cancel_scope.cancel()
+        if not look().is_stopping:
+            await teller.send(["STOPPING=1"])
 
 
 async def _tell_until_unheard(
-    manager: ServiceManager, look: Callable[[], ServiceState], change: Change
+    manager: ServiceManager,
+    teller: _Teller,
+    look: Callable[[], ServiceState],
+    change: Change,
 ) -> None:
-    teller = _Teller(manager)
     watched = manager.watchdog_seconds is not None
     interval = (manager.watchdog_seconds or math.inf) / 2
     next_sign_of_life = trio.current_time()
@@ -109,6 +115,7 @@ class _Teller:
         # An abstract address begins with a zero byte, written as @.
         name = manager.address
         self._address = "\0" + name[1:] if name.startswith("@") else name
+        self._socket: trio.socket.SocketType | None = None
         self._was_ready = False
         self._was_stopping = False
         self._status = ""
@@ -128,13 +135,28 @@ class _Teller:
         return fields
 
     async def send(self, fields: list[str]) -> bool:
-        """Whether it could be sent."""
-        with trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_DGRAM) as sender:
+        """Whether it could be sent. During a shortage it is tried again: a watchdog waits."""
+        message = mask("\n".join(fields)).encode()
+        while True:
             try:
                 with trio.fail_after(SEND_SECONDS):
-                    await sender.sendto(mask("\n".join(fields)).encode(), self._address)
+                    await self._open().sendto(message, self._address)
+                return True
             except (OSError, trio.TooSlowError) as error:
-                name = os.fsdecode(self._address)
-                logger.warning("systemd is not told any more (%r): %r", name, error)
-                return False
-        return True
+                if (resource := resource_of(error)) is None:
+                    name = os.fsdecode(self._address)
+                    logger.warning("systemd is not told any more (%r): %r", name, error)
+                    return False
+                SHORTAGES.note(resource, "tell systemd", error)
+            await trio.sleep(SHORTAGE_SECONDS)
+
+    def _open(self) -> trio.socket.SocketType:
+        """Its socket, which is kept: later there may be none to be had."""
+        if self._socket is None:
+            self._socket = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_DGRAM)
+        return self._socket
+
+    def close(self) -> None:
+        """Close the socket."""
+        if self._socket is not None:
+            self._socket.close()

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 from .._before_fork import runs_before_fork
 from .._masking import hide_environment
+from .._signals import heed_ends_of_children
 from ..control.orders import Brief, TemplateFailed, TemplateReady
 from ..jobs.entrypoint import EntrypointRef
 from ..runner import process, renditions
@@ -48,6 +49,7 @@ class UnforkableError(Exception):
 def main(fd: int) -> NoReturn:
     """Be a template at the other end of the socket `fd`; or, forked, a job process."""
     os.set_inheritable(fd, False)
+    heed_ends_of_children()
     control = ControlSocket(socket.socket(fileno=fd))
     hide_environment(os.environ)
     log = renditions.install(_STDERR)

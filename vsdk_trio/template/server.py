@@ -6,6 +6,7 @@ does: in that, `serve` returns, too.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -115,7 +116,11 @@ class ForkServer:
                     return None
                 order, pipes = received
                 assert isinstance(order, Fork), "the brief comes once"
-                if self._obey(order, pipes):
+                if len(pipes) < _PIPES:  # the kernel drops those for which there is no room
+                    text = "the template has no file descriptors left"
+                    failed = ForkFailed(id=order.id, errno=errno.EMFILE, error=text)
+                    self._control.send(failed)
+                elif self._obey(order, pipes):
                     return order
                 for fd in pipes:
                     os.close(fd)
@@ -168,7 +173,7 @@ class ForkServer:
             if pid == 0:
                 self._become(order, pipes)
                 return True
-            pidfd = os.pidfd_open(pid)
+            pidfd = _handle_of(pid)
         except OSError as error:
             self._control.send(ForkFailed(id=order.id, errno=error.errno or 0, error=str(error)))
             return False
@@ -191,6 +196,16 @@ class ForkServer:
             traceback.print_exc()
             sys.stderr.flush()
             os._exit(1)
+
+
+def _handle_of(pid: int) -> int:
+    """The pidfd of a new child. Where there is none, nobody could look after it: it must go."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
 
 
 def fork() -> int:

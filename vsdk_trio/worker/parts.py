@@ -11,6 +11,7 @@ from functools import partial
 
 from .._change import Change
 from .._loggers import get_logger
+from .._shortages import SHORTAGES
 from .._stopping import Request, Stage
 from ..backend.connection import BackendConnection
 from ..backend.token import TokenProvider
@@ -151,6 +152,7 @@ class Parts:
                 raise OptionsError(
                     f"option 'start_method' cannot be 'forkserver' here: {missing}; use 'auto'"
                 )
+            logger.info("job processes are started afresh and not forked: %s", missing)
             return None
         settings = TemplateSettings(
             argv=(sys.executable, "-m", "vsdk_trio.template"),
@@ -256,7 +258,9 @@ class Parts:
         problems = [f"failed: {failure}" for failure in self.failures]
         if not self.connection.is_connected:
             problems.append("not registered with the registry")
-        return Health(tuple(problems), (*self.journal.warnings, *self.observers.dropped))
+        return Health(
+            tuple(problems), (*self.journal.warnings, *self.observers.dropped, *SHORTAGES.current())
+        )
 
     def tell_of_earlier_life(self) -> None:
         """Tell the registry, and whoever observes, how jobs ended that this worker had before."""

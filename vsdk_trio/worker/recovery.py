@@ -58,7 +58,9 @@ class Recovery:
         if not earlier or await see_off_leftovers(table, earlier, grace_seconds=grace_seconds):
             journal.write(RunsGone(earlier))
         else:
-            journal.warnings.append("processes that a dead worker had left cannot be killed")
+            journal.warnings.append(
+                "processes that a dead worker had left cannot be found or killed"
+            )
         for job_id in self.interrupted:
             journal.write(Ended(job_id, RESTARTED.fact, RESTARTED.error))
         await journal.write(RunBegan(cookie_prefix)).wait()

@@ -1,0 +1,280 @@
+"""Shortages, each made for real: the new job fails with its name, what runs goes on, and all works
+again by itself when it is over."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpcore
+import psutil
+import pytest
+import trio
+
+from ..start_methods import start_method
+from .conftest import AGENTS, Program, System, eventually, open_system
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+each = pytest.mark.usefixtures("each_start_method")
+USER = 54321
+ENOUGH_PROCESSES = 4000
+UNSHARE = ["unshare", "--user", "--map-root-user", "--mount"]
+linux = pytest.mark.skipif(sys.platform != "linux", reason="limits of other processes: Linux only")
+
+
+def can_mount() -> bool:
+    if shutil.which("unshare") is None:
+        return False
+    command = [*UNSHARE, "mount", "-t", "tmpfs", "none", "/tmp"]
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
+def sandbox(directory: Path, refused: str) -> dict[str, str]:
+    """The environment of a program that is refused something."""
+    shutil.copy(AGENTS / "sandbox.py", directory / "sitecustomize.py")
+    return {"PYTHONPATH": str(directory), "SANDBOX": refused}
+
+
+@asynccontextmanager
+async def limited(program: Program, kind: int, limit: int) -> AsyncGenerator[None]:
+    """Lower a limit of a running program for the length of the body."""
+    soft, hard = resource.prlimit(program.pid, kind)
+    resource.prlimit(program.pid, kind, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.prlimit(program.pid, kind, (soft, hard))
+
+
+async def health(worker: Program) -> str:
+    async with httpcore.AsyncConnectionPool() as pool:
+        answer = await pool.request("GET", f"http://127.0.0.1:{port_of(worker)}/health")
+    return answer.content.decode()
+
+
+async def fails_by(system: System, *names: str) -> str:
+    """Use the idle process up, then see a job fail by its name, or be refused with it."""
+    job = await system.run_job("returns")
+    for _ in range(3):
+        if job.state.value == "failed":
+            break
+        job = await system.run_job("returns")
+    assert job.state.value == "failed", job
+    assert any(name in str(job.error) for name in names), job.error
+    return str(job.error)
+
+
+async def works_again(system: System) -> None:
+    """Within a few tries, because a process that was being started may fail still."""
+    for _ in range(20):
+        if (await system.run_job("returns")).state.value == "completed":
+            return
+        await trio.sleep(0.2)
+    raise AssertionError("no job runs, although there is enough of everything again")
+
+
+async def still_runs(system: System, worker: Program, job_id: str, *, tracebacks: int = 0) -> None:
+    assert worker.process.poll() is None, worker.output
+    assert not system.registry.job(job_id).state.ended
+    assert worker.output.count("Traceback") == tracebacks, worker.output
+
+
+@each
+@pytest.mark.parametrize("refused", ["no pidfds", "no signals by pidfd"])
+async def test_a_sandbox_without_pidfds(tmp_path: Path, refused: str) -> None:
+    async with open_system(tmp_path) as system:
+        if start_method() == "forkserver":
+            worker = await system.start_agent(env=sandbox(tmp_path, refused))
+            assert await worker.exit_code() == 2
+            assert "cannot be 'forkserver' here" in worker.verdict
+            assert "pidfds" in worker.verdict
+            return
+        worker = await system.open_agent(
+            env=sandbox(tmp_path, refused), start_method="auto", max_processes=4
+        )
+        for _ in range(3):
+            assert (await system.run_job("returns")).state.value == "completed"
+        job = await system.run_job("os._exit", code=7)
+        assert "exited with code 7" in str(job.error)
+        # What a job leaves behind is killed, in its group and outside of it.
+        assert (await system.run_job("forks")).state.value == "completed"
+        await eventually(lambda: not system.find("sleep"), "daemons are left")
+        said = [line for line in worker.output.splitlines() if "started afresh" in line]
+        assert len(said) == 1, worker.output
+        zombies = [
+            child
+            for child in psutil.Process(worker.pid).children()
+            if child.status() == psutil.STATUS_ZOMBIE
+        ]
+        assert zombies == []
+        # A worker that is killed: the guardian ends what is left.
+        await system.dispatch("forks", waits=True)
+        worker.signal(signal.SIGKILL)
+        await worker.process.wait()
+        await system.nothing_left(seconds=60)
+
+
+@each
+async def test_sigchld_ignored_by_what_has_started_us(tmp_path: Path) -> None:
+    """Exit codes are true all the same: of job processes, and of what jobs start."""
+    async with open_system(tmp_path) as system:
+        program = (
+            "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); "
+            f"os.execv(sys.executable, [sys.executable, {str(AGENTS / 'agent.py')!r}])"
+        )
+        worker = await system.open_agent(prefix=("-c", program))
+        job = await system.run_job("os._exit", code=7)
+        assert "exited with code 7" in str(job.error), worker.output
+        job = await system.run_job("signal", signum=int(signal.SIGSEGV))
+        assert "SIGSEGV" in str(job.error)
+
+
+@each
+@pytest.mark.parametrize("journal", [False, True])
+async def test_no_threads(tmp_path: Path, journal: bool) -> None:
+    async with open_system(tmp_path) as system:
+        worker = await system.open_agent(
+            env=sandbox(tmp_path, "no threads"),
+            max_processes=4,
+            state_dir=str(tmp_path / "state") if journal else None,
+        )
+        call = await system.dispatch("waits")
+        await trio.sleep(0.5)  # threads that trio keeps for later have ended by then
+        (tmp_path / "starved").touch()
+        if start_method() == "spawn":
+            await fails_by(system, "out of threads: cannot start a job process")
+        else:
+            # A template needs none.
+            assert (await system.run_job("returns")).state.value == "completed"
+        await trio.sleep(1)
+        await still_runs(system, worker, call)
+        (tmp_path / "starved").unlink()
+        await works_again(system)
+        assert worker.output.count("out of threads") <= 8, worker.output
+
+
+@each
+@linux
+async def test_no_descriptors(tmp_path: Path) -> None:
+    async with open_system(tmp_path) as system:
+        worker = await system.open_agent(max_processes=4)
+        assert "OK" in await health(worker)  # the HTTP server is loaded
+        call = await system.dispatch("waits")
+        async with limited(worker, resource.RLIMIT_NOFILE, 3):
+            await fails_by(system, "out of file descriptors", "no file descriptors")
+            # Clients that connect meanwhile wait, and the log is not flooded.
+            clients = [await trio.open_tcp_stream("127.0.0.1", port_of(worker)) for _ in range(3)]
+            await trio.sleep(1)
+            await still_runs(system, worker, call)
+            assert len(worker.output.splitlines()) < 60, worker.output
+        for client in clients:
+            await client.aclose()
+        text = await health(worker)
+        assert text.startswith("OK")
+        await works_again(system)
+
+
+def port_of(worker: Program) -> int:
+    words = worker.output.replace(",", " ").split()
+    url = next(word for word in words if word.startswith("http://127.0.0.1:"))
+    return int(url.rpartition(":")[2])
+
+
+@each
+@linux
+@pytest.mark.skipif("os.geteuid() != 0", reason="another user's program: for root to start")
+@pytest.mark.skipif("shutil.which('prlimit') is None", reason="needs prlimit, of util-linux")
+async def test_no_processes(tmp_path: Path) -> None:
+    """As a user without other processes: the limit counts all of the user's, and root has none."""
+    executable, env = python_for(USER, tmp_path)
+    async with open_system(tmp_path) as system:
+        worker = await system.open_agent(executable=executable, env=env, user=USER, max_processes=4)
+        call = await system.dispatch("waits")
+        processes = [worker.pid, *(template.pid for template in system.templates())]
+        limit_processes(processes, 1)
+        await fails_by(system, "out of processes", "out of threads")
+        await still_runs(system, worker, call)
+        limit_processes(processes, ENOUGH_PROCESSES)
+        await works_again(system)
+
+
+def limit_processes(pids: list[int], limit: int) -> None:
+    """As the user itself: in a container, root may not do it for others."""
+    for pid in pids:
+        subprocess.run(
+            ["prlimit", "--pid", str(pid), f"--nproc={limit}:"], user=USER, check=True, cwd="/"
+        )
+
+
+def python_for(user: int, directory: Path) -> tuple[str, dict[str, str]]:
+    """A Python that this user may run, and the environment in which it finds this package."""
+    directory.chmod(0o777)
+    for parent in directory.parents[:2]:
+        parent.chmod(0o755)
+    env = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if os.path.isdir(path))}
+    version = "python{}.{}".format(*sys.version_info)
+    for executable in (sys.executable, f"/usr/bin/{version}", f"/usr/local/bin/{version}"):
+        command = [executable, "-c", "import vsdk_trio.worker.worker"]
+        try:
+            subprocess.run(command, env=env, user=user, check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError):
+            continue
+        return executable, env
+    pytest.skip("no Python of this version that another user may run")
+
+
+@linux
+async def test_no_memory(tmp_path: Path) -> None:
+    """No more address space for what a template forks."""
+    async with open_system(tmp_path) as system:
+        worker = await system.open_agent(start_method="forkserver", max_processes=4)
+        call = await system.dispatch("waits")
+        [template] = system.templates()
+        soft, hard = resource.prlimit(template.pid, resource.RLIMIT_AS)
+        resource.prlimit(template.pid, resource.RLIMIT_AS, (template.memory_info().vms, hard))
+        for _ in range(3):  # what is idle was forked before
+            await system.run_job("returns")
+        job = await system.run_job("eats", megabytes=256)
+        assert job.state.value == "failed", job
+        assert "memory" in str(job.error).lower(), job
+        await still_runs(system, worker, call, tracebacks=1)  # the job's own
+        for process in system.templates():
+            resource.prlimit(process.pid, resource.RLIMIT_AS, (soft, hard))
+        await works_again(system)
+
+
+@pytest.mark.skipif("not can_mount()", reason="needs a mount namespace of its own")
+async def test_a_full_disk(tmp_path: Path) -> None:
+    """Journal, log and temporary files on one small disk: no job is lost for it."""
+    async with open_system(tmp_path) as system:
+        disk = tmp_path / "disk"
+        disk.mkdir()
+        command = (
+            f"mount -t tmpfs -o size=256k none {disk} && exec {sys.executable} -c "
+            f'\'import os, runpy; os.environ["TMPDIR"] = "{disk}"; '
+            f'runpy.run_path("{AGENTS / "agent.py"}", run_name="__main__")\''
+        )
+        program = f"import os; os.execvp('unshare', [*{UNSHARE!r}, 'sh', '-c', {command!r}])"
+        worker = await system.open_agent(
+            prefix=("-c", program),
+            max_processes=4,
+            state_dir=str(disk / "state"),
+            start_method="spawn",
+        )
+        call = await system.dispatch("waits")
+        inside = Path(f"/proc/{system.find('agent.py')[0].pid}/root{disk}")
+        with pytest.raises(OSError, match="No space left"):
+            (inside / "filler").write_bytes(b"x" * (1 << 20))
+        for _ in range(3):
+            assert (await system.run_job("returns")).state.value == "completed"
+        await still_runs(system, worker, call)
+        assert "going on without a journal" in worker.output
+        assert "journal" in await health(worker)
