@@ -6,9 +6,12 @@ import ast
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
+from starlette.requests import Request
+from starlette.responses import Response
 
 from vsdk_trio._aio_thread import open_aio_thread
 from vsdk_trio._asgi import bind_listener
@@ -16,6 +19,7 @@ from vsdk_trio._threads import run_in_thread, start_thread, starting_threads
 from vsdk_trio.backend.dialer import DirectDialer, ProxyDialer
 from vsdk_trio.errors import ConnectError, PortInUseError, Resource, ShortageError
 from vsdk_trio.logs.writer import LineWriter
+from vsdk_trio.web.answers import Entry, make_application
 from vsdk_trio.worker.loop_watch import watched_loop
 
 PACKAGE = Path(__file__).parent.parent / "vsdk_trio"
@@ -56,6 +60,7 @@ THROUGH_THE_SEAM = {
     "cli._doctor_network: getaddrinfo": 1,
     "journal.threaded_disk: Thread": 1,
     "logs.writer: Thread": 1,
+    "runner.lasting_threads: Thread": 1,
     "rooms.websocket.transport: open_tcp_listeners": 1,
     "worker.loop_watch: Thread": 1,
 }
@@ -163,6 +168,26 @@ def test_the_log_of_a_program_that_ends_without_a_thread(no_threads: None) -> No
         log.put(str(number))
     assert log.flush(0.1)
     assert "".join(texts).splitlines() == ["0", "1", "2"]
+
+
+async def test_a_request_that_cannot_be_answered_now(no_threads: None) -> None:
+    async def count(_: Request) -> Response:
+        await run_in_thread("count", len, [])
+        raise AssertionError("there was a thread")
+
+    app = make_application([Entry(path="/", handler=count, guard=None)])
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request"}
+
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": b""}
+    await app(scope, receive, send)
+    assert sent[0]["status"] == 503
+    assert b"out of threads: cannot count" in sent[1]["body"]
 
 
 async def test_another_runtime_error_stays_what_it_is() -> None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import closing, suppress
 from typing import Any, Final
 
 import trio
@@ -153,20 +155,58 @@ async def accept_connections(
         connections: Where that runs.
 
     Not `trio.serve_listeners`: that prints a traceback ten times a second while there are no file
-    descriptors left.
+    descriptors left. Here one is held back for that time, so that clients are served one by one:
+    who probes the program must not take it for dead, and end what runs in it.
     """
-    async with listening:
-        while True:
-            try:
-                stream = await listening.accept()
-            except OSError as error:
-                if (resource := resource_of(error)) is None:
-                    raise
-                SHORTAGES.note(resource, "accept connections", error.strerror)
-                await trio.sleep(_SHORTAGE_SECONDS)
-                continue
-            SHORTAGES.over(Resource.DESCRIPTORS, Resource.MEMORY)
-            connections.start_soon(serve_connection, stream)
+    reserve = _Reserve()
+
+    async def serve(stream: trio.SocketStream) -> None:
+        try:
+            await serve_connection(stream)
+        finally:
+            if reserve.take():
+                SHORTAGES.over(Resource.DESCRIPTORS, Resource.MEMORY)
+
+    with closing(reserve):
+        async with listening:
+            while True:
+                try:
+                    stream = await listening.accept()
+                except OSError as error:
+                    if (resource := resource_of(error)) is None:
+                        raise
+                    SHORTAGES.note(resource, "accept connections", error.strerror)
+                    if not reserve.give():
+                        await trio.sleep(_SHORTAGE_SECONDS)
+                    continue
+                connections.start_soon(serve, stream)
+
+
+class _Reserve:
+    """A file descriptor that is kept for when there are no others."""
+
+    def __init__(self) -> None:
+        self._fd: int | None = None
+        self.take()
+
+    def take(self) -> bool:
+        """Keep one, if there is one; whether it is kept."""
+        if self._fd is None:
+            with suppress(OSError):
+                self._fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        return self._fd is not None
+
+    def give(self) -> bool:
+        """Let it go, for who needs it; whether there was one."""
+        if self._fd is None:
+            return False
+        os.close(self._fd)
+        self._fd = None
+        return True
+
+    def close(self) -> None:
+        """Keep none any more."""
+        self.give()
 
 
 def _first(error: BaseException) -> BaseException:

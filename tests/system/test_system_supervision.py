@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -128,3 +129,13 @@ async def test_a_log_that_nobody_reads_holds_nobody_up(tmp_path: Path) -> None:
     finally:
         os.close(read)
         os.close(write)
+
+
+async def test_a_thread_that_keeps_the_process_of_a_job_that_is_over(tmp_path: Path) -> None:
+    """The log names it, and its slot is free once the stop ladder is through."""
+    async with open_system(tmp_path) as system:
+        worker = await system.open_agent(max_processes=1, num_idle_processes=0)
+        assert (await system.run_job("leaves a thread")).state.value == "completed"
+        assert (await system.run_job("returns")).state.value == "completed"
+        [line] = [line for line in worker.output.splitlines() if "no daemons" in line]
+        assert re.search(r"'recorder' \(agent\.py:\d+ in record\)", line), line

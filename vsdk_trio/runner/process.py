@@ -23,6 +23,7 @@ from ..traces.job_span import prepare
 from . import renditions
 from .early_signals import signals_told_to
 from .job_log import RunnerLog
+from .lasting_threads import tell_of_lasting_threads
 from .loader import Loaded, Preloaded, loading
 from .outcome import describe_error
 from .rehearsal import TIMES, rehearse
@@ -75,7 +76,9 @@ def main(
         gc.freeze()
         # In a fork the code is known, but the memory is not its own yet.
         rehearsal = partial(rehearse, TIMES if inherited is None else 1)
-        return trio.run(partial(_run, receive_fd, send_fd, loaded, rest, rehearsal))
+        code = trio.run(partial(_run, receive_fd, send_fd, loaded, rest, rehearsal))
+    tell_of_lasting_threads()
+    return code
 
 
 def read_hello(receive_fd: int) -> tuple[Hello | None, bytes]:

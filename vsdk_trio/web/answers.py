@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 
 from .._masking import cut, mask, mask_answer
 from .._threads import run_in_thread
+from ..errors import ShortageError
 from ..metrics.exposition import render
 from ..metrics.own_process import read_own_process
 from ..metrics.tallies import Reading
@@ -104,7 +105,8 @@ def make_application(entries: Sequence[Entry], *, more: Sequence[BaseRoute] = ()
     Paths and methods that it does not have are failures in JSON.
     """
     routes = [_route(entry) for entry in entries]
-    return Starlette(routes=[*routes, *more], exception_handlers={HTTPException: _http_failure})
+    handlers = {HTTPException: _http_failure, ShortageError: _shortage}
+    return Starlette(routes=[*routes, *more], exception_handlers=handlers)
 
 
 def _route(entry: Entry) -> Route:
@@ -114,6 +116,11 @@ def _route(entry: Entry) -> Route:
         return await entry.handler(request)
 
     return Route(entry.path, endpoint, methods=[entry.method])
+
+
+async def _shortage(request: Request, error: Exception) -> Response:
+    """What cannot be answered now can be later; nothing is broken."""
+    return failure(503, str(error), {"retry-after": "5"})
 
 
 async def _http_failure(request: Request, error: Exception) -> Response:

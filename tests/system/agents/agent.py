@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,10 @@ def grandchild(*, escapes: bool) -> None:
     subprocess.Popen(["sleep", str(FOREVER)], start_new_session=escapes)
 
 
+def record() -> None:
+    time.sleep(FOREVER)
+
+
 async def entrypoint(ctx: JobContext) -> None:
     job_id, options = ctx.job.job_id, ctx.metadata
 
@@ -94,6 +99,8 @@ async def run(ctx: JobContext, options: dict[str, Any]) -> None:
             await trio.sleep(FOREVER)
         case "raises":
             raise ValueError("the agent has a bug")
+        case "leaves a thread":
+            threading.Thread(target=record, name="recorder").start()
         case "sys.exit":
             sys.exit(options["code"])
         case "os._exit":
