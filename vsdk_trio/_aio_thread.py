@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import signal
 import sys
 import threading
 import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import trio
@@ -65,8 +67,8 @@ class AioThread:
     """
 
     def __init__(self, name: str, cancel_seconds: float, close_seconds: float) -> None:
-        self.loop = TidyLoop()
         self._token = trio.lowlevel.current_trio_token()
+        self.loop = TidyLoop(self._set_signal_handler)
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
         self._cancel_seconds = cancel_seconds
         self._close_seconds = close_seconds
@@ -149,6 +151,12 @@ class AioThread:
     def _report(self, fn: Callable[..., object]) -> None:
         with contextlib.suppress(trio.RunFinishedError):  # nobody is left to be told
             self._token.run_sync_soon(fn)
+
+    def _set_signal_handler(self, signum: int, handler: Any) -> Any:
+        set_it = partial(signal.signal, signum, handler)
+        with contextlib.suppress(trio.RunFinishedError):  # left behind, and nothing to put back
+            return trio.from_thread.run_sync(set_it, trio_token=self._token)
+        return None
 
     def _main(self) -> None:
         asyncio.set_event_loop(self.loop)

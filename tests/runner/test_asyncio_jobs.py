@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -86,6 +88,68 @@ async def test_it_runs_under_asyncio_with_the_context_of_its_job() -> None:
     assert await execute(entrypoint, context(k="v")) == COMPLETED
     assert seen == [False, True, True, {"k": "v"}]
     assert get_current_job_context() is None
+
+
+@pytest.mark.parametrize("way", ["signal.signal", "add_signal_handler"])
+async def test_signal_handlers_work_as_in_the_main_thread(way: str) -> None:
+    """Agents of the published client set them in their entrypoint."""
+    before = signal.getsignal(signal.SIGUSR2)
+    seen: list[object] = []
+
+    async def entrypoint(ctx: AsyncioJobContext) -> None:
+        came = asyncio.Event()
+
+        def handle(*arguments: object) -> None:
+            seen.append((arguments, threading.current_thread().name))
+            seen.append(get_current_job_context() is ctx)
+            asyncio.get_running_loop().call_soon(came.set)
+
+        if way == "signal.signal":
+            assert signal.signal(signal.SIGUSR2, handle) is before
+        else:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, handle, "arg")
+        os.kill(os.getpid(), signal.SIGUSR2)
+        await came.wait()
+
+    assert await execute(entrypoint) == COMPLETED
+    arguments = (signal.SIGUSR2, None) if way == "signal.signal" else ("arg",)
+    assert seen == [(arguments, "agent"), True]
+    assert signal.getsignal(signal.SIGUSR2) is before
+
+
+async def test_signal_handlers_can_be_put_back() -> None:
+    before = signal.getsignal(signal.SIGUSR2)
+    seen: list[object] = []
+
+    async def entrypoint(ctx: AsyncioJobContext) -> None:
+        loop = asyncio.get_running_loop()
+        seen.append(loop.remove_signal_handler(signal.SIGUSR2))
+        loop.add_signal_handler(signal.SIGUSR2, seen.append, "never")
+        seen.append(loop.remove_signal_handler(signal.SIGUSR2))
+        seen.append(signal.getsignal(signal.SIGUSR2) is before)
+        old = signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+        os.kill(os.getpid(), signal.SIGUSR2)
+        signal.signal(signal.SIGUSR2, old)
+        seen.append(signal.getsignal(signal.SIGUSR2) is before)
+        with pytest.raises(RuntimeError, match="cannot be caught"):
+            loop.add_signal_handler(signal.SIGKILL, seen.append, "never")
+        with pytest.raises(TypeError):
+            loop.add_signal_handler(signal.SIGUSR2, entrypoint, ctx)
+
+    assert await execute(entrypoint) == COMPLETED
+    assert seen == [False, True, True, True]
+
+
+async def test_a_signal_function_from_before_says_what_to_write() -> None:
+    imported_before = signal.signal
+
+    async def entrypoint(ctx: AsyncioJobContext) -> None:
+        imported_before(signal.SIGUSR2, signal.SIG_IGN)
+
+    outcome = await execute(entrypoint)
+    assert outcome.status == "failed"
+    assert "add_signal_handler(...); what is to run" in (outcome.error or "")
+    assert signal.signal is imported_before
 
 
 async def test_what_it_raises_fails_the_job() -> None:

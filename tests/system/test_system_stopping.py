@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 from pathlib import Path
@@ -161,5 +162,42 @@ async def test_handlers_and_children_of_the_agents_work_as_everywhere(tmp_path: 
         await eventually(system.registry.workers, "no worker")
         assert await run_job(system) == "completed", worker.output
         assert (tmp_path / "code").read_text() == str(-TERM)
+        worker.signal(TERM)
+        assert await worker.exit_code() == 0, worker.output
+
+
+ASYNCIO = """
+import asyncio
+from vsdk_trio import aio
+
+@aio.entrypoint
+async def entrypoint(ctx):
+    loop = asyncio.get_running_loop()
+    came = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(signum, came.set)
+    signal.signal(signal.SIGINT, lambda *_: Path("interrupted").touch() or came.set())
+    await ctx.connect()
+    Path("pid").write_text(str(os.getpid()))
+    await came.wait()
+    print("the agent's own handler", flush=True)
+"""
+
+
+@pytest.mark.parametrize("signum", [TERM, INT])
+async def test_an_asyncio_agent_sets_signal_handlers(
+    tmp_path: Path, signum: signal.Signals
+) -> None:
+    """In its entrypoint, as agents of the published client do; they are called."""
+    async with open_system(tmp_path) as system:
+        (tmp_path / "handlers.py").write_text(FRAME.format(body=ASYNCIO))
+        worker = await system.start_agent(script=str(tmp_path / "handlers.py"))
+        await eventually(system.registry.workers, "no worker")
+        job = await system.registry.dispatch(JobRequest(agent_id="agent", room_id="room"))
+        await eventually(lambda: (tmp_path / "pid").exists() or job.state.ended, "not begun")
+        os.kill(int((tmp_path / "pid").read_text()), signum)
+        assert (await system.end_of(job.job_id)).state.value == "completed", worker.output
+        await eventually(lambda: "the agent's own handler" in worker.output, "not called")
+        assert (tmp_path / "interrupted").exists() is (signum is INT)
         worker.signal(TERM)
         assert await worker.exit_code() == 0, worker.output

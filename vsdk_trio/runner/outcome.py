@@ -26,6 +26,12 @@ _NO_ASYNCIO = (
     "library written for asyncio",
 )
 ASYNCIO_HINT = "an entrypoint that needs asyncio is marked with @vsdk_trio.aio.entrypoint"
+# What Python says in any other thread; `runner.aio.job` has replaced the function by then.
+_NOT_IN_THIS_THREAD = "signal only works in main thread"
+SIGNAL_HINT = (
+    "call it as signal.signal(...), or loop.add_signal_handler(...); what is to run when the job "
+    "ends is for ctx.add_shutdown_callback(...)"
+)
 _MAX_LISTED_ERRORS = 5
 
 
@@ -100,6 +106,8 @@ def _describe_leaf(error: BaseException) -> str:
         message = _text_of(error)
         if needs_asyncio(error):
             message += f"; {ASYNCIO_HINT}"
+        elif isinstance(error, ValueError) and _NOT_IN_THIS_THREAD in message:
+            message += f"; {SIGNAL_HINT}"
         text = f"{type(error).__name__}: {message}" if message else type(error).__name__
     return text + _place_of(error)
 

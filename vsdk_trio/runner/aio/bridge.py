@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import attrs
 import trio
 
+from ..._aio_loop import TidyLoop
 from ..._aio_thread import AioThread, open_aio_thread
 from ...errors import AioThreadError
 
@@ -63,7 +64,7 @@ class Bridge:
         self.stand_in: StandIn = nullcontext
 
     @property
-    def loop(self) -> asyncio.AbstractEventLoop:
+    def loop(self) -> TidyLoop:
         """The event loop of the thread."""
         return self._thread.loop
 

@@ -7,8 +7,11 @@ entrypoint is given is the business of `context` and `published`.
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
-from collections.abc import Awaitable, Callable
+import signal
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -33,12 +36,35 @@ async def run_asyncio_entrypoint(function: AsyncioEntrypoint, ctx: JobContext) -
     """
     run = ctx._running("an asyncio entrypoint")
     bridge = await run.hold(open_bridge(seconds=run.callback_seconds))
+    await run.hold(_signal_works_in(bridge))
     bridge.stand_in = run.standing_in
     mode = ctx.room_options.effective_transport(os.environ)
     if mode is not TransportMode.LOOPBACK and published.is_installed():
         await _run_with_theirs(function, ctx, mode, bridge, run)
     else:
         await bridge.to_asyncio(_run_with_ours, function, AsyncioJobContext(ctx, bridge), bridge)
+
+
+@asynccontextmanager
+async def _signal_works_in(bridge: Bridge) -> AsyncGenerator[None, None]:
+    """Around the body, `signal.signal` works in the asyncio thread, as in the published client.
+
+    There asyncio has the main thread, and agents set handlers in their entrypoint. Python refuses
+    that in any other thread, and the job would fail.
+    """
+    original = signal.signal
+
+    @functools.wraps(original)
+    def set_handler(signalnum: int, handler: Any) -> Any:
+        if asyncio._get_running_loop() is bridge.loop:
+            return bridge.loop.set_signal_handler(signalnum, handler)
+        return original(signalnum, handler)
+
+    signal.signal = set_handler
+    try:
+        yield
+    finally:
+        signal.signal = original
 
 
 async def _run_with_ours(
