@@ -6,10 +6,11 @@ package too, and must start light.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
+# Nothing is imported here: a Ctrl-C is quiet only once `_signals` is there.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from ._before_fork import before_fork
     from .backend import BackendConnection, open_backend_connection
     from .errors import VsdkTrioError
@@ -110,11 +111,18 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "aio":  # a module, so that `vsdk_trio.aio.entrypoint` needs no import of its own
-        return importlib.import_module(".aio", __name__)
-    if (module := _MODULE_OF.get(name)) is None:
+    # `aio` is a module, so that `vsdk_trio.aio.entrypoint` needs no import of its own.
+    if (module := _MODULE_OF.get(name)) is None and name != "aio":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".{module}", __name__), name)
+    from importlib import import_module
+
+    from ._signals import heed_signals_as_process_1, interrupt_held_back
+
+    heed_signals_as_process_1()
+    with interrupt_held_back():
+        if module is None:
+            return import_module(".aio", __name__)
+        value = getattr(import_module(f".{module}", __name__), name)
     globals()[name] = value
     return value
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
+from types import FrameType, TracebackType
 
 
 def ending_signals() -> tuple[signal.Signals, ...]:
@@ -40,14 +41,27 @@ def heed_signals_as_process_1() -> None:
 
 def interrupts_end_quietly() -> None:
     """Have SIGINT end the program without a traceback, as long as nothing but imports has begun."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler and os.getpid() != 1:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end)
 
 
 def interrupts_raise() -> None:
-    """Undo `interrupts_end_quietly`: from now on SIGINT raises `KeyboardInterrupt`."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Undo `interrupts_end_quietly`: from now on SIGINT raises `KeyboardInterrupt`.
+
+    Python drops an exception that comes in a callback of a weak reference, as imports have them,
+    and the program would go on. Before Trio runs, that ends the program, too.
+    """
+    if signal.getsignal(signal.SIGINT) is not _end:
+        return
+    sys.unraisablehook = _end_where_dropped
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _end_where_dropped(dropped: sys.UnraisableHookArgs) -> None:
+    is_ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if is_ours and isinstance(dropped.exc_value, KeyboardInterrupt):
+        _end(signal.SIGINT, None)
+    sys.__unraisablehook__(dropped)
 
 
 def heed_ends_of_children() -> None:
@@ -87,10 +101,11 @@ def blocked_in_what_starts() -> Iterator[None]:
 def interrupt_held_back() -> Iterator[None]:
     """Keep a SIGINT that comes during the body, and raise `KeyboardInterrupt` after it.
 
-    For a body that loads code: Python drops an exception that comes in a callback of a weak
-    reference, as its imports have them, and the program would go on as if nobody had asked. A
-    second SIGINT is not kept. Does nothing outside the main thread, and where the program has its
-    own way with SIGINT.
+    For a body that loads our code, in a program of the user's. Python drops an exception that
+    comes in a callback of a weak reference, as imports have them. Where nothing catches it,
+    the program ends without a traceback: a place in our imports tells a person nothing. A second
+    SIGINT is not kept. Does nothing outside the main thread, and where the program has its own
+    way with SIGINT.
     """
     is_ours = threading.current_thread() is threading.main_thread()
     if not is_ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
@@ -108,4 +123,16 @@ def interrupt_held_back() -> Iterator[None]:
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if held:
-        raise KeyboardInterrupt
+        raise _without_traceback(KeyboardInterrupt())
+
+
+def _without_traceback(error: KeyboardInterrupt) -> KeyboardInterrupt:
+    """The same, but Python prints nothing where it ends the program."""
+    show = sys.excepthook
+
+    def hook(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
+        if value is not error:
+            show(kind, value, trace)
+
+    sys.excepthook = hook
+    return error

@@ -103,11 +103,17 @@ class WorkerJob:
         if _recording.is_only_loading():
             return
         _check_no_loop_runs()
-        from ._signals import heed_ends_of_children, heed_signals_as_process_1
-        from .logs.setup import program_log
+        from ._signals import (
+            heed_ends_of_children,
+            heed_signals_as_process_1,
+            interrupt_held_back,
+        )
 
         heed_signals_as_process_1()
         heed_ends_of_children()
+        with interrupt_held_back():
+            from .logs.setup import program_log
+
         options = self.options
         token = options.auth_token if isinstance(options.auth_token, str) else ""
         with program_log(options.log_level, options.log_format, secrets=[token]):
@@ -124,7 +130,10 @@ class WorkerJob:
         run_worker_program(self.worker)
 
     def _run_here(self) -> None:
-        from .runner.direct import run_direct
+        from ._signals import interrupt_held_back
+
+        with interrupt_held_back():
+            from .runner.direct import run_direct
 
         token = _minted(self.options)
         run_direct(self.entrypoint, self.context(), options=self.options, token=token)

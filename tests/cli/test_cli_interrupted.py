@@ -1,4 +1,4 @@
-"""Ctrl-C while a command is loaded; signals that come twice to `dev` and to `connect`."""
+"""Ctrl-C while a program is loaded; signals that come twice to `dev` and to `connect`."""
 
 from __future__ import annotations
 
@@ -14,35 +14,100 @@ from .conftest import clean_environment, open_cli, run_cli
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("unmeasured")]
 
-# As `python -m vsdk_trio registry`, with a Ctrl-C at the moment in which a module is looked for.
+# The program, with a Ctrl-C at the moment in which a module is looked for; in a callback, Python
+# drops what is raised.
 INTERRUPTED = """
-import runpy, signal, sys
+import runpy, signal, sys, weakref
 
 class Interrupt:
     def find_spec(self, name, path=None, target=None):
         if name == {module!r}:
             sys.meta_path.remove(self)
-            signal.raise_signal(signal.SIGINT)
+            if {in_a_callback}:
+                held = set()
+                reference = weakref.ref(held, lambda _: signal.raise_signal(signal.SIGINT))
+                del held
+            else:
+                signal.raise_signal(signal.SIGINT)
 
 sys.meta_path.insert(0, Interrupt())
-sys.argv[1:] = ["registry", "--port", "0"]
-runpy.run_module("vsdk_trio", run_name="__main__", alter_sys=True)
+sys.argv = {argv!r}
+{program}
+"""
+MODULE = 'runpy.run_module("vsdk_trio", run_name="__main__", alter_sys=True)'
+SCRIPT = "runpy.run_path(sys.argv[0], run_name='__main__')"
+SERVES = """
+from vsdk_trio import Options, WorkerJob
+
+async def entrypoint(ctx): ...
+
+options = Options(agent_id="a", auth_token="t", register=REGISTER, port=0, host="127.0.0.1")
+WorkerJob(entrypoint, options=options).start()
 """
 
 
-@pytest.mark.parametrize("module", ["vsdk_trio.cli.app", "typer", "trio"])
-def test_ctrl_c_while_a_command_is_loaded_shows_no_traceback(module: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED.format(module=module)],
+def interrupted(
+    directory: Path, program: str, argv: list[str], module: str, in_a_callback: bool
+) -> subprocess.CompletedProcess[str]:
+    code = INTERRUPTED.format(
+        module=module, program=program, argv=argv, in_a_callback=in_a_callback
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code],
         check=False,
         capture_output=True,
         text=True,
         timeout=30,
-        env=clean_environment(),
+        env=clean_environment({"VSDK_TRIO_SIGNALING_BASE_URL": "http://127.0.0.1:9"}),
+        cwd=directory,
     )
-    assert done.returncode in {-signal.SIGINT, 130}, done
+
+
+def check(done: subprocess.CompletedProcess[str]) -> None:
+    assert done.returncode in {-signal.SIGINT, 130}, done  # to a shell the same
     assert "Traceback" not in done.stderr
     assert "ready" not in done.stdout + done.stderr
+    assert "health at" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("in_a_callback", [False, True], ids=["", "dropped"])
+@pytest.mark.parametrize(
+    "module", ["vsdk_trio.cli.app", "typer", "trio", "vsdk_trio.registry.core"]
+)
+def test_ctrl_c_while_a_command_is_loaded_shows_no_traceback(
+    tmp_path: Path, module: str, in_a_callback: bool
+) -> None:
+    argv = ["vsdk-trio", "registry", "--port", "0"]
+    check(interrupted(tmp_path, MODULE, argv, module, in_a_callback))
+
+
+@pytest.mark.parametrize("in_a_callback", [False, True], ids=["", "dropped"])
+@pytest.mark.parametrize(
+    ("register", "module"),
+    [
+        ("True", "trio"),
+        ("True", "vsdk_trio.logs.setup"),
+        ("True", "vsdk_trio.worker.main"),
+        ("False", "vsdk_trio.worker_job"),
+        ("False", "vsdk_trio.runner.direct"),
+    ],
+)
+def test_ctrl_c_while_an_agent_loads_the_package_shows_no_traceback(
+    tmp_path: Path, register: str, module: str, in_a_callback: bool
+) -> None:
+    """As `python agent.py`."""
+    (tmp_path / "agent.py").write_text(SERVES.replace("REGISTER", register))
+    check(interrupted(tmp_path, SCRIPT, ["agent.py"], module, in_a_callback))
+
+
+def test_ctrl_c_while_the_package_is_loaded_can_be_caught(tmp_path: Path) -> None:
+    """By whoever embeds it: it is a KeyboardInterrupt, and others have their tracebacks."""
+    (tmp_path / "agent.py").write_text(
+        "try:\n    from vsdk_trio import WorkerJob\nexcept KeyboardInterrupt:\n    1 / 0"
+    )
+    done = interrupted(tmp_path, SCRIPT, ["agent.py"], "trio", False)
+    assert done.returncode == 1
+    assert "ZeroDivisionError" in done.stderr
 
 
 AGENT = """

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from .._exit_codes import exit_code_of
+from .._exit_codes import ExitCode, exit_code_of
 from .._masked_tracebacks import mask_tracebacks
 from .._masking import hide_environment, mask
 from .._signals import (
@@ -61,11 +61,11 @@ def main() -> None:
     """Run the program; always raises `SystemExit`, with an `ExitCode`."""
     heed_signals_as_process_1()
     heed_ends_of_children()
-    interrupts_raise()
     hide_environment(os.environ)
     mask_tracebacks()
     try:
         try:
+            interrupts_raise()
             app()
         finally:
             if sys.stdout is not None:  # it is where it was closed before we were started
@@ -73,6 +73,8 @@ def main() -> None:
     except VsdkTrioError as error:
         print(mask(f"vsdk-trio: {error}"), file=sys.stderr)
         sys.exit(error.code if isinstance(error, CommandError) else exit_code_of(error))
+    except KeyboardInterrupt:
+        sys.exit(ExitCode.INTERRUPTED)  # before `app` could see to it
     except BrokenPipeError:
         # The reader of our output is gone (`| head`). Nothing is left to say, nor where to.
         _drop_output()

@@ -10,12 +10,16 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .._masking import mask
+from .._signals import ending_signals
 from ._options import TOKEN_VARIABLE
+
+if TYPE_CHECKING:
+    from ..registry.server import RunningRegistry
 
 
 def registry(
@@ -42,34 +46,34 @@ def registry(
     """
     import trio
 
+    # Here, and not in `_serve`: Trio would have a Ctrl-C meanwhile, and Python might drop it.
+    from ..registry.core import Registry
+    from ..registry.server import open_registry
+
     handler = logging.StreamHandler()
     handler.setFormatter(_FieldsFormatter("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, handlers=[handler])
     token = os.environ.get(TOKEN_VARIABLE) or None
     serve_rooms = partial(_rooms, host, rooms_port, token, rooms_ca) if rooms else _no_rooms
-    trio.run(_serve, host, port, token, serve_rooms)
+    if token is None and host not in ("127.0.0.1", "::1", "localhost"):
+        print(f"vsdk-trio: open to everybody on {host}; set {TOKEN_VARIABLE}", file=sys.stderr)
+
+    def open_it(room_options: dict[str, Any]) -> AbstractAsyncContextManager[RunningRegistry]:
+        opened = Registry(auth_token=token, room_options=room_options)
+        return open_registry(opened, host=host, port=port)
+
+    trio.run(_serve, serve_rooms, open_it)
 
 
 _Rooms = Callable[[], AbstractAsyncContextManager[dict[str, Any]]]
+_Open = Callable[[dict[str, Any]], AbstractAsyncContextManager["RunningRegistry"]]
 
 
-async def _serve(host: str, port: int, token: str | None, serve_rooms: _Rooms) -> None:
+async def _serve(serve_rooms: _Rooms, open_it: _Open) -> None:
     import trio
 
-    from .._signals import ending_signals
-    from ..registry.core import Registry
-    from ..registry.server import open_registry
-
     with trio.open_signal_receiver(*ending_signals()) as signals:
-        async with (
-            serve_rooms() as room_options,
-            open_registry(
-                Registry(auth_token=token, room_options=room_options), host=host, port=port
-            ) as running,
-        ):
-            if token is None and host not in ("127.0.0.1", "::1", "localhost"):
-                text = f"vsdk-trio: open to everybody on {host}; set {TOKEN_VARIABLE}"
-                print(text, file=sys.stderr)
+        async with serve_rooms() as room_options, open_it(room_options) as running:
             print(f"registry ready at {running.url}", flush=True)
             async for _ in signals:
                 break

@@ -24,6 +24,9 @@ def run_worker_program(make_worker: Callable[[], Worker]) -> None:
         # What is loaded by now stays: the collector need not look through it while a job waits.
         gc.freeze()
         report = trio.run(worker.run)
+    except KeyboardInterrupt:
+        # Before the worker listens to signals, or after: nothing runs that could be told.
+        raise SystemExit(ExitCode.INTERRUPTED) from None
     except VsdkTrioError as error:
         say_last(f"vsdk_trio: {error}")
         raise SystemExit(exit_code_of(error)) from None
