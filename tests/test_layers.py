@@ -25,6 +25,7 @@ LEAVES = (
     "_cpu_quota",
     "_cut_watch",
     "_exit_codes",
+    "_extras",
     "_guarded_stream",
     "_handover",
     "_keywords",

@@ -219,13 +219,13 @@ async def test_leaving_is_prompt_when_cancelled() -> None:
 
 def test_webrtc_rooms_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vsdk_trio.rooms.webrtc.find_spec", lambda _: None)
-    with pytest.raises(RoomError, match=r"pip install 'vsdk-trio\[webrtc\]'.*loopback"):
+    with pytest.raises(RoomError, match=r"pip install .*\[webrtc\].*loopback"):
         open_room(TransportMode.WEBRTC, request())
 
 
 def test_the_hosted_rooms_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(RoomError, match=r"pip install 'vsdk-trio\[videosdk\]'.*loopback"):
+    with pytest.raises(RoomError, match=r"pip install .*\[videosdk\].*loopback"):
         open_room(TransportMode.VIDEOSDK, request())
 
 

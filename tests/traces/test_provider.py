@@ -45,7 +45,7 @@ def test_who_wants_them(option: bool | None, environ: dict[str, str], wanted: bo
 def test_wanted_and_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(provider_module, "_is_installed", lambda: False)
     assert not are_wanted(None, {"OTEL_TRACES_EXPORTER": "otlp"})
-    with pytest.raises(OptionsError, match=r"pip install 'vsdk-trio\[otel\]'"):
+    with pytest.raises(OptionsError, match=r"pip install .*\[otel\]"):
         are_wanted(True, {})
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import trio
 
+from .._extras import how_to_install
 from .._threads import run_in_thread
 from ..testing.videosdk import FakeVideoSDK, open_fake_videosdk
 from ._errors import CommandError
@@ -37,7 +38,7 @@ async def open_rooms(
     `PortInUseError` where the port is taken.
     """
     if not all(importlib.util.find_spec(name) for name in ("vsaiortc", "trustme")):
-        raise CommandError("--rooms needs more: python -m pip install 'vsdk-trio[videosdk]'")
+        raise CommandError(f"--rooms needs more: {how_to_install('videosdk')}")
     address = _reachable(host)
     tokens = None if token is None else frozenset({token})
     await run_in_thread("prepare the rooms", _prepare, ca_file)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
+from .._extras import how_to_install
 from .._loggers import get_logger
 from .._threads import run_in_thread
 from ..errors import OptionsError
@@ -29,7 +30,6 @@ JOB_FLUSH_SECONDS: Final = 1.0
 WORKER_FLUSH_SECONDS: Final = 3.0
 
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-_HOW_TO_INSTALL: Final = "pip install 'vsdk-trio[otel]'"
 
 
 def are_wanted(option: bool | None, environ: Mapping[str, str]) -> bool:
@@ -42,7 +42,7 @@ def are_wanted(option: bool | None, environ: Mapping[str, str]) -> bool:
         return False
     if option:
         if not _is_installed():
-            raise OptionsError(f"option 'traces' needs OpenTelemetry: {_HOW_TO_INSTALL}")
+            raise OptionsError(f"option 'traces' needs OpenTelemetry: {how_to_install('otel')}")
         return True
     exporter = environ.get("OTEL_TRACES_EXPORTER", "").strip()
     if exporter == "none":

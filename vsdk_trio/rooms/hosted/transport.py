@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from ..._aio_thread import AioThread, open_aio_thread
+from ..._extras import how_to_install
 from ..._handover import Handover
 from ..._loggers import get_logger
 from ..._masking import hide_passing, mask
@@ -53,7 +54,7 @@ def require_videosdk() -> None:
     if not all(importlib.util.find_spec(name) for name in ("videosdk", "vsaiortc")):
         raise RoomError(
             "transport_mode 'videosdk' needs the VideoSDK SDK: "
-            "python -m pip install 'vsdk-trio[videosdk]'; or run offline with "
+            f"{how_to_install('videosdk')}; or run offline with "
             "transport_mode='loopback' (or VSDK_TRIO_TRANSPORT=loopback in the environment)"
         )
 

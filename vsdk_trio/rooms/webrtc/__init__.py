@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+from ..._extras import how_to_install
 from ...errors import RoomError
 
 
@@ -11,7 +12,7 @@ def require_webrtc() -> None:
     """Raise `RoomError`, with what to install, where aiortc is missing."""
     if find_spec("aiortc") is None:
         raise RoomError(
-            "transport_mode 'webrtc' needs aiortc: python -m pip install 'vsdk-trio[webrtc]'; or "
+            f"transport_mode 'webrtc' needs aiortc: {how_to_install('webrtc')}; or "
             "run offline with transport_mode='loopback' (or VSDK_TRIO_TRANSPORT=loopback in the "
             "environment)"
         )
