@@ -114,10 +114,116 @@ async def test_a_job_is_watched_through_its_states_and_terminated(tmp_path: Path
             "cancelled",
         ]
         assert (await registry.evaluate("states"))[-2:] == ["running", "cancelled"]
-        await registry.click(f"{JOBS} button")
-        await registry.until_text("#history-body", "ended: cancelled")
+        await registry.click(f"{JOBS} td:nth-child(2) a")
+        await registry.until_text("#moves", "ended: cancelled")
+        await registry.until_text("#job-facts", job.job_id)
         all_is_well(registry)
         all_is_well(page)
+
+
+# Each piece of a job's bar, from left to right, with its colour; and the track behind them.
+BAR = """
+    (() => {
+        const bar = document.querySelector("#jobs-body .bar"), seen = (e) => getComputedStyle(e);
+        const pieces = [...bar.children].map((e) => ({
+            stage: e.className.split(" ")[1], left: e.getBoundingClientRect().left,
+            colour: seen(e).backgroundColor,
+        }));
+        const known = [...document.querySelectorAll("#legend .stage")].map((e) => ({
+            stage: e.className.split(" ")[1], colour: seen(e).backgroundColor,
+        }));
+        return {pieces, known, track: seen(bar).backgroundColor};
+    })()
+"""
+ERROR = "the agent has a bug\n  and it says so\n  on three lines"
+
+
+async def test_a_job_has_a_page_of_its_own(tmp_path: Path) -> None:
+    async with operating(tmp_path, max_processes=3) as (system, worker, web):
+        failed = await system.run_job("raises", text=ERROR, room_id="call-1")
+        other = await system.run_job("returns", seconds=0.2, room_id="call-2")
+        for url in (url_of(worker), system.url):
+            async with web.open_page(url) as page:
+                await page.until_text(JOBS, "failed")
+                # The filter, the moment, the whole id.
+                await page.click("#filter")
+                await page.type("call-1 fail")
+                await page.until("document.querySelectorAll('#jobs-body tr').length === 1")
+                assert re.search(r"\d\d:\d\d:\d\d", await page.text("#jobs-body"))
+                await page.evaluate(
+                    "navigator.clipboard.writeText = async (text) => { window.copied = text }"
+                )
+                await page.click(f"{JOBS} .copy")
+                await page.until(f"window.copied === '{failed.job_id}'")
+                await page.until_text(f"{JOBS} .copy", "copied")
+                # By the keyboard alone: to its link, and there.
+                await page.evaluate("document.getElementById('filter').focus()")
+                await page.press("Tab")
+                await page.press("Enter")
+                await page.until_text("#job-facts", failed.job_id)
+                await page.until_text("#error", ERROR)  # with its lines
+                await page.until_text("#state", "failed")
+                await page.until_text("#moves", "running")
+                assert await page.evaluate("location.pathname") == f"/jobs/{failed.job_id}"
+                # By what the table shows of its id, too.
+                await page.goto(f"{url}/jobs/{other.job_id[:8]}")
+                await page.until_text("#job-facts", other.job_id)
+                await page.until_text("#state", "completed")
+                await page.goto(f"{url}/jobs/nothing-like-it")
+                await page.until_text("#unknown", "No job nothing-like-it is remembered here")
+                all_is_well(page)
+        async with web.open_page(f"{url_of(worker)}/jobs/{failed.job_id}") as page:
+            await page.until_text("#lines", "Traceback")
+            await page.until_text("#lines", "job accepted")
+            assert other.job_id not in await page.text("#lines")
+
+
+async def test_a_bar_reads_from_left_to_right_with_a_legend(tmp_path: Path) -> None:
+    async with (
+        operating(tmp_path, **SLOW_START) as (system, worker, web),
+        web.open_page(url_of(worker)) as page,
+    ):
+        await system.run_job("returns", seconds=0.3)
+        await page.until("document.querySelector('#jobs-body .stage.told') !== null")
+        bar = await page.evaluate(BAR)
+        order = [piece["stage"] for piece in bar["known"]]
+        assert order == ["offer", "process", "start", "join", "run", "told"]
+        pieces = bar["pieces"]
+        assert {"process", "run", "told"} <= {piece["stage"] for piece in pieces}
+        assert pieces == sorted(pieces, key=lambda piece: piece["left"])
+        assert pieces == sorted(pieces, key=lambda piece: order.index(piece["stage"]))
+        colours = {piece["stage"]: piece["colour"] for piece in bar["known"]}
+        assert len({*colours.values(), bar["track"]}) == len(order) + 1  # none looks like another
+        assert all(colours[piece["stage"]] == piece["colour"] for piece in pieces)
+
+
+async def test_what_is_blocked_or_full_looks_so(tmp_path: Path) -> None:
+    rules = {"max_processes": 2, "ping_interval": 1, "loop_warn_after": 1}
+    async with operating(tmp_path, **rules) as (system, worker, web):
+        blocked = await system.dispatch("sleeps")
+        async with web.open_page(url_of(worker)) as page, web.open_page(system.url) as registry:
+            await page.until_text(JOBS, "blocked")
+            await page.until_text("#processes-body", "blocked")
+            await page.until_text("#notices", "1 job blocks its event loop")
+            colour = "getComputedStyle(document.querySelector('#jobs-body .state')).color"
+            assert await page.evaluate(colour) == await page.evaluate(
+                "(() => { const e = document.createElement('i');"
+                "e.style.color = 'var(--bad)'; document.body.append(e);"
+                "return getComputedStyle(e).color })()"
+            )
+            await page.until_text("#state", "busy")
+            await registry.until_text("#workers-body", "agent")
+            assert "full" not in await registry.text("#workers-body")
+            await system.dispatch("waits")
+            await page.until_text("#state", "full")
+            await registry.until_text("#workers-body", "full")
+            await registry.until_text("#notices", "every worker of agent is full")
+            await registry.until_text("#worker-under", "1 full")
+            await page.goto(f"{url_of(worker)}/jobs/{blocked}")
+            await page.until_text("#state", "blocked")
+            await page.until_text("#job-facts", "its event loop has been blocked since")
+            all_is_well(page)
+            all_is_well(registry)
 
 
 async def test_a_worker_is_drained_by_its_button(tmp_path: Path) -> None:

@@ -17,7 +17,13 @@ import pytest
 
 from vsdk_trio._loggers import get_logger
 from vsdk_trio._masking import hide
-from vsdk_trio.logs.recent import RecentLines, recent_lines
+from vsdk_trio.logs.recent import (
+    MAX_JOB_LINES,
+    MAX_JOBS,
+    MAX_LINES,
+    RecentLines,
+    recent_lines,
+)
 
 PROGRAM = """
 import logging, sys
@@ -168,6 +174,25 @@ def test_recent_lines_are_the_last_ones_and_short() -> None:
     assert [line.message[0] for line in recent.since(3)] == ["3", "4"]
     assert recent.since(5) == []
     assert all(len(line.message) <= 2000 for line in recent.since())
+
+
+def test_a_loud_job_pushes_out_no_line_of_a_quiet_one() -> None:
+    logger = get_logger("vsdk_trio.test_lines_of_jobs")
+    with recent_lines() as recent:
+        logger.warning("first", extra={"job_id": "quiet"})
+        for n in range(3 * MAX_LINES):
+            logger.warning("line %d", n, extra={"job_id": "loud"})
+        assert [line.message for line in recent.of_job("quiet")] == ["first"]
+        loud = [line.message for line in recent.of_job("loud")]
+        assert len(loud) == MAX_JOB_LINES
+        assert loud[-1] == f"line {3 * MAX_LINES - 1}"
+        # The jobs that were heard of last are kept.
+        for n in range(MAX_JOBS - 1):
+            logger.warning("x", extra={"job_id": f"job-{n}"})
+        assert recent.of_job("quiet") == []
+        assert len(recent.of_job("loud")) == MAX_JOB_LINES
+        logger.warning("x", extra={"job_id": "one more"})
+        assert recent.of_job("loud") == []
 
 
 def test_only_so_many_recent_lines_are_kept() -> None:

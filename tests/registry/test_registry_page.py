@@ -13,7 +13,7 @@ from vsdk_trio.registry.actions import DispatchError
 from vsdk_trio.registry.core import Registry, open_registry_core
 from vsdk_trio.registry.http_api import make_app
 from vsdk_trio.registry.ledger import JobRequest
-from vsdk_trio.registry.page import follow
+from vsdk_trio.registry.page import MAX_ERROR_IN_TABLE, follow, follow_job
 from vsdk_trio.registry.server import open_registry
 
 from ..status.asking import ask
@@ -21,6 +21,7 @@ from ..status.asking import ask
 HTML = {"accept": "text/html"}
 PRIVATE = [
     ("GET", "/events"),
+    ("GET", "/events?job=x"),
     ("GET", "/v2/agent/jobs"),
     ("GET", "/v2/agent/jobs/x"),
     ("GET", "/v2/agent/workers"),
@@ -60,6 +61,8 @@ async def test_the_page_itself_is_for_everybody() -> None:
     page = await ask(app, "/", headers=HTML, peer="192.0.2.1")
     assert (page.status, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert (await ask(app, "/static/registry.js")).status == 200
+    page = await ask(app, "/jobs/x", headers=HTML, peer="192.0.2.1")
+    assert (page.status, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert (await ask(app, "/static/worker.js")).status == 404
 
 
@@ -130,6 +133,52 @@ async def test_the_page_is_told_of_workers_and_jobs(autojump_clock: MockClock) -
         assert len(registry.observers._listeners) == 2
         nursery.cancel_scope.cancel()
     assert len(registry.observers._listeners) == 1  # nobody looks any more
+
+
+async def test_a_full_worker_looks_full_and_a_job_has_a_page(autojump_clock: MockClock) -> None:
+    registry = Registry()
+    app = make_app(registry, trio.Event())
+    pushed: list[dict[str, Any]] = []
+    of_job: list[dict[str, Any]] = []
+
+    async def push(name: str, value: Any) -> None:
+        await trio.lowlevel.checkpoint()
+        pushed.append(value)
+
+    async def push_job(name: str, value: Any) -> None:
+        await trio.lowlevel.checkpoint()
+        of_job.append(value)
+
+    async with trio.open_nursery() as nursery, open_registry_core(registry):
+        nursery.start_soon(follow, registry, push)
+        link = _Link()
+        nursery.start_soon(registry.serve_worker, link)
+        await link.say(type="register", agent_name="agent", max_processes=1, token="t")
+        await trio.sleep(0.2)
+        assert (pushed[-1]["full_agents"], pushed[-1]["workers"][0]["status"]) == ([], "registered")
+        nursery.start_soon(_dispatch, registry)
+        await trio.sleep(0.2)
+        job_id = pushed[-1]["jobs"][0]["job_id"]
+        await link.say(type="availability_response", job_id=job_id, available=True)
+        await trio.sleep(1.2)
+        assert (pushed[-1]["full_agents"], pushed[-1]["workers"][0]["status"]) == (
+            ["agent"],
+            "full",
+        )
+        health = (await ask(app, "/health")).json
+        assert (health["workers"], health["full_workers"]) == (1, 1)
+        [worker] = (await ask(app, "/v2/agent/workers")).json["workers"]
+        assert worker["is_full"]
+
+        nursery.start_soon(follow_job, registry, job_id[:8], push_job)
+        error = "the model said no\n" + "and why " * 100
+        await link.say(type="job_update", job_id=job_id, status="failed", error=error)
+        await trio.sleep(1.2)
+        assert (pushed[-1]["full_agents"], pushed[-1]["workers"][0]["status"]) == ([], "registered")
+        assert len(pushed[-1]["jobs"][0]["error"]) == MAX_ERROR_IN_TABLE
+        assert of_job[-1]["job"]["error"] == error
+        assert [update["status"] for update in of_job[-1]["updates"]] == ["failed"]
+        nursery.cancel_scope.cancel()
 
 
 async def _dispatch(registry: Registry) -> None:

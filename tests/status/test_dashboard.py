@@ -10,7 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from vsdk_trio import observations as seen
-from vsdk_trio.status.dashboard import follow, snapshot
+from vsdk_trio.status.dashboard import follow, follow_job, snapshot
 from vsdk_trio.status.history import History
 from vsdk_trio.status.view import LineView
 
@@ -76,4 +76,36 @@ async def test_what_has_not_changed_is_not_told_again(autojump_clock: MockClock)
         view = a_view(state="busy")
         await trio.sleep(2)
         assert pushed[2:] == [(5.6, "state"), (6.6, "state"), (6.6, "log")]
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_jobs_own_page_is_told_its_state_and_its_lines(autojump_clock: MockClock) -> None:
+    history = History(lambda: 1000.0)
+    lines = [
+        LineView(at=1.0, level="INFO", logger="vsdk_trio", message="accepted", job_id="j-long")
+    ]
+    pushed: list[tuple[str, Any]] = []
+
+    async def push(name: str, value: Any) -> None:
+        await trio.lowlevel.checkpoint()
+        pushed.append((name, value))
+
+    async with trio.open_nursery() as nursery:
+        asked = sources(history=history, lines_of=lambda job_id: list(lines))
+        asked.observers.add(history)
+        nursery.start_soon(follow_job, asked, "j-lo", push)
+        await trio.sleep(1.5)
+        assert [(name, value["job"]) for name, value in pushed[:1]] == [("state", None)]
+        assert pushed[1:] == [("lines", [])]
+        a_job(asked.observers, "j-long", "failed")
+        await trio.sleep(1.5)
+        assert [name for name, _ in pushed[2:]] == ["state", "lines"]
+        assert pushed[2][1]["job"]["job_id"] == "j-long"
+        assert pushed[3][1][0]["message"] == "accepted"
+        lines.append(lines[0])
+        await trio.sleep(1.5)
+        assert [name for name, _ in pushed[4:]] == ["lines"]
+        a_job(asked.observers, "j-lo-other", "failed")
+        await trio.sleep(1.5)
+        assert sorted(pushed[-2][1]["candidates"]) == ["j-lo-other", "j-long"]
         nursery.cancel_scope.cancel()

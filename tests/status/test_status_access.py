@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from vsdk_trio.status.history import History
+
 from .asking import a_view, app_of, ask
+from .test_history import a_job
 from .test_status_routes import DRAIN
 
 TOKEN = "a-debug-token"
@@ -18,6 +21,7 @@ PRIVATE = [
     "/debug/runners/",
     "/debug/runner/?id=x",
     "/debug/tasks",
+    "/jobs/job-1",
 ]
 
 
@@ -34,8 +38,10 @@ async def test_probes_are_open(path: str) -> None:
 
 @pytest.mark.parametrize("path", PRIVATE)
 async def test_what_shows_jobs_wants_a_local_peer_or_the_token(path: str) -> None:
-    with_token = app_of(debug_token=TOKEN)
-    without = app_of()
+    history = History(lambda: 1000.0)
+    a_job(history, "job-1", "failed")
+    with_token = app_of(debug_token=TOKEN, history=history)
+    without = app_of(history=history)
     assert (await ask(without, path)).status == 200
     assert (await ask(with_token, path)).status == 200
     refused = await ask(without, path, peer="192.0.2.1")

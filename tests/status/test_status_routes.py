@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import pytest
 import trio
 
-from vsdk_trio.status.view import DrainView, JobView, ProcessView, WorkerView
+from vsdk_trio import observations as seen
+from vsdk_trio.status import dashboard
+from vsdk_trio.status.history import History
+from vsdk_trio.status.view import DrainView, JobView, LineView, ProcessView, WorkerView
 
 from .asking import a_view, app_of, ask
+from .test_history import a_job
 
 DRAIN = DrainView(
     stage="draining",
@@ -107,7 +112,7 @@ async def test_stats() -> None:
         "active_tasks": 1,
         "total_tasks_processed": 0,
         "last_heartbeat": 999.0,
-        "metadata": {"pid": 42, "job_id": "job-1"},
+        "metadata": {"pid": 42, "job_id": "job-1", "blocked_seconds": None},
     }
     words = [(r["status"], r["total_tasks_processed"]) for r in stats["resource_info"]]
     assert words == [("idle", 0), ("busy", 0), ("shutting_down", 1)]
@@ -292,3 +297,72 @@ async def test_head_is_get_without_side_effects_and_the_rest_is_refused_in_json(
     unknown = await ask(app, "/nowhere")
     assert unknown.status == 404
     assert unknown.json == {"success": False, "message": "there is nothing at '/nowhere'"}
+
+
+# What a person should see at once, and the page of one job
+
+
+async def test_a_blocked_job_and_a_full_worker_are_seen_on_health() -> None:
+    async def lines(view: WorkerView) -> list[str]:
+        answer = await ask(app_of(lambda: view), "/health")
+        assert answer.status == 200
+        return list(answer.text.splitlines())
+
+    assert await lines(VIEW) == ["OK"]
+    blocked = attrs.evolve(PROCESSES[1], blocked_since=916.0)
+    view = attrs.evolve(VIEW, processes=(PROCESSES[0], blocked), warnings=("no journal",))
+    one = "warning: 1 job blocks its event loop; the log has the stack"
+    assert await lines(view) == ["OK", "warning: no journal", one]
+    two = attrs.evolve(blocked, job_id="job-2", pid=44)
+    view = attrs.evolve(view, processes=(blocked, two), warnings=())
+    assert await lines(view) == [
+        "OK",
+        "warning: 2 jobs block their event loop; the log has the stack",
+    ]
+    full = attrs.evolve(VIEW, state="full", max_processes=2, promised=1)
+    assert await lines(full) == ["OK", "full: 1 of 2 jobs, 1 promised; offers are refused"]
+    resources = (await asked("/stats", view))["resource_info"]
+    assert [r["metadata"]["blocked_seconds"] for r in resources] == [84.0, 84.0]
+
+
+async def test_a_job_has_a_page_of_its_own_with_all_of_its_error_and_its_log() -> None:
+    history = History(lambda: 1000.0)
+    for job_id in ("job-1", "e32b6455-1", "e32b6455-2"):
+        a_job(history, job_id, "failed")
+    error = "the model said no\n" + "and why " * 200
+    history(seen.JobTold(job_id="e32b6455-1", status="failed", error=error))
+    line = LineView(at=1.0, level="INFO", logger="vsdk_trio", message="m", job_id="e32b6455-1")
+    app = app_of(history=history, lines_of={"e32b6455-1": [line]}.__getitem__)
+
+    answer = await ask(app, "/jobs/e32b6455-1")
+    assert answer.status == 200
+    assert answer.json["job"]["error"] == error
+    assert [row["message"] for row in answer.json["log"]] == ["m"]
+    assert [word for word, _ in answer.json["job"]["moves"]] == [
+        "assigned",
+        "starting",
+        "running",
+        "failed",
+    ]
+    page = await ask(app, "/jobs/e32b6455-1", headers={"accept": "text/html"}, peer="192.0.2.1")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "model" not in page.text  # it asks for its job, and may have to show a token
+
+    answer = await ask(app, "/jobs/e32b6455")
+    assert answer.status == 409
+    assert "'e32b6455' may mean 2: e32b6455-2, e32b6455-1" in answer.json["message"]
+    assert (await ask(app, "/jobs/nothing-like-it")).status == 404
+
+    # The published client's route for one job takes a beginning, too.
+    assert (await ask(app, "/debug/runner/?id=e32b6455")).status == 409
+    short = await ask(app, "/debug/runner/?id=job-")
+    whole = await ask(app, "/debug/runner/?id=job-1")
+    assert short.json == whole.json
+
+
+async def test_the_table_has_the_beginning_of_an_error() -> None:
+    history = History(lambda: 1000.0)
+    a_job(history, "j", "failed")
+    history(seen.JobTold(job_id="j", status="failed", error="x" * 1000))
+    [job] = dashboard.snapshot(VIEW, history)["jobs"]
+    assert len(job["error"]) == dashboard.MAX_ERROR_IN_TABLE

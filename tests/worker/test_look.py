@@ -82,3 +82,19 @@ async def test_draining_tells_what_it_waits_for_and_how_long(autojump_clock: Moc
         before = world.worker.look().drain
         world.worker.drain("again")  # changes nothing
         assert world.worker.look().drain == before
+
+
+async def test_a_blocked_job_is_seen_from_the_moment_it_was_asked(
+    world: World, autojump_clock: MockClock
+) -> None:
+    blocked_id = await world.run_job(seconds=100, deaf=[0, 50])
+    well_id = await world.run_job(seconds=100)
+    await trio.sleep(20)
+    view = world.worker.look()
+    assert view.blocked.keys() == {blocked_id}
+    assert 5 <= view.now - view.blocked[blocked_id] <= 20
+    assert len(view.to_be_seen_to) == 1
+    await trio.sleep(50)
+    view = world.worker.look()
+    assert (view.blocked, view.to_be_seen_to) == ({}, ())
+    assert {job.job_id for job in view.jobs} == {blocked_id, well_id}

@@ -149,8 +149,8 @@ def _jobs_of(worker: dict[str, Any]) -> object:
 
 def _worker(worker: dict[str, Any]) -> Row:
     texts = [str(worker.get(name) or "") for name in ("worker_id", "agent_id", "status")]
-    if is_full(worker) and texts[-1] != "full":
-        texts[-1] = f"{texts[-1]} (full)".lstrip()
+    if is_full(worker):
+        texts[-1] = "full"
     count, slots = _jobs_of(worker), worker.get("max_processes")
     return (*texts, number(worker.get("load")), str(count), "?" if slots is None else str(slots))
 

@@ -18,6 +18,9 @@ from .._loggers import listening
 from .lines import LogLine, read_line
 
 MAX_LINES: Final = 200
+MAX_JOBS: Final = 60
+MAX_JOB_LINES: Final = 60
+"""Of each of the last jobs that logged anything: a loud one pushes out no quiet one."""
 MAX_TEXT_CHARS: Final = 2000
 
 
@@ -26,6 +29,7 @@ class RecentLines:
 
     def __init__(self, *, max_lines: int = MAX_LINES) -> None:
         self._lines: deque[LogLine] = deque(maxlen=max_lines)
+        self._of_jobs: dict[str, deque[LogLine]] = {}
         self._mutex = threading.Lock()
         self._count = 0
 
@@ -46,6 +50,11 @@ class RecentLines:
         kept = lines[-missed:] if 0 < missed < len(lines) else lines if missed > 0 else []
         return newest, kept
 
+    def of_job(self, job_id: str) -> list[LogLine]:
+        """The last lines that belong to a job, oldest first, as far as kept."""
+        with self._mutex:
+            return list(self._of_jobs.get(job_id, ()))
+
     def add(self, record: logging.LogRecord) -> None:
         """Keep one record."""
         line = read_line(record)
@@ -58,6 +67,13 @@ class RecentLines:
         with self._mutex:
             self._lines.append(line)
             self._count += 1
+            if isinstance(job_id := line.fields.get("job_id"), str):
+                # The job that was heard of last is the last to be forgotten.
+                of_job = self._of_jobs.pop(job_id, None) or deque(maxlen=MAX_JOB_LINES)
+                of_job.append(line)
+                self._of_jobs[job_id] = of_job
+                if len(self._of_jobs) > MAX_JOBS:
+                    del self._of_jobs[next(iter(self._of_jobs))]
 
 
 @contextmanager

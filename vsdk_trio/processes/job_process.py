@@ -102,6 +102,11 @@ class JobProcess:
         """How long its event loop was blocked at worst; see `Pulse`."""
         return self._pulse.lag_seconds
 
+    @property
+    def silent_since(self) -> float | None:
+        """Since when a ping waits for its answer; see `Pulse`."""
+        return self._pulse.silent_since
+
     async def ping(self) -> trio.Event:
         """Ask for a sign of life; returns once asked, with the event of the answer.
 

@@ -36,11 +36,16 @@ class Pulse:
             self._answered.set()
 
     @property
+    def silent_since(self) -> float | None:
+        """When it was asked what it has not answered yet; None where nothing is due."""
+        return self._asked_at if self._pings and not self._answered.is_set() else None
+
+    @property
     def lag_seconds(self) -> float | None:
         """How long the process's event loop was blocked at worst, by its last answer.
 
         While an answer is due, it is blocked at least since it was asked.
         """
-        if self._pings and not self._answered.is_set():
-            return max(self._lag_seconds or 0.0, trio.current_time() - self._asked_at)
+        if (since := self.silent_since) is not None:
+            return max(self._lag_seconds or 0.0, trio.current_time() - since)
         return self._lag_seconds

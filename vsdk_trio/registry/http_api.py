@@ -31,7 +31,7 @@ from .core import Registry
 from .http_bodies import BadRequestError, Fields, json_object
 from .http_views import job_json, update_json, worker_json
 from .ledger import JobRequest
-from .page import follow
+from .page import follow, follow_job
 from .websocket_link import WebSocketLink
 
 _HTTP_STATUS: Final = {
@@ -58,8 +58,13 @@ def make_app(registry: Registry, stopping: trio.Event) -> Starlette:
     async def page(_: Registry, request: Request) -> ASGIApp:
         return pages.answer(request.path_params.get("name", "registry.html"), request)
 
-    async def events(registry: Registry, _: Request) -> ASGIApp:
+    async def events(registry: Registry, request: Request) -> ASGIApp:
+        if typed := request.query_params.get("job"):
+            return streams.answer(partial(follow_job, registry, typed))
         return streams.answer(partial(follow, registry))
+
+    async def job_page(_: Registry, request: Request) -> ASGIApp:
+        return pages.answer("job.html", request)
 
     def route(path: str, method: str, handler: _Handler, *, is_open: bool = False) -> Route:
         async def endpoint(request: Request) -> ASGIApp:
@@ -93,6 +98,7 @@ def make_app(registry: Registry, stopping: trio.Event) -> Starlette:
         routes=[
             # A page has no data in it: it asks for them.
             route("/", "GET", page, is_open=True),
+            route("/jobs/{job_id:path}", "GET", job_page, is_open=True),
             route("/static/{name}", "GET", page, is_open=True),
             route("/events", "GET", events),
             route("/health", "GET", _health, is_open=True),
@@ -115,8 +121,10 @@ def make_app(registry: Registry, stopping: trio.Event) -> Starlette:
 
 async def _health(registry: Registry, _: Request) -> Response:
     open_jobs = sum(1 for job in registry.jobs() if not job.state.ended)
-    workers = sum(1 for worker in registry.workers() if not worker.away)
-    return _answer({"status": "ok", "workers": workers, "open_jobs": open_jobs})
+    present = [worker for worker in registry.workers() if not worker.away]
+    full = sum(worker.is_full for worker in present)
+    counts = {"workers": len(present), "full_workers": full, "open_jobs": open_jobs}
+    return _answer({"status": "ok", **counts})
 
 
 async def _metrics(registry: Registry, request: Request) -> Response:

@@ -53,6 +53,7 @@ def worker_json(worker: Worker) -> dict[str, Any]:
         "job_count": worker.job_count,
         "max_processes": worker.capacity,
         "jobs": sorted(worker.jobs),
+        "is_full": worker.is_full,
     }
 
 

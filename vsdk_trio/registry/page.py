@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Final
 
 import trio
 
 from .. import __version__
 from .._change import Change
+from .._masking import cut
+from .._short_ids import find_ids
 from ..web.events import Push
 from .core import Registry
 from .ledger import Job
@@ -25,17 +29,30 @@ SETTLE_SECONDS: Final = 0.1
 MAX_ENDED: Final = 100
 MAX_OPEN: Final = 300
 MAX_WORKERS: Final = 200
+MAX_ERROR_IN_TABLE: Final = 300
 
 
 async def follow(registry: Registry, push: Push) -> None:
     """Tell a page what is new, until cancelled."""
     # Once for a page, so that a moment has one name for it.
     to_unix = time.time() - trio.current_time()
+    await _follow(registry, to_unix, partial(snapshot, registry, to_unix), push)
+
+
+async def follow_job(registry: Registry, typed: str, push: Push) -> None:
+    """Tell a job's own page what is new, until cancelled."""
+    to_unix = time.time() - trio.current_time()
+    await _follow(registry, to_unix, partial(job_snapshot, registry, typed, to_unix), push)
+
+
+async def _follow(
+    registry: Registry, to_unix: float, look: Callable[[], dict[str, Any]], push: Push
+) -> None:
     change = Change()
     told: dict[str, Any] = {}
     with registry.observers.listening(lambda _: change.notify()):
         while True:
-            state = snapshot(registry, to_unix)
+            state = look()
             if state != told:
                 told = state
                 now = to_unix + trio.current_time()
@@ -60,15 +77,58 @@ def snapshot(registry: Registry, to_unix: float) -> dict[str, Any]:
         "agents": sorted({worker.agent_id for worker in workers}),
         "worker_count": len(workers),
         "workers": [_worker(worker) for worker in workers[:MAX_WORKERS]],
-        "jobs": [_job(job, to_unix) for job in shown],
+        "full_agents": sorted(_full_agents(workers)),
+        "jobs": [{**_job(job, to_unix), "error": _beginning(job.error)} for job in shown],
     }
+
+
+def job_snapshot(registry: Registry, typed: str, to_unix: float) -> dict[str, Any]:
+    """One job with its whole error and what its worker said of it, for a page of its own.
+
+    `job` is None where `typed` names none, or several: `candidates` are those, then.
+    """
+    found = find_ids(typed, (job.job_id for job in registry.jobs()))
+    known = registry.job(found[0]) if len(found) == 1 else None
+    updates = () if known is None else registry.updates(known.job_id)
+    return {
+        "version": __version__,
+        "job": None if known is None else _job(known, to_unix),
+        "updates": [
+            {
+                "at": round(to_unix + update.time, 3),
+                "status": update.status,
+                "is_applied": update.applied,
+            }
+            for update in updates
+        ],
+        "candidates": found if known is None else [],
+    }
+
+
+def _full_agents(workers: Iterable[Worker]) -> set[str]:
+    """The agents whose workers are all full: what is dispatched to them waits, and may fail."""
+    present = [worker for worker in workers if not worker.away and not worker.is_closed]
+    free = {worker.agent_id for worker in present if not worker.is_full}
+    return {worker.agent_id for worker in present} - free
+
+
+def _beginning(error: str | None) -> str | None:
+    return None if error is None else cut(error, MAX_ERROR_IN_TABLE)
+
+
+def _state(worker: Worker) -> str:
+    """In one word: its own, but for what the registry knows better."""
+    if worker.away:
+        return "away"
+    is_taken = worker.is_full and not worker.is_closed
+    return "full" if is_taken else worker.status or "registered"
 
 
 def _worker(worker: Worker) -> dict[str, Any]:
     return {
         "worker_id": worker.worker_id,
         "agent_id": worker.agent_id,
-        "status": "away" if worker.away else worker.status or "registered",
+        "status": _state(worker),
         "load": round(worker.load, 4),
         "job_count": worker.job_count,
         "max_processes": worker.capacity,

@@ -43,8 +43,12 @@ class Worker:
     @property
     def is_taking(self) -> bool:
         """May it be offered one more job?"""
-        full = self.capacity is not None and len(self.jobs) >= self.capacity
-        return not self.away and not full and not self.is_closed
+        return not self.away and not self.is_full and not self.is_closed
+
+    @property
+    def is_full(self) -> bool:
+        """Has it as many jobs as it said that it can run?"""
+        return self.capacity is not None and len(self.jobs) >= self.capacity
 
     @property
     def is_closed(self) -> bool:

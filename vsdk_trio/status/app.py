@@ -10,11 +10,13 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
 
+import attrs
 import trio
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
+from .._short_ids import find_ids, name_candidates
 from .._threads import run_in_thread
 from ..web.access import Asker, Denial, deny_stranger
 from ..web.answers import (
@@ -65,6 +67,7 @@ def make_app(sources: Sources, stopping: trio.Event) -> Starlette:
             entry("/worker", _worker, is_open=True),
             # A page has no data in it; a program that asks for it gets some, if it may.
             entry("/", partial(_index, pages, guard), is_open=True),
+            entry("/jobs/{job_id:path}", partial(_job, pages, guard), is_open=True),
             entry("/static/{name}", partial(_static, pages), is_open=True),
             # What shows jobs or processes, or changes anything.
             entry("/events", partial(_events, streams)),
@@ -85,7 +88,9 @@ def make_app(sources: Sources, stopping: trio.Event) -> Starlette:
 
 async def _health(sources: Sources, _: Request) -> ASGIApp:
     view = sources.look()
-    lines = [*(view.problems or ("OK",)), *(f"warning: {text}" for text in view.warnings)]
+    full = () if (taken := view.taken) is None else (f"full: {taken}; offers are refused",)
+    warnings = (f"warning: {text}" for text in view.to_be_seen_to)
+    lines = [*(view.problems or ("OK",)), *full, *warnings]
     return TextAnswer(lines, 503 if view.problems else 200)
 
 
@@ -130,11 +135,28 @@ async def _index(pages: Pages, guard: Guard, sources: Sources, request: Request)
     return JSONAnswer(published.api_status_json(sources.look()), headers={"vary": "accept"})
 
 
+async def _job(pages: Pages, guard: Guard, sources: Sources, request: Request) -> ASGIApp:
+    if wants_page(request):
+        return pages.answer("job.html", request)
+    if (denial := guard(asker_of(request))) is not None:
+        return denied(denial)
+    typed = request.path_params["job_id"]
+    found = dashboard.job_snapshot(sources.look(), sources.history, typed)
+    if found["candidates"]:
+        return failure(409, name_candidates(typed, found["candidates"]))
+    if found["job"] is None:
+        return failure(404, f"no job {typed!r} is remembered here")
+    lines = [*map(attrs.asdict, sources.lines_of(found["job"]["job_id"]))]
+    return JSONAnswer({**found, "log": lines}, headers={"vary": "accept"})
+
+
 async def _static(pages: Pages, _: Sources, request: Request) -> ASGIApp:
     return pages.answer(request.path_params["name"], request)
 
 
-async def _events(streams: Streams, sources: Sources, _: Request) -> ASGIApp:
+async def _events(streams: Streams, sources: Sources, request: Request) -> ASGIApp:
+    if typed := request.query_params.get("job"):
+        return streams.answer(partial(dashboard.follow_job, sources, typed))
     return streams.answer(partial(dashboard.follow, sources))
 
 
@@ -167,9 +189,14 @@ async def _debug_runners(sources: Sources, _: Request) -> ASGIApp:
 
 
 async def _debug_runner(sources: Sources, request: Request) -> ASGIApp:
-    if not (job_id := request.query_params.get("id")):
+    if not (typed := request.query_params.get("id")):
         return JSONAnswer({"error": "Missing runner ID"}, 400)
     view = sources.look()
+    remembered = (job.job_id for job in sources.history.jobs())
+    found = find_ids(typed, {*(job.job_id for job in view.jobs), *remembered})
+    if len(found) > 1:
+        return failure(409, name_candidates(typed, sorted(found)))
+    job_id = found[0] if found else typed
     events = events_of(sources.history.job(job_id))
     return JSONAnswer(published.runner_json(view, view.job(job_id), events=events))
 

@@ -5,7 +5,7 @@ Knows views and the history; not the page. Nothing here runs while nobody looks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import attrs
@@ -13,6 +13,7 @@ import trio
 
 from .. import __version__
 from .._change import Change
+from .._masking import cut
 from ..web.events import Push
 from .history import History, JobStory
 from .sources import Sources
@@ -23,6 +24,7 @@ LOOK_SECONDS: Final = 1.0
 # Changes come in bursts; one message tells of them all.
 SETTLE_SECONDS: Final = 0.1
 MAX_LOAD_POINTS: Final = 200
+MAX_ERROR_IN_TABLE: Final = 300
 
 
 async def follow(sources: Sources, push: Push) -> None:
@@ -40,10 +42,51 @@ async def follow(sources: Sources, push: Push) -> None:
             line, lines = sources.lines_since(line)
             if lines:
                 await push("log", [attrs.asdict(one) for one in lines])
-            with trio.move_on_after(LOOK_SECONDS) as waiting:
-                await change.wait()
-            if not waiting.cancelled_caught:
-                await trio.sleep(SETTLE_SECONDS)
+            await _news(change)
+
+
+async def follow_job(sources: Sources, typed: str, push: Push) -> None:
+    """Tell a job's own page what is new: `state` with all of the job, `lines` with its log."""
+    change = Change()
+    told: dict[str, Any] = {}
+    told_lines: list[dict[str, Any]] | None = None
+    with sources.observers.listening(lambda _: change.notify()):
+        while True:
+            view = sources.look()
+            state = job_snapshot(view, sources.history, typed)
+            if state != told:
+                told = state
+                await push("state", {"now": view.now, **state})
+            job = state["job"]
+            lines = [] if job is None else [*map(attrs.asdict, sources.lines_of(job["job_id"]))]
+            if lines != told_lines:
+                told_lines = lines
+                await push("lines", lines)
+            await _news(change)
+
+
+def job_snapshot(view: WorkerView, history: History, typed: str) -> dict[str, Any]:
+    """One job with its whole error; `job` is None where `typed` names none, or several.
+
+    `candidates` are those, then.
+    """
+    found = history.find(typed)
+    known = found[0] if len(found) == 1 else None
+    processes = [] if known is None else [p for p in view.processes if p.job_id == known.job_id]
+    return {
+        "worker": {"agent_id": view.agent_id, "worker_id": view.worker_id, "version": __version__},
+        "job": None if known is None else _job(known, view.job(known.job_id), view.blocked),
+        "process": _process(processes[0]) if processes else None,
+        "candidates": [story.job_id for story in found] if known is None else [],
+    }
+
+
+async def _news(change: Change) -> None:
+    """Wait until something may look otherwise."""
+    with trio.move_on_after(LOOK_SECONDS) as waiting:
+        await change.wait()
+    if not waiting.cancelled_caught:
+        await trio.sleep(SETTLE_SECONDS)
 
 
 def snapshot(view: WorkerView, history: History) -> dict[str, Any]:
@@ -60,7 +103,7 @@ def snapshot(view: WorkerView, history: History) -> dict[str, Any]:
             **{end: history.ended[end] for end in ("completed", "failed", "cancelled")},
         },
         "load": [[round(at, 1), load] for at, load in history.load[-MAX_LOAD_POINTS:]],
-        "jobs": _jobs(view.jobs, history),
+        "jobs": _jobs(view, history),
         "processes": [_process(process) for process in view.processes],
         "refused": dict(history.refused.most_common()),
         "refusals": [attrs.asdict(note) for note in reversed(history.refusals)],
@@ -85,7 +128,7 @@ def _worker(view: WorkerView) -> dict[str, Any]:
         "promised": view.promised,
         "owed": view.owed,
         "problems": view.problems,
-        "warnings": view.warnings,
+        "warnings": view.to_be_seen_to,
         "drain": None
         if drain is None
         else {
@@ -98,18 +141,27 @@ def _worker(view: WorkerView) -> dict[str, Any]:
     }
 
 
-def _jobs(live: Sequence[JobView], history: History) -> list[dict[str, Any]]:
+def _jobs(view: WorkerView, history: History) -> list[dict[str, Any]]:
     """Every job that is remembered; what lives has its process and why it stops, too."""
-    views = {job.job_id: job for job in live}
-    return [_job(story, views.get(story.job_id)) for story in history.jobs()]
+    live = {job.job_id: job for job in view.jobs}
+    blocked = view.blocked
+    jobs = [_job(story, live.get(story.job_id), blocked) for story in history.jobs()]
+    return [{**job, "error": _beginning(job["error"])} for job in jobs]
 
 
-def _job(story: JobStory, view: JobView | None) -> dict[str, Any]:
+def _beginning(error: str | None) -> str | None:
+    return None if error is None else cut(error, MAX_ERROR_IN_TABLE)
+
+
+def _job(story: JobStory, view: JobView | None, blocked: Mapping[str, float]) -> dict[str, Any]:
+    since = blocked.get(story.job_id)
     return {
         "job_id": story.job_id,
         "room_id": story.room_id,
         "state": story.state,
         "is_live": not story.has_ended,
+        "accepted_at": round(story.accepted_at, 3),
+        "blocked_since": None if since is None else round(since, 1),
         "moves": [[state, round(at, 3)] for state, at in story.moves],
         "stages": story.stages,
         "cause": story.cause,
@@ -128,4 +180,5 @@ def _process(process: ProcessView) -> dict[str, Any]:
         "memory_mb": None if process.memory_mb is None else round(process.memory_mb, 1),
         "cpu_seconds": None if process.cpu_seconds is None else round(process.cpu_seconds, 2),
         "lag_seconds": process.lag_seconds,
+        "is_blocked": process.blocked_since is not None,
     }

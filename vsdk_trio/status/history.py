@@ -13,6 +13,7 @@ import attrs
 
 from .. import observations as seen
 from .._masking import cut
+from .._short_ids import find_ids
 from ..observations.observers import Listener
 
 MAX_ENDED: Final = 50
@@ -20,6 +21,8 @@ MAX_REFUSALS: Final = 50
 MAX_EVENTS: Final = 100
 MAX_LOAD_POINTS: Final = 500
 MAX_OFFERS: Final = 100
+MAX_ERROR: Final = 4000
+"""More than the registry is told of an error: what a page of its own shows is the whole of it."""
 _MAX_TEXT: Final = 300
 _ENDS: Final = frozenset({"completed", "failed", "cancelled"})
 _EVENTS: Final = (
@@ -125,6 +128,11 @@ class History(Listener[seen.Observation]):
             return live
         return next((job for job in reversed(self._ended) if job.job_id == job_id), None)
 
+    def find(self, typed: str) -> list[JobStory]:
+        """The job of that id, else all whose id begins so; see `_short_ids`."""
+        known = {job.job_id: job for job in self.jobs()}
+        return [known[job_id] for job_id in find_ids(typed, known)]
+
     # Inside
 
     def _answered(self, offer: seen.OfferAnswered) -> None:
@@ -184,7 +192,7 @@ class History(Listener[seen.Observation]):
 
     def _told(self, told: seen.JobTold) -> None:
         if told.status in _ENDS and (job := self.job(told.job_id)) is not None:
-            job.error = _short(told.error)
+            job.error = _short(told.error, MAX_ERROR)
             job.is_told = True
 
     def _happened(self, observation: seen.Observation) -> None:
@@ -206,8 +214,8 @@ def events_of(job: JobStory | None) -> list[dict[str, Any]]:
     ]
 
 
-def _short(text: str | None) -> str | None:
-    return None if text is None else cut(text, _MAX_TEXT)
+def _short(text: str | None, most: int = _MAX_TEXT) -> str | None:
+    return None if text is None else cut(text, most)
 
 
 def _snake(name: str) -> str:

@@ -183,5 +183,11 @@ def _resource(process: ProcessView, now: float) -> dict[str, Any]:
         # Each process runs one job, and ends with it.
         "total_tasks_processed": int(has_had_job and not is_busy),
         "last_heartbeat": process.heard_at,
-        "metadata": {"pid": process.pid, "job_id": process.job_id},
+        "metadata": {
+            "pid": process.pid,
+            "job_id": process.job_id,
+            "blocked_seconds": None
+            if process.blocked_since is None
+            else round(now - process.blocked_since, 1),
+        },
     }

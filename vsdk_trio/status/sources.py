@@ -29,6 +29,8 @@ class Sources:
     """For whoever wants to know at once that something happened."""
     lines_since: Callable[[int], tuple[int, Sequence[LineView]]] = _no_lines
     """The lines of the log after the one of this number, and the number of the newest."""
+    lines_of: Callable[[str], Sequence[LineView]] = lambda job_id: ()
+    """The last lines of the log that belong to the job of this id, as far as kept."""
     measure: Callable[[], tuple[Reading, ...]] = tuple
     """What `/metrics` shows, but for the figures of the process itself."""
     debug_token: str | None = attrs.field(default=None, repr=False)

@@ -51,6 +51,8 @@ class ProcessView:
     """What it has used of the CPU since its start; None where nobody can tell."""
     lag_seconds: float | None = None
     """How long its event loop was blocked at worst, by its last answer; None before one."""
+    blocked_since: float | None = None
+    """When it was asked for a sign of life that is overdue (`loop_warn_after`); None: it is not."""
 
     def cpu_percent(self, now: float) -> float:
         """Its share of one CPU since it was started."""
@@ -112,10 +114,35 @@ class WorkerView:
     drain: DrainView | None = None
 
     @property
+    def blocked(self) -> dict[str, float]:
+        """The jobs whose event loop is blocked, and since when."""
+        return {
+            process.job_id: process.blocked_since
+            for process in self.processes
+            if process.job_id is not None and process.blocked_since is not None
+        }
+
+    @property
     def reasons_not_ready(self) -> tuple[str, ...]:
         """Why no new job should be sent here. At capacity is none: a slot may soon be free."""
         leaving = () if self.drain is None else (f"{self.drain.stage}: {self.drain.reason}",)
         return (*self.problems, *leaving)
+
+    @property
+    def taken(self) -> str | None:
+        """What of its slots is taken, in words, where it is full; None where it is not."""
+        if self.state != "full":
+            return None
+        promised = f", {self.promised} promised" if self.promised else ""
+        return f"{len(self.jobs)} of {self.max_processes} jobs{promised}"
+
+    @property
+    def to_be_seen_to(self) -> tuple[str, ...]:
+        """The warnings, and that jobs are blocked; without ids, for anybody may read it."""
+        if not (blocked := len(self.blocked)):
+            return self.warnings
+        what = "1 job blocks its" if blocked == 1 else f"{blocked} jobs block their"
+        return (*self.warnings, f"{what} event loop; the log has the stack")
 
     def job(self, job_id: str) -> JobView | None:
         """The live job of that id, if there is one."""

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from .._extras import how_to_install
 from .._loggers import get_logger
 from .._threads import run_in_thread
 from ..errors import OptionsError
@@ -42,6 +41,9 @@ def are_wanted(option: bool | None, environ: Mapping[str, str]) -> bool:
         return False
     if option:
         if not _is_installed():
+            # Only now: it reads what pip wrote down, by modules that no worker needs.
+            from .._extras import how_to_install
+
             raise OptionsError(f"option 'traces' needs OpenTelemetry: {how_to_install('otel')}")
         return True
     exporter = environ.get("OTEL_TRACES_EXPORTER", "").strip()

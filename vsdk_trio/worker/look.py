@@ -20,6 +20,7 @@ from ..status.sd_notify import ServiceState
 from ..status.view import DrainView, JobView, ProcessView, WorkerView
 
 if TYPE_CHECKING:
+    from ..processes.job_process import JobProcess
     from .parts import Parts
 
 # What the end takes at most once the jobs are gone: flush, goodbyes, and the services around.
@@ -136,7 +137,15 @@ class Look:
                 memory_mb=process.memory_mb(),
                 cpu_seconds=process.cpu_seconds(),
                 lag_seconds=process.lag_seconds,
+                blocked_since=self._blocked_since(process),
             )
+
+    def _blocked_since(self, process: JobProcess) -> float | None:
+        """Blocked is what the health watch warns of: no answer for `loop_warn_after`; 0: never."""
+        since, limit = process.silent_since, self.options.loop_warn_after
+        if since is None or limit <= 0 or trio.current_time() - since < limit:
+            return None
+        return self.to_unix + since
 
     def _drain(self) -> DrainView | None:
         shutdown = self.parts.shutdown

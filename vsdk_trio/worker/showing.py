@@ -5,9 +5,10 @@ Assembly only. The memories are filled from here on, and for as long as the cont
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
+from ..logs.lines import LogLine
 from ..logs.recent import RecentLines, recent_lines
 from ..metrics.worker_gauges import read_worker
 from ..metrics.worker_tallies import WorkerTallies
@@ -36,13 +37,18 @@ def open_sources(
             drain=parts.shutdown.drain,
             measure=lambda: (*read_worker(look()), *tallies.read()),
             lines_since=lambda number: _lines(recent, number),
+            lines_of=lambda job_id: _views(recent.of_job(job_id)),
             debug_token=options.debug_token,
         )
 
 
 def _lines(recent: RecentLines, number: int) -> tuple[int, Sequence[LineView]]:
     newest, lines = recent.after(number)
-    return newest, [
+    return newest, _views(lines)
+
+
+def _views(lines: Iterable[LogLine]) -> list[LineView]:
+    return [
         LineView(
             at=line.created,
             level=line.level_name,

@@ -98,7 +98,7 @@ async def run(ctx: JobContext, options: dict[str, Any]) -> None:
         case "waits":
             await trio.sleep(FOREVER)
         case "raises":
-            raise ValueError("the agent has a bug")
+            raise ValueError(options.get("text", "the agent has a bug"))
         case "leaves a thread":
             threading.Thread(target=record, name="recorder").start()
         case "sys.exit":

@@ -1,30 +1,37 @@
 // The registry's page: draws what `/events` tells, dispatches and terminates through the REST API.
 
 import {
-  age, ask, cells, clock, everySecond, follow, list, make, now, percent, seconds, serverSays, set,
-  short, state,
+  cells, copyButton, everySecond, fits, follow, jobLink, list, make, moment, notices, percent, seconds,
+  serverSays, set, short, state, tellApart,
 } from "./live.js";
+import { jobState, lasts, notes, send, terminateButton } from "./jobs.js";
 
 const $ = (id) => document.getElementById(id);
 const WAITING = new Set(["pending", "offered"]);
 let last = null;
-let asked = null;
 
 follow("/events", { state: draw });
 everySecond(() => last && drawTimes());
+$("filter").addEventListener("input", () => last && (drawJobs(last.jobs), drawTimes()));
 
 function draw(news) {
   serverSays(news.now);
   last = news;
+  tellApart([...news.jobs.map((job) => job.job_id), ...news.workers.map((worker) => worker.worker_id)]);
   const { counts, workers, agents } = news;
   const away = workers.filter((worker) => worker.status === "away").length;
+  const full = workers.filter((worker) => worker.status === "full").length;
   set($("worker-count"), String(news.worker_count - away));
-  set($("worker-under"), away ? `${away} away` : agents.length === 1 ? "1 agent" : `${agents.length} agents`);
+  set($("worker-under"), away || full ? [away && `${away} away`, full && `${full} full`].filter(Boolean).join(", ") : agents.length === 1 ? "1 agent" : `${agents.length} agents`);
   set($("waiting"), String((counts.pending ?? 0) + (counts.offered ?? 0)));
   set($("running"), String(counts.running ?? 0));
   set($("assigned"), counts.assigned ? `${counts.assigned} assigned` : "");
   for (const end of ["completed", "failed", "cancelled"]) set($(end), String(counts[end] ?? 0));
   set($("facts"), `${location.origin} · vsdk-trio ${news.version}`);
+  notices($("notices"), [{
+    kind: "warn", title: "Full",
+    lines: news.full_agents.map((agent) => `every worker of ${agent} is full: what is dispatched to it waits for a place, and fails where none gets free in time`),
+  }]);
   list($("agents"), agents, (agent) => agent, (agent) => make("option", { value: agent }), () => {});
   if (agents.length === 1 && !$("agent").value && document.activeElement !== $("agent")) $("agent").value = agents[0];
   drawJobs(news.jobs);
@@ -39,17 +46,22 @@ function drawJobs(jobs) {
   const rest = jobs.filter((job) => !WAITING.has(job.state));
   $("queue").hidden = queue.length === 0;
   list($("queue-body"), queue, (job) => job.job_id, buildWaiting, updateWaiting);
+  const shown = rest.filter((job) =>
+    fits($("filter").value, job.job_id, job.agent_id, job.room_id, jobState(job).textContent));
   $("no-jobs").hidden = rest.length > 0;
-  $("jobs-table").hidden = rest.length === 0;
+  $("jobs-table").hidden = shown.length === 0;
+  $("filter").parentElement.hidden = rest.length === 0;
+  $("none-fits").hidden = rest.length === 0 || shown.length > 0;
   const open = rest.filter((job) => job.is_open).length;
   const ended = rest.length - open;
-  set($("jobs-aside"), rest.length ? `${open} live${ended ? `, the last ${ended} that ended` : ""}` : "");
-  list($("jobs-body"), rest, (job) => job.job_id, buildJob, updateJob);
+  const some = shown.length < rest.length ? `${shown.length} of ` : "";
+  set($("jobs-aside"), rest.length ? `${some}${open} live${ended ? `, the last ${ended} that ended` : ""}` : "");
+  list($("jobs-body"), shown, (job) => job.job_id, buildJob, updateJob);
 }
 
 function buildWaiting(job) {
   return make("tr", {}, make("td"),
-    make("td", { class: "mono", title: job.job_id }, short(job.job_id)),
+    make("td", { class: "mono" }),
     make("td", { "data-name": "agent" }, job.agent_id),
     make("td", { "data-name": "offers" }),
     make("td", { class: "number", "data-name": "for" }),
@@ -57,54 +69,43 @@ function buildWaiting(job) {
 }
 
 function updateWaiting(row, job) {
-  cells(row, [[state(job.state)], row.children[1].textContent, job.agent_id,
+  cells(row, [[state(job.state)], [jobLink(job.job_id)], job.agent_id,
     job.offers ? `${job.offers} made` : "nobody could be asked yet"]);
 }
 
 function buildJob(job) {
-  const history = make("button", { type: "button", "aria-label": `History of job ${job.job_id}` }, "History");
-  history.addEventListener("click", () => showHistory(job.job_id));
   return make("tr", {}, make("td"),
-    make("td", { class: "mono", title: job.job_id }, short(job.job_id)),
+    make("td", { class: "mono" }, make("span"), " ", copyButton(job.job_id)),
     make("td"),
     make("td", { class: "block" }),
     make("td", { class: "number", "data-name": "for" }),
-    make("td", { class: "actions" }, history, " ", terminateButton(job)));
+    make("td", { class: "actions" }, terminateButton(job)));
 }
 
 function updateJob(row, job) {
   row.classList.toggle("over", !job.is_open);
   row.dataset.state = job.state;
   row.querySelector(".terminate").hidden = !job.is_open;
-  const word = job.is_open && job.terminating !== null ? state("stopping", "terminating") : state(job.state);
   const { dispatched, assigned, running, ended } = job.moments;
-  const times = [];
+  const times = [moment(dispatched)];
+  const said = notes(job);
   if (assigned !== undefined) times.push(`placed\u00a0${seconds(assigned - dispatched)}`);
   if (running !== undefined) times.push(`started\u00a0${seconds(running - (assigned ?? dispatched))}`);
   if (ended !== undefined && running !== undefined) times.push(`ran\u00a0${seconds(ended - running)}`);
-  const notes = [
-    job.error ?? job.terminating ?? "",
-    job.presumed ? "concluded from a silence" : "",
-    job.adopted ? "announced by its worker" : "",
-  ].filter(Boolean);
   cells(row, [
-    [word],
-    row.children[1].textContent,
+    [jobState(job)],
+    null,
     [make("span", { class: "clip", title: job.agent_id }, job.agent_id), make("span", { class: "why clip", title: job.room_id }, job.room_id || "room unknown")],
-    [make("span", { class: "soft times" }, times.join(" · ") || "–"),
-      ...(notes.length ? [make("span", { class: "why" }, notes.join("; "))] : [])],
+    [make("span", { class: "soft times" }, times.join(" · ")),
+      ...(said.length ? [make("span", { class: "why" }, said.join("; "))] : [])],
   ]);
-}
-
-function lasted(job) {
-  const { dispatched, ended } = job.moments;
-  return ended === undefined ? age(now() - dispatched) : seconds(ended - dispatched);
+  cells(row.children[1], [[jobLink(job.job_id)]]);
 }
 
 function drawTimes() {
   for (const job of last.jobs) {
     const row = document.querySelector(`tbody tr[data-key="${CSS.escape(job.job_id)}"]`);
-    if (row) set(row.children[4], lasted(job));
+    if (row) set(row.querySelector("[data-name=for]"), lasts(job));
   }
 }
 
@@ -129,30 +130,6 @@ function tone(worker) {
   if (["idle", "available", "online", "registered"].includes(word)) return "idle-worker";
   return ["busy", "full", "draining", "away", "offline", "error"].includes(word) ? word : "idle-worker";
 }
-
-// Terminating
-
-function terminateButton(job) {
-  const button = make("button", { type: "button", class: "danger terminate", "aria-label": `Terminate job ${job.job_id}` }, "Terminate…");
-  button.addEventListener("click", () => {
-    asked = job.job_id;
-    set($("terminate-which"), job.job_id);
-    set($("terminate-said"), "");
-    $("reason").value = "";
-    $("terminate").showModal();
-    $("terminate-yes").focus();
-  });
-  return button;
-}
-
-$("terminate-no").addEventListener("click", () => $("terminate").close());
-$("terminate-form").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const body = { reason: $("reason").value.trim() || $("reason").placeholder };
-  const answer = await send(`/v2/agent/jobs/${encodeURIComponent(asked)}/terminate`, body);
-  if (answer.status === 202) $("terminate").close();
-  else set($("terminate-said"), `Not terminated: ${answer.body.message ?? answer.status}`);
-});
 
 // Dispatching
 
@@ -187,31 +164,3 @@ $("dispatch").addEventListener("submit", async (event) => {
     set(said, `Not dispatched: ${message ?? answer.status}`);
   }
 });
-
-async function send(path, body) {
-  try {
-    return await ask(path, { method: "POST", body });
-  } catch (error) {
-    return { status: 0, body: { message: `the registry was not reached (${error.message})` } };
-  }
-}
-
-// History
-
-$("history-close").addEventListener("click", () => $("history").close());
-
-async function showHistory(jobId) {
-  const answer = await ask(`/v2/agent/jobs/${encodeURIComponent(jobId)}`).catch(() => ({ body: {} }));
-  const { updates = [], job } = answer.body;
-  set($("history-which"), jobId);
-  const events = Object.entries(last.jobs.find((known) => known.job_id === jobId)?.moments ?? {})
-    .map(([what, at]) => [at, what === "ended" ? `ended: ${job?.status ?? ""}` : what]);
-  for (const update of updates) {
-    const error = update.error ? `: ${update.error}` : "";
-    events.push([now() - update.age, `the worker says ${update.status}${error}${update.applied ? "" : " (without effect)"}`]);
-  }
-  events.sort((one, other) => one[0] - other[0]);
-  $("history-body").replaceChildren(...events.map(([at, what]) =>
-    make("tr", {}, make("td", { class: "mono soft" }, clock(at, 3)), make("td", {}, what))));
-  $("history").showModal();
-}

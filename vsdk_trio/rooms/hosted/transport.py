@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from ..._aio_thread import AioThread, open_aio_thread
-from ..._extras import how_to_install
 from ..._handover import Handover
 from ..._loggers import get_logger
 from ..._masking import hide_passing, mask
@@ -52,6 +51,9 @@ def require_videosdk() -> None:
     """Raise `RoomError`, with what to install, where the SDK is not there; does not import it."""
     # `videosdk` alone may be the package of agents, which lives under the same name.
     if not all(importlib.util.find_spec(name) for name in ("videosdk", "vsaiortc")):
+        # Only now: it reads what pip wrote down, by modules that no job needs.
+        from ..._extras import how_to_install
+
         raise RoomError(
             "transport_mode 'videosdk' needs the VideoSDK SDK: "
             f"{how_to_install('videosdk')}; or run offline with "

@@ -1,25 +1,22 @@
 // The worker's page: draws what `/events` tells. Nothing is computed here but words and pictures.
 
 import {
-  age, ask, cells, clock, everySecond, follow, list, make, notices, now, percent, seconds,
-  serverSays, set, short, state,
+  age, ask, cells, clock, copyButton, everySecond, fits, follow, jobLink, list, make, moment, notices,
+  now, percent, seconds, serverSays, set, short, state, tellApart,
 } from "./live.js";
+import { jobState, lasts, legend, logLine, sourceOf, stages, why } from "./jobs.js";
 
 const MAX_LINES = 200;
 const CHART_SECONDS = 900;
-const STAGES = {
-  offer_to_answer: ["offer", "offered"],
-  assignment_to_process: ["process", "assigned"],
-  process_to_entrypoint: ["start", "starting"],
-  entrypoint_to_running: ["join", "starting"],
-  end_to_proven: ["told", "told"],
-};
 const STATE_WORDS = { idle: "idle", busy: "busy", full: "full", draining: "draining" };
 
 const $ = (id) => document.getElementById(id);
 let last = null;
+let shown = [];
 const cpu = new Map();
 
+legend($("legend"));
+$("filter").addEventListener("input", () => last && (drawJobs(last.jobs), drawTimes()));
 follow("/events", { state: draw, log: addLines });
 everySecond(() => last && drawTimes());
 
@@ -27,6 +24,7 @@ function draw(news) {
   serverSays(news.now);
   countCpu(news);
   last = news;
+  tellApart([...news.jobs, ...news.refusals].map((one) => one.job_id));
   drawWorker(news.worker, news.counts);
   drawJobs(news.jobs);
   drawProcesses(news.processes);
@@ -53,6 +51,7 @@ function drawWorker(worker, counts) {
   const live = last.jobs.filter((job) => job.is_live).length;
   setFigure("slots-used", String(live), ` of ${worker.max_processes}`);
   drawSlots(live, worker.promised, worker.max_processes);
+  $("slots").classList.toggle("full-up", worker.state === "full");
   setFigure("load-now", percent(worker.load));
   set($("load-under"), worker.measures_load
     ? `refuses offers above ${percent(worker.load_threshold)}` : "share of the slots in use");
@@ -95,19 +94,24 @@ function drawSlots(used, promised, total) {
 // Jobs
 
 function drawJobs(jobs) {
+  shown = jobs.filter((job) => fits($("filter").value, job.job_id, job.room_id, job.blocked_since ? "blocked" : "", job.state));
   $("no-jobs").hidden = jobs.length > 0;
-  $("jobs-table").hidden = jobs.length === 0;
+  for (const id of ["jobs-table", "legend"]) $(id).hidden = shown.length === 0;
+  $("filter").parentElement.hidden = jobs.length === 0;
+  $("none-fits").hidden = jobs.length === 0 || shown.length > 0;
   const live = jobs.filter((job) => job.is_live).length;
   const ended = jobs.length - live;
-  set($("jobs-aside"), jobs.length ? `${live} live${ended ? `, the last ${ended} that ended` : ""}` : "");
-  list($("jobs-body"), jobs, (job) => job.job_id, buildJob, updateJob);
+  const some = shown.length < jobs.length ? `${shown.length} of ` : "";
+  set($("jobs-aside"), jobs.length ? `${some}${live} live${ended ? `, the last ${ended} that ended` : ""}` : "");
+  list($("jobs-body"), shown, (job) => job.job_id, buildJob, updateJob);
 }
 
 function buildJob(job) {
   return make("tr", {},
     make("td"),
-    make("td", { class: "mono", title: job.job_id }, short(job.job_id)),
+    make("td", { class: "mono" }, make("span"), " ", copyButton(job.job_id)),
     make("td", { "data-name": "room" }, make("span", { class: "clip", title: job.room_id }, job.room_id || "–")),
+    make("td", { class: "nowrap", "data-name": "began" }),
     make("td", { class: "block" }),
     make("td", { class: "number", "data-name": "for" }));
 }
@@ -115,36 +119,14 @@ function buildJob(job) {
 function updateJob(row, job) {
   row.classList.toggle("over", !job.is_live);
   row.dataset.state = job.state;
-  const reason = job.error ?? job.stopping_because ?? "";
   cells(row, [
-    [state(job.state)],
-    row.children[1].textContent,
-    row.children[2].textContent,
-    [...stages(job), ...(reason ? [make("span", { class: "why" }, reason)] : [])],
+    [jobState(job)],
+    null,
+    null,
+    moment(job.accepted_at),
+    [...stages(job), ...why(job)],
   ]);
-}
-
-function stages(job) {
-  const parts = Object.entries(job.stages)
-    .filter(([, length]) => length >= 0.00005)
-    .map(([name, length]) => {
-      const [word, tone] = STAGES[name] ?? [name, "told"];
-      return { word, tone, length };
-    });
-  if (!parts.length) return [make("span", { class: "soft" }, "–")];
-  const bar = make("div", { class: "bar", "aria-hidden": "true" }, ...parts.map((part) => {
-    const piece = make("i", { class: `state-fill ${part.tone}` });
-    // Logarithmic: what takes a millisecond is to be seen beside what takes a second.
-    piece.style.flexGrow = String(Math.max(0.2, Math.log10(part.length * 1e4 + 1)));
-    return piece;
-  }));
-  const words = parts.map((part) => `${part.word}\u00a0${seconds(part.length)}`).join(" · ");
-  return [make("span", { class: "soft times" }, words), bar];
-}
-
-function runFor(job) {
-  const began = job.moves[0][1];
-  return job.is_live ? age(now() - began) : seconds(job.moves.at(-1)[1] - began);
+  cells(row.children[1], [[jobLink(job.job_id)]]);
 }
 
 // Processes
@@ -180,9 +162,9 @@ function drawProcesses(processes) {
       const meter = make("span", { class: "meter", "aria-hidden": "true" }, make("i"));
       meter.firstChild.style.width = `${(100 * (process.memory_mb ?? 0)) / most}%`;
       cells(row, [
-        [state(process.state)],
+        [process.is_blocked ? state("blocked") : state(process.state)],
         String(process.pid),
-        process.job_id ? short(process.job_id) : "–",
+        process.job_id ? [jobLink(process.job_id)] : "–",
         process.memory_mb === null ? "–" : [`${process.memory_mb.toFixed(1)}\u00a0MB`, meter],
         cpuText(process.pid),
         process.lag_seconds === null ? "–" : seconds(process.lag_seconds),
@@ -219,12 +201,7 @@ function addLines(lines) {
   $("no-lines").hidden = true;
   box.hidden = false;
   for (const line of lines) {
-    const source = line.logger.replace(/^vsdk_trio\./, "");
-    $("lines").append(make("li", { class: line.level },
-      make("span", { class: "at" }, clock(line.at)),
-      make("span", { class: "level" }, line.level.toLowerCase()),
-      make("span", { class: "text" }, line.message, " ",
-        make("span", { class: "source" }, source, line.job_id ? ` ${short(line.job_id)}` : ""))));
+    $("lines").append(logLine(line, sourceOf(line) + (line.job_id ? ` ${short(line.job_id)}` : "")));
   }
   while ($("lines").childElementCount > MAX_LINES) $("lines").firstElementChild.remove();
   showLines();
@@ -243,10 +220,10 @@ $("warnings-only").addEventListener("change", showLines);
 // What changes by itself as time goes by
 
 function drawTimes() {
-  const { worker, jobs, processes } = last;
+  const { worker, processes } = last;
   set($("facts"), `${worker.worker_id} · up ${age(now() - worker.started_at)} · vsdk-trio ${worker.version}`);
   const rows = $("jobs-body").children;
-  jobs.forEach((job, n) => set(rows[n].lastElementChild, runFor(job)));
+  shown.forEach((job, n) => set(rows[n].lastElementChild, lasts(job)));
   processes.forEach((process, n) =>
     set($("processes-body").children[n].lastElementChild, age(now() - process.started_at)));
   drawChart(last.load, worker);

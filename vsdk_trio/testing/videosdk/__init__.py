@@ -14,8 +14,9 @@ room, all on 127.0.0.1. Agents join it as they join the hosted service:
 
 `videosdk.faults` makes it refuse, stall or stay silent; `drop()` and `silence()` cut the network.
 
-Needs the extra `videosdk`: from a clone, `pip install -e '.[videosdk]'`. Data channels open, but nothing is forwarded on them;
-there is no video. Must not share code with the transport that it is there to test.
+Needs the extra `videosdk`: in a clone, `pip install -e '.[videosdk]'`. Data channels open, but
+nothing is forwarded on them; there is no video. Must not share code with the transport that it is
+there to test.
 """
 
 from __future__ import annotations

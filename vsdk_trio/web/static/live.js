@@ -137,10 +137,11 @@ export function list(parent, items, key, build, update) {
   for (const gone of known.values()) gone.remove();
 }
 
-/** Set the cells of a row: texts, or arrays of nodes that are compared by what they look like. */
+/** Set the cells of a row: texts, or arrays of nodes that are compared by what they look like; null stays. */
 export function cells(row, contents) {
   contents.forEach((content, n) => {
     const cell = row.children[n];
+    if (content === null) return;
     if (typeof content === "string") {
       set(cell, content);
       return;
@@ -190,12 +191,93 @@ export function clock(moment, digits) {
   return new Date(moment * 1000).toLocaleTimeString([], form);
 }
 
+/** A moment for a table: the time of day, with its day where that is not today. */
+export function moment(at) {
+  const day = new Date(at * 1000);
+  const isToday = day.toDateString() === new Date(now() * 1000).toDateString();
+  return isToday ? clock(at) : `${day.toLocaleDateString([], { day: "numeric", month: "short" })} ${clock(at)}`;
+}
+
+/** Does each word of what was typed stand in one of the texts? */
+export function fits(typed, ...texts) {
+  const words = typed.toLowerCase().split(/\s+/).filter(Boolean).map((word) => word.replace(/…$/, ""));
+  return words.every((word) => texts.some((text) => text.toLowerCase().includes(word)));
+}
+
+/** A button that puts a text into the clipboard, and says so. */
+export function copyButton(text) {
+  const button = make("button", { type: "button", class: "copy", "aria-label": `Copy ${text}` }, "copy");
+  button.addEventListener("click", async () => {
+    // A page that is not on this machine and not over TLS has no clipboard.
+    const done = await navigator.clipboard?.writeText(text).then(() => true, () => false);
+    if (!done) prompt("Copy it from here:", text);
+    set(button, "copied");
+    setTimeout(() => set(button, "copy"), 2000);
+  });
+  return button;
+}
+
 export function percent(share) {
   return `${Math.round(share * 100)}${NB}%`;
 }
 
+// Ids as they are shown: as short as tells them apart, by the same rule as `_short_ids.py`.
+
+const SHORT = 8;
+let beginnings = new Map();
+
+/** From now on, ids are shortened so that these can be told apart. */
+export function tellApart(ids) {
+  const known = [...new Set(ids)].sort();
+  const shared = (one, other = "") => {
+    let n = 0;
+    while (n < one.length && one[n] === other[n]) n++;
+    return n;
+  };
+  beginnings = new Map(known.map((id, n) =>
+    [id, Math.max(SHORT, 1 + Math.max(shared(id, known[n - 1]), shared(id, known[n + 1])))]));
+}
+
 export function short(id) {
-  return id.length > 13 ? `${id.slice(0, 8)}…` : id;
+  const length = beginnings.get(id) ?? SHORT;
+  return id.length > length ? `${id.slice(0, length)}…` : id;
+}
+
+/** The table's way to the page of a job, and to its whole id. */
+export function jobLink(id) {
+  return make("a", { href: `/jobs/${encodeURIComponent(id)}`, title: id }, short(id));
+}
+
+/** The id that the address of a job's page names. */
+export function askedJob() {
+  return decodeURIComponent(location.pathname.replace(/^\/jobs\//, ""));
+}
+
+/** Show that `asked` names no job, or several; returns whether it names one. */
+export function isKnown(asked, { job, candidates }) {
+  const $ = (id) => document.getElementById(id);
+  $("unknown").hidden = job !== null;
+  for (const part of document.querySelectorAll(".known")) part.hidden = job === null;
+  if (job !== null) return true;
+  document.title = `job ${short(asked)}`;
+  set($("unknown-title"), candidates.length ? "Which one?" : "No such job");
+  set($("unknown-text"), candidates.length
+    ? `The ids of several jobs begin with ${asked}.`
+    : `No job ${asked} is remembered here: it may have ended long ago, or be known elsewhere.`);
+  list($("candidates"), candidates, (id) => id,
+    (id) => make("li", {}, make("a", { href: `/jobs/${encodeURIComponent(id)}` }, id)), () => {});
+  return false;
+}
+
+/** Facts as a list of terms: those that are empty are left out, an array is nodes. */
+export function facts(element, known) {
+  list(element, known.filter(([, value]) => value !== null && value !== undefined && value !== ""),
+    ([name]) => name,
+    ([name, , kind]) => make("div", { class: kind }, make("dt", {}, name), make("dd")),
+    (row, [, value]) => {
+      if (!Array.isArray(value)) set(row.lastChild, String(value));
+      else if (!row.lastChild.childNodes.length) row.lastChild.append(...value);
+    });
 }
 
 // Clocks differ: the server's moments are compared with the server's now.
