@@ -4,10 +4,10 @@ Against a registry on this machine, in two terminals:
 
     vsdk-trio registry --port 8080
     VSDK_TRIO_TRANSPORT=loopback VIDEOSDK_AUTH_TOKEN=local \\
-        VSDK_TRIO_SIGNALING_BASE_URL=http://127.0.0.1:8080 python examples/agent.py
+        VSDK_TRIO_REGISTRY_URL=http://127.0.0.1:8080 python examples/agent.py
 
 and in a third: `vsdk-trio dispatch MyAgent`, `vsdk-trio jobs`, `vsdk-trio terminate JOB_ID`.
-Without `VSDK_TRIO_SIGNALING_BASE_URL` it registers with VideoSDK itself.
+Without `VSDK_TRIO_REGISTRY_URL` it registers with VideoSDK itself.
 """
 
 from vsdk_trio import JobContext, Options, RoomOptions, WorkerJob

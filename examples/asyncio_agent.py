@@ -2,7 +2,7 @@
 
 With a local registry (`vsdk-trio registry --port 8080`), in another terminal:
 
-    export VSDK_TRIO_SIGNALING_BASE_URL=http://127.0.0.1:8080 VSDK_TRIO_TRANSPORT=loopback
+    export VSDK_TRIO_REGISTRY_URL=http://127.0.0.1:8080 VSDK_TRIO_TRANSPORT=loopback
     VIDEOSDK_AUTH_TOKEN=local python examples/asyncio_agent.py
 
 and then `vsdk-trio dispatch AsyncioAgent`.

@@ -42,6 +42,7 @@ RUNNER = {
     "_option_texts",
     "_published",
     "_recording",
+    "_registry_address",
     "_room_configs",
     "_room_overlay",
     "_shortages",

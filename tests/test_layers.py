@@ -39,6 +39,7 @@ LEAVES = (
     "_reader_guard",
     "_recording",
     "_records",
+    "_registry_address",
     "_room_configs",
     "_room_overlay",
     "_service",

@@ -32,7 +32,7 @@ from vsdk_trio.room_options import RoomOptions, TransportMode, WebSocketConfig
 from vsdk_trio.runner.job_context import JobContext
 from vsdk_trio.worker import main
 from vsdk_trio.worker.worker import Worker, WorkerReport
-from vsdk_trio.worker_job import WorkerJob, _minted
+from vsdk_trio.worker_job import WorkerJob, _usable_token
 
 
 async def entrypoint(ctx: JobContext) -> None:
@@ -133,13 +133,13 @@ def test_direct_mode_makes_a_token_from_keys_only_where_there_is_no_token(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("VIDEOSDK_AUTH_TOKEN", raising=False)
-    assert _minted(Options()) is None
+    assert _usable_token(Options()) is None
     monkeypatch.setenv("VIDEOSDK_API_KEY", "key")
     monkeypatch.setenv("VIDEOSDK_SECRET_KEY", "secret")
-    assert callable(_minted(Options()))
-    assert _minted(Options(auth_token="given")) == "given"
+    assert callable(_usable_token(Options()))
+    assert _usable_token(Options(auth_token="given")) == "given"
     monkeypatch.setenv("VIDEOSDK_AUTH_TOKEN", "from-env")
-    assert _minted(Options()) is None
+    assert _usable_token(Options()) is None
 
 
 def test_a_worker_needs_an_entrypoint() -> None:

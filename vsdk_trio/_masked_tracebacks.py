@@ -1,16 +1,22 @@
-"""The traceback that a program ends with is masked, too.
+"""The traceback that a program ends with is masked, too, and left out where an error says all.
 
 Python prints it itself, past every log. A leaf.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import traceback
 from types import TracebackType
+from typing import Final
 
+from ._exit_codes import exit_code_of
 from ._masking import mask
+from .errors import OptionsError
+
+_OWN: Final = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
 def mask_tracebacks() -> None:
@@ -24,10 +30,24 @@ def mask_tracebacks() -> None:
 def print_masked(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
-    """Print an exception with its traceback to stderr."""
+    """Print an exception with its traceback to stderr; one that says all, in one line.
+
+    Raises `SystemExit` after that line, which is how a hook changes the exit code.
+    """
+    if isinstance(error, OptionsError) and error.ends_program:
+        if sys.stderr is not None:
+            sys.stderr.write(mask(f"vsdk_trio: {error}{_where(trace)}\n"))
+            sys.stderr.flush()
+        raise SystemExit(exit_code_of(error))
     if sys.stderr is not None:
         sys.stderr.write(mask("".join(traceback.format_exception(kind, error, trace))))
         sys.stderr.flush()
+
+
+def _where(trace: TracebackType | None) -> str:
+    """The last line of the user's own code, for people who look for it."""
+    found = [f for f in traceback.extract_tb(trace) if not f.filename.startswith((_OWN, "<"))]
+    return f" ({os.path.basename(found[-1].filename)}, line {found[-1].lineno})" if found else ""
 
 
 def _print_of_thread(args: threading.ExceptHookArgs) -> None:

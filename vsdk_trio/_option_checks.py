@@ -1,17 +1,26 @@
 """The checks of option values: each is an attrs validator whose error names option and value.
 
-A leaf.
+And the rule for values that are texts: white space around one does not count, an empty one is not
+set, and a number or a truth value may be a text (`port="9000"`). A leaf.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
 from .errors import OptionsError
+
+_TRUTH: Final = {"1": True, "true": True, "yes": True, "on": True} | {
+    "0": False,
+    "false": False,
+    "no": False,
+    "off": False,
+}
 
 
 def fail(field: attrs.Attribute[Any], expected: str, value: object) -> OptionsError:
@@ -19,15 +28,62 @@ def fail(field: attrs.Attribute[Any], expected: str, value: object) -> OptionsEr
     return OptionsError(f"option {field.name!r} must be {expected}, got {value!r}")
 
 
-def integer(minimum: int, maximum: int | None = None) -> Callable[..., None]:
+def take_texts(_: type, fields: list[attrs.Attribute[Any]]) -> list[attrs.Attribute[Any]]:
+    """For attrs' `field_transformer`: each field takes its value as a text, too."""
+    return [field.evolve(converter=_taking_texts(field)) for field in fields]
+
+
+def _taking_texts(field: attrs.Attribute[Any]) -> Callable[[Any], Any]:
+    convert: Any = field.converter
+    validator: Any = field.validator
+    read = _READERS.get(type(getattr(validator, "validator", validator)))
+
+    def take(value: Any) -> Any:
+        if isinstance(value, str):
+            value = value.strip()
+            if not value and field.default is not attrs.NOTHING:
+                value = field.default
+            elif read is not None:
+                value = read(value)
+        return value if convert is None else convert(value)
+
+    take.__annotations__ = {"value": field.type, "return": field.type}  # what `help()` shows
+    return take
+
+
+def truth_of(text: str) -> bool | str:
+    """What the text stands for; the text itself where that is neither true nor false."""
+    return _TRUTH.get(text.lower(), text)
+
+
+def _number_or_text(kind: type[int] | type[float], text: str) -> float | str:
+    try:
+        return kind(text)
+    except ValueError:
+        return text
+
+
+@attrs.frozen
+class Integer:
     """An integer from `minimum` to `maximum`, where there is one; no bool."""
-    bounds = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
 
-    def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
-        if type(value) is not int or value < minimum or (maximum is not None and value > maximum):
-            raise fail(field, f"an integer {bounds}", value)
+    minimum: int
+    maximum: int | None
 
-    return check
+    def __call__(self, _: object, field: attrs.Attribute[Any], value: object) -> None:
+        most = math.inf if self.maximum is None else self.maximum
+        if type(value) is not int or not self.minimum <= value <= most:
+            raise fail(field, f"an integer {self._bounds()}", value)
+
+    def _bounds(self) -> str:
+        if self.maximum is None:
+            return f"of at least {self.minimum}"
+        return f"from {self.minimum} to {self.maximum}"
+
+
+def integer(minimum: int, maximum: int | None = None) -> Integer:
+    """An integer from `minimum` to `maximum`, where there is one; no bool."""
+    return Integer(minimum, maximum)
 
 
 @attrs.frozen
@@ -55,10 +111,21 @@ def number(unit: str, *, above: float | None = None, maximum: float = math.inf) 
     return Number(unit, above, maximum)
 
 
-def boolean(_: object, field: attrs.Attribute[Any], value: object) -> None:
+@attrs.frozen
+class Boolean:
     """True or False, and nothing that only looks like it."""
-    if type(value) is not bool:
-        raise fail(field, "True or False", value)
+
+    def __call__(self, _: object, field: attrs.Attribute[Any], value: object) -> None:
+        if type(value) is not bool:
+            raise fail(field, "True or False", value)
+
+
+boolean: Final = Boolean()
+_READERS: Final[dict[type, Callable[[str], Any]]] = {
+    Integer: functools.partial(_number_or_text, int),
+    Number: functools.partial(_number_or_text, float),
+    Boolean: truth_of,
+}
 
 
 def text(_: object, field: attrs.Attribute[Any], value: object) -> None:

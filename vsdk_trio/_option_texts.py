@@ -3,12 +3,16 @@
 A leaf. Knows the fields of an options class and how a text becomes a value of each; not which
 class it is, what an option means, or which value wins. What no text can be has no place here:
 an `ssl_context` (`ca_file` is its text).
+
+The rules for variables, which docs/command-line.md has as a table: white space around a value does
+not count; an empty one is not set; what Kubernetes sets for a Service is no option.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
+import re
 from collections.abc import Callable as Function
 from collections.abc import Iterator, Mapping
 from enum import Enum, StrEnum
@@ -18,18 +22,18 @@ from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 import attrs
 
 from ._keywords import unknown_name
+from ._option_checks import truth_of
 from .errors import OptionsError
 
 ENVIRONMENT_PREFIX: Final = "VSDK_TRIO_"
 # Variables with our prefix that are not options: each is read by the module that it is named after.
 OTHER_VARIABLES: Final = frozenset({"TRANSPORT", "COOKIE", "REGISTRY_TOKEN", "REGISTRY_URL"})
 
-_WORDS: Final = {"1": True, "true": True, "yes": True, "on": True} | {
-    "0": False,
-    "false": False,
-    "no": False,
-    "off": False,
-}
+# What Kubernetes and `docker --link` set for each Service, as far as a name can tell it.
+_SERVICE_LINK: Final = re.compile(
+    r"_SERVICE_HOST$|_SERVICE_PORT(?:_\w+)?$|_PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?$"
+)
+_SERVICE_URL: Final = re.compile(r"(?:tcp|udp|sctp)://")
 
 
 @attrs.frozen(kw_only=True)
@@ -61,8 +65,9 @@ class TextOption:
         Raises `OptionsError` for a text that stands for none. Whether the value makes sense is
         the business of the options class.
         """
+        text = text.strip()
         if self.kind is bool:
-            if (value := _WORDS.get(text.strip().lower())) is None:
+            if isinstance(value := truth_of(text), str):
                 raise OptionsError(f"{origin} must be true or false, got {text!r}")
             return value
         if isinstance(self.kind, type) and issubclass(self.kind, Enum):
@@ -84,6 +89,11 @@ def text_options(cls: type) -> dict[str, TextOption]:
     return {option.name: option for option in _text_options(cls)}
 
 
+def service_links(environ: Mapping[str, str]) -> list[str]:
+    """The variables with our prefix that Kubernetes has set for a Service with such a name."""
+    return [name for name, text in environ.items() if _is_service_link(name, text)]
+
+
 def environment_values(cls: type, environ: Mapping[str, str]) -> dict[str, Any]:
     """The options of `cls` that the environment gives.
 
@@ -94,12 +104,21 @@ def environment_values(cls: type, environ: Mapping[str, str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for variable, text in environ.items():
         name = variable.removeprefix(ENVIRONMENT_PREFIX)
-        if name == variable or name in OTHER_VARIABLES:
+        if name == variable or name in OTHER_VARIABLES or not text.strip():
+            continue
+        if _is_service_link(variable, text):
             continue
         if (option := known.get(variable)) is None:
             raise unknown_name("the environment", variable, known)
         values[option.name] = option.read(variable, text)
     return values
+
+
+def _is_service_link(variable: str, text: str) -> bool:
+    return variable.startswith(ENVIRONMENT_PREFIX) and bool(
+        _SERVICE_LINK.search(variable)
+        or (variable.endswith("_PORT") and _SERVICE_URL.match(text.strip()))
+    )
 
 
 def _text_options(cls: type) -> Iterator[TextOption]:

@@ -21,6 +21,9 @@ class OptionsError(VsdkTrioError, ValueError, TypeError):
     does not know.
     """
 
+    ends_program = False
+    """Whether it is the whole story: a script that it ends says it in one line."""
+
 
 class EntrypointError(VsdkTrioError, TypeError):
     """The entrypoint cannot be run by a job process; says why and how to fix it."""
@@ -52,6 +55,10 @@ class NotConnectedError(VsdkTrioError, RuntimeError):
 
 class ConnectError(VsdkTrioError, OSError):
     """One attempt to reach the registry failed; another may succeed."""
+
+
+class CertificateError(ConnectError):
+    """The peer's certificate is not accepted; says why, and what to do."""
 
 
 class ApiError(ConnectError):

@@ -15,9 +15,10 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from . import _option_checks as _check
-from ._keywords import helpful_init, unknown_name
+from ._keywords import ends_in_one_line, helpful_init, unknown_name
 from ._option_texts import environment_values
 from ._published import described, fields_of, is_published
+from ._registry_address import Source, address_options
 from .errors import OptionsError
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -114,12 +115,13 @@ _seconds = " (seconds)"
 
 
 @helpful_init
-@attrs.define
+@attrs.define(field_transformer=_check.take_texts)
 class Options:
     """Options of a `WorkerJob`; names, order and defaults of the published client's `Options`.
 
     Raises `OptionsError` for an unknown name (it names the nearest right one) and for a value
-    that cannot work, also when an attribute is set later. Times are in seconds.
+    that cannot work, also when an attribute is set later. Times are in seconds. A text may stand
+    for a number or a truth value; an empty one means that the option is not set.
     """
 
     executor_type: Any = attrs.field(
@@ -263,12 +265,23 @@ class Options:
     def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Options:
         """Options from `VSDK_TRIO_*` variables, such as `VSDK_TRIO_MAX_PROCESSES=4`.
 
-        Arguments: `environ`, the variables to read (None: the process's own); `overrides`, options
-        that win over the environment. Raises `OptionsError` for a variable with our prefix that
-        names no option, and for a value that cannot be read.
+        `VSDK_TRIO_REGISTRY_URL` says where the registry is; `_registry_address` has the rule. What
+        Kubernetes sets for a Service with such a name is left out.
+
+        Args:
+            environ: the variables to read; None: the process's own.
+            overrides: options that win over the environment.
+
+        Raises:
+            OptionsError: for a variable with our prefix that names no option, and for a value that
+                cannot be read.
         """
-        values = environment_values(cls, os.environ if environ is None else environ)
-        return cls(**(values | overrides))
+        environ = os.environ if environ is None else environ
+        with ends_in_one_line():
+            values = environment_values(cls, environ) | overrides
+            given = Source("the arguments", options=overrides)
+            values |= address_options(given, Source.of_environment(environ))
+        return cls(**values)
 
     @classmethod
     def taken_over(cls, value: object) -> Options:
@@ -302,7 +315,7 @@ class Options:
 
 
 @helpful_init
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, field_transformer=_check.take_texts)
 class WorkerOptions(Options):
     """Options of a `Worker` used without a `WorkerJob`; the published client's other defaults."""
 

@@ -18,7 +18,7 @@ import trio
 from . import _recording
 from ._keywords import unknown_name
 from ._published import described, is_published
-from .errors import EntrypointError, EventLoopError, OptionsError
+from .errors import EntrypointError, EventLoopError, OptionsError, TokenError
 from .jobs.entrypoint import describe
 from .options import Options, TokenSource
 from .room_options import RoomOptions
@@ -112,11 +112,13 @@ class WorkerJob:
         heed_signals_as_process_1()
         heed_ends_of_children()
         with interrupt_held_back():
+            from .logs.environment import tell_of_environment
             from .logs.setup import program_log
 
         options = self.options
         token = options.auth_token if isinstance(options.auth_token, str) else ""
         with program_log(options.log_level, options.log_format, secrets=[token]):
+            tell_of_environment(options, os.environ)
             self._serve() if options.register else self._run_here()
 
     def _serve(self) -> None:
@@ -135,8 +137,17 @@ class WorkerJob:
         with interrupt_held_back():
             from .runner.direct import run_direct
 
-        token = _minted(self.options)
-        run_direct(self.entrypoint, self.context(), options=self.options, token=token)
+        try:
+            context = self.context()
+            context.room_options.effective_transport(os.environ)
+            token = _usable_token(self.options)
+        except (OptionsError, TokenError) as error:
+            from ._exit_codes import exit_code_of
+            from .logs.setup import say_last
+
+            say_last(f"vsdk_trio: {error}")
+            raise SystemExit(exit_code_of(error)) from None
+        run_direct(self.entrypoint, context, options=self.options, token=token)
 
     async def run(self) -> None:
         """Serve a registry from inside a running Trio program, until cancelled or signalled.
@@ -218,14 +229,21 @@ def _check_no_loop_runs() -> None:
         )
 
 
-def _minted(options: Options) -> TokenSource | None:
-    """What makes a token in direct mode, where there are keys to sign one with and nothing else.
+def _usable_token(options: Options) -> TokenSource | None:
+    """The token for direct mode, or what signs one where there are only keys; None without both.
 
-    A worker makes one to register with; in direct mode there is no connection that would.
+    A worker has a connection that makes one. In direct mode, a job may do without.
+
+    Raises:
+        TokenError: for a token that cannot be one.
     """
-    keys = ("VIDEOSDK_API_KEY", "VIDEOSDK_SECRET_KEY")
-    if options.auth_token or "VIDEOSDK_AUTH_TOKEN" in os.environ or not all(map(os.getenv, keys)):
+    names = ("VIDEOSDK_AUTH_TOKEN", "VIDEOSDK_API_KEY", "VIDEOSDK_SECRET_KEY")
+    given, *keys = (os.environ.get(name, "").strip() for name in names)
+    is_given = bool(options.auth_token or given)
+    if callable(options.auth_token) or not (is_given or all(keys)):
         return options.auth_token
     from .backend.token import TokenProvider
 
-    return TokenProvider().get
+    provider = TokenProvider(options.auth_token)
+    provider.check()
+    return options.auth_token if is_given else provider.get

@@ -107,7 +107,7 @@ async def test_no_token_says_what_to_do(environ, match):
     ("token", "match"),
     [
         ("Bearer abc", "Bearer"),
-        ("abc\n", "white space"),
+        ("abc\ndef", "white space"),
         ("a b", "white space"),
         ("a\x00b", "characters"),
         ("ümlaut", "characters"),

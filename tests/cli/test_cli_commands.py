@@ -165,9 +165,10 @@ async def test_a_taken_port_is_one_clear_line() -> None:
     ("url", "expected", "message"),
     [
         ("http://127.0.0.1:1", 4, "no registry answers at http://127.0.0.1:1"),
-        ("ftp://127.0.0.1", 2, "is not the URL of a registry"),
-        ("foo", 2, "is not the URL of a registry"),
-        ("127.0.0.1:1", 2, "it must start with http:// or https://"),
+        ("ftp://127.0.0.1", 2, "--registry must be the URL of a registry"),
+        ("foo", 2, "--registry must be the URL of a registry"),
+        ("127.0.0.1:1", 2, "such as http://127.0.0.1:8080"),
+        ("http://127.0.0.1:one", 2, "is not the URL of a registry"),
     ],
 )
 async def test_a_registry_that_is_away_is_one_clear_line(

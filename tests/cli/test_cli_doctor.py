@@ -154,8 +154,9 @@ async def test_a_certificate_of_an_authority_that_nobody_knows(tmp_path: Path) -
         assert "certificate of" in steps["API TLS"]["text"]
         assert "expires in" in steps["API TLS"]["text"]
         assert steps["init-config"]["verdict"] == "fail"  # it never answers
-        steps, _ = await examine("--ca-file", "/nowhere.pem", env=env)
-        assert verdicts(steps) == [("options", "fail")]
+        done = await run_cli("doctor", "--ca-file", "/nowhere.pem", env=env)
+        assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+        assert "option 'ca_file': cannot use '/nowhere.pem'" in done.err
 
 
 @pytest.mark.slow
@@ -222,9 +223,8 @@ WorkerJob(act, options=options).start()
 
 
 async def test_an_agent_that_cannot_be_loaded() -> None:
-    steps, _ = await examine("nowhere.py", env={})
-    assert verdicts(steps) == [("options", "fail")]
-    assert "no file nowhere.py" in steps["options"]["text"]
+    done = await run_cli("doctor", "nowhere.py")
+    assert (done.code, done.out, done.err) == (2, "", "vsdk-trio: there is no file nowhere.py\n")
 
 
 def test_what_is_no_jwt_has_no_claims() -> None:

@@ -7,6 +7,7 @@ Must not know WebSockets, sessions or where a token comes from. The caller sets 
 from __future__ import annotations
 
 import json
+import math
 import ssl
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -112,7 +113,7 @@ class RegistryApi:
         ]
         context = self.ssl_context or (default_ssl_context() if is_tls(url) else None)
         pool = httpcore.AsyncConnectionPool(
-            ssl_context=context, network_backend=_DialerBackend(self.dialer_for, url)
+            ssl_context=context, network_backend=DialerBackend(self.dialer_for, url)
         )
         try:
             async with (
@@ -125,7 +126,7 @@ class RegistryApi:
             httpcore.ProtocolError,
             httpcore.TimeoutException,
         ) as error:
-            cause = error.__cause__ if isinstance(error.__cause__, ConnectError) else None
+            cause = error.error if isinstance(error, DialError) else None
             why = peer_text(str(cause or error), most=_MESSAGE_SHOWN)
             # Not from httpcore's own: it quotes what the peer may have quoted of our request.
             raise ApiError(f"{url}: {why or type(error).__name__}") from cause
@@ -162,12 +163,26 @@ def _message(answer: JsonObject) -> str:
     return peer_text(text, most=_MESSAGE_SHOWN)
 
 
-class _DialerBackend(httpcore.AsyncNetworkBackend):
-    """Lets httpcore connect through a `Dialer`. Time limits are the caller's cancel scope."""
+class DialError(httpcore.ConnectError):
+    """A `ConnectError` of ours as httpcore lets it through; it takes the cause off an exception."""
 
-    def __init__(self, dialer_for: DialerFor, url: str) -> None:
+    def __init__(self, error: ConnectError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class DialerBackend(httpcore.AsyncNetworkBackend):
+    """Lets httpcore connect through a `Dialer`.
+
+    The limit for connecting is httpcore's; all others are the caller's cancel scope.
+    """
+
+    def __init__(
+        self, dialer_for: DialerFor, url: str, *, max_answer_bytes: int = MAX_ANSWER_BYTES
+    ) -> None:
         self._dialer_for = dialer_for
         self._url = url
+        self._max_answer_bytes = max_answer_bytes
 
     async def connect_tcp(
         self,
@@ -177,10 +192,13 @@ class _DialerBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        try:
-            return _NetworkStream(await self._dialer_for(self._url).dial(host, port))
-        except ConnectError as error:
-            raise httpcore.ConnectError(str(error)) from error
+        with trio.move_on_after(math.inf if timeout is None else timeout):
+            try:
+                stream = await self._dialer_for(self._url).dial(host, port)
+            except ConnectError as error:
+                raise DialError(error) from error
+            return _NetworkStream(stream, self._max_answer_bytes)
+        raise httpcore.ConnectTimeout(f"no connection to {host}:{port} within {timeout:g} s")
 
     async def sleep(self, seconds: float) -> None:
         await trio.sleep(seconds)
@@ -193,9 +211,10 @@ class _NetworkStream(httpcore.AsyncNetworkStream):
     garbage collector.
     """
 
-    def __init__(self, stream: trio.abc.Stream) -> None:
+    def __init__(self, stream: trio.abc.Stream, max_answer_bytes: int) -> None:
         self._stream = stream
         self._received = 0
+        self._max_answer_bytes = max_answer_bytes
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         try:
@@ -203,8 +222,10 @@ class _NetworkStream(httpcore.AsyncNetworkStream):
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise httpcore.ReadError("the connection broke") from error
         self._received += len(data)
-        if self._received > MAX_ANSWER_BYTES:
-            raise httpcore.ReadError("the answer is larger than 1 MiB")
+        if self._received > self._max_answer_bytes:
+            raise httpcore.ReadError(
+                f"the answer is larger than {self._max_answer_bytes >> 20} MiB"
+            )
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
@@ -222,7 +243,10 @@ class _NetworkStream(httpcore.AsyncNetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        try:
-            return _NetworkStream(await secure(self._stream, server_hostname or "", ssl_context))
-        except ConnectError as error:
-            raise httpcore.ConnectError(str(error)) from error
+        with trio.move_on_after(math.inf if timeout is None else timeout):
+            try:
+                stream = await secure(self._stream, server_hostname or "", ssl_context)
+            except ConnectError as error:
+                raise DialError(error) from error
+            return _NetworkStream(stream, self._max_answer_bytes)
+        raise httpcore.ConnectTimeout(f"no TLS with {server_hostname} within {timeout:g} s")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import ipaddress
+import ssl
 from collections.abc import Callable, Mapping
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
@@ -66,12 +67,14 @@ class ProxyDialer:
     port: int
     username: str | None = attrs.field(default=None, repr=False)
     password: str | None = attrs.field(default=None, repr=False)
+    # For an `https://` proxy; None: whom the system trusts.
+    ssl_context: ssl.SSLContext | None = attrs.field(default=None, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
         hide_login(self.username or "", self.password or "")
 
     @classmethod
-    def from_url(cls, url: str) -> ProxyDialer:
+    def from_url(cls, url: str, ssl_context: ssl.SSLContext | None = None) -> ProxyDialer:
         """Read a proxy URL; without a scheme it is an `http://` one."""
         text = url.strip()
         try:
@@ -92,15 +95,19 @@ class ProxyDialer:
             port or _PROXY_PORTS[scheme],
             None if parts.username is None else unquote(parts.username),
             None if parts.password is None else unquote(parts.password),
+            ssl_context,
         )
 
     async def dial(self, host: str, port: int) -> trio.abc.Stream:
         """Connect to `host`:`port` through the proxy; raises `ConnectError`."""
         if self.scheme.startswith("socks"):
             return await self._dial_socks(host, port)
-        stream = await DirectDialer().dial(self.host, self.port)
+        try:
+            stream = await DirectDialer().dial(self.host, self.port)
+        except ConnectError as error:
+            raise self._failed("it cannot be reached") from error
         if self.scheme == "https":
-            stream = await secure(stream, self.host, default_ssl_context())
+            stream = await secure(stream, self.host, self.ssl_context or default_ssl_context())
         try:
             await self._http_connect(stream, host, port)
         except BaseException:
@@ -170,8 +177,13 @@ class ProxyDialer:
         return ConnectError(f"proxy {self.scheme}://{self.host}:{self.port}: {why}")
 
 
-def choose_dialer(http_proxy: str | None, target_url: str, environ: Mapping[str, str]) -> Dialer:
-    """Choose how to reach `target_url`.
+def choose_dialer(
+    http_proxy: str | None,
+    target_url: str,
+    environ: Mapping[str, str],
+    ssl_context: ssl.SSLContext | None = None,
+) -> Dialer:
+    """Choose how to reach `target_url`; `ssl_context` is for an `https://` proxy.
 
     An explicit `http_proxy` always applies ("" means: no proxy, whatever the environment says).
     Else `HTTPS_PROXY` or `HTTP_PROXY` by the target's scheme, else `ALL_PROXY`, each also in
@@ -179,7 +191,9 @@ def choose_dialer(http_proxy: str | None, target_url: str, environ: Mapping[str,
     Raises `OptionsError` for a URL that is no proxy.
     """
     if http_proxy is not None:
-        return ProxyDialer.from_url(http_proxy) if http_proxy.strip() else DirectDialer()
+        if not http_proxy.strip():
+            return DirectDialer()
+        return ProxyDialer.from_url(http_proxy, ssl_context)
     names = ("https_proxy", "all_proxy") if is_tls(target_url) else ("http_proxy", "all_proxy")
     proxy = next(filter(None, (_environment(environ, name) for name in names)), "")
     if not proxy:
@@ -187,7 +201,7 @@ def choose_dialer(http_proxy: str | None, target_url: str, environ: Mapping[str,
     host, port = host_and_port(target_url)
     if _is_loopback(host) or _is_exempt(host, port, _environment(environ, "no_proxy")):
         return DirectDialer()
-    return ProxyDialer.from_url(proxy)
+    return ProxyDialer.from_url(proxy, ssl_context)
 
 
 def _environment(environ: Mapping[str, str], name: str) -> str:

@@ -20,7 +20,8 @@ from ..protocol.codec import encode
 from ..protocol.messages import WorkerMessage
 from ..protocol.session import Ignored, Refused, Registered, Session
 from .dialer import Dialer, ProxyDialer, choose_dialer
-from .urls import agent_url, api_base
+from .tls import default_ssl_context
+from .urls import agent_url, api_base, is_tls
 from .websocket import ConnectRejected, open_link
 
 if TYPE_CHECKING:
@@ -75,15 +76,14 @@ class Opener:
     def check(self) -> None:
         """Raise `OptionsError` for a typing error now, and not after all retries."""
         try:
-            if self.backend_url:
-                agent_url(self.backend_url)
-            else:
-                api_base(self.signaling_base_url)
+            url = agent_url(self.backend_url or api_base(self.signaling_base_url))
         except ConnectError as error:
             name = "backend_url" if self.backend_url else "signaling_base_url"
             raise OptionsError(f"{name}: {error}") from None
         if self.http_proxy:
             ProxyDialer.from_url(self.http_proxy)
+        if self.ssl_context is None and is_tls(url):
+            default_ssl_context()
 
     @asynccontextmanager
     async def open_session(
@@ -120,7 +120,7 @@ class Opener:
             raise
 
     def _dialer_for(self, url: str) -> Dialer:
-        return self.dialer or choose_dialer(self.http_proxy, url, os.environ)
+        return self.dialer or choose_dialer(self.http_proxy, url, os.environ, self.ssl_context)
 
     async def _ask_for_url(self, token: str) -> str:
         # Asked anew at each attempt: registries move.

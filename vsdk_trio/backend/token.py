@@ -63,7 +63,7 @@ class TokenProvider:
         ttl_seconds: float = TOKEN_TTL_SECONDS,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._source = source or None
+        self._source = (source.strip() if isinstance(source, str) else source) or None
         self._environ = os.environ if environ is None else environ
         self._ttl_seconds = ttl_seconds
         self._now = now
@@ -104,13 +104,16 @@ class TokenProvider:
     def _immediate(self, *, fresh: bool) -> str:
         if isinstance(self._source, str):
             return check_token(self._source, origin="auth_token")
-        if token := self._environ.get("VIDEOSDK_AUTH_TOKEN"):
+        if token := self._variable("VIDEOSDK_AUTH_TOKEN"):
             return check_token(token, origin="VIDEOSDK_AUTH_TOKEN")
         return self._mint(fresh=fresh)
 
+    def _variable(self, name: str) -> str:
+        return self._environ.get(name, "").strip()
+
     def _mint(self, *, fresh: bool) -> str:
-        api_key = self._environ.get("VIDEOSDK_API_KEY")
-        secret = self._environ.get("VIDEOSDK_SECRET_KEY")
+        api_key = self._variable("VIDEOSDK_API_KEY")
+        secret = self._variable("VIDEOSDK_SECRET_KEY")
         if not api_key or not secret:
             half = " (only one of the two keys is set)" if api_key or secret else ""
             raise TokenError(f"there is no VideoSDK token{half}: {_HOW}")

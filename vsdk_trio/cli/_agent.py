@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 
 from .._option_texts import environment_values
+from .._registry_address import FLAG, Source, address_options
 from ..worker_job import WorkerJob
 from ._agent_file import find_job
 
@@ -20,16 +21,32 @@ def agent_job(
     text: str,
     given: Mapping[str, Any],
     *,
+    registry: str | None = None,
     defaults: Mapping[str, Any] | None = None,
     **fixed: Any,
 ) -> WorkerJob:
-    """The job that `text` names, loaded once; its options are its own, and then what wins.
+    """The job that `text` names, loaded once, with the options that win.
 
-    `defaults` wins over its own, the environment over those, then `given`, then `fixed`. Raises
-    `CommandError` for what cannot be found or loaded, `OptionsError` for a value that cannot work.
+    Args:
+        text: as a command takes it.
+        given: flags, by option; they win over the environment.
+        registry: the address that `--registry` has given.
+        defaults: options that win over the agent's own, and that the environment wins over.
+        fixed: options that win over all of them.
+
+    Raises:
+        CommandError: for what cannot be found or loaded.
+        OptionsError: for a value that cannot work.
     """
     job = find_job(text)
-    environment = environment_values(type(job.options), os.environ)
-    values = {**(defaults or {}), **environment, **given, **fixed}
+    chosen = chosen_options(type(job.options), given, registry)
+    values = {**(defaults or {}), **chosen, **fixed}
     job.options = attrs.evolve(job.options, **values)
     return job
+
+
+def chosen_options(cls: type, given: Mapping[str, Any], registry: str | None) -> dict[str, Any]:
+    """The options of `cls` that flags and environment give; see `agent_job`."""
+    environment = environment_values(cls, os.environ)
+    flags = Source(FLAG, registry, given)
+    return environment | dict(given) | address_options(flags, Source.of_environment(os.environ))

@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from .. import _recording
 from .._exit_codes import ExitCode
-from ..errors import EntrypointError
+from ..errors import EntrypointError, OptionsError
 from ..jobs.entrypoint import parse
 from ..options import Options
 from ..worker_job import WorkerJob
@@ -162,6 +162,8 @@ def _told_as_one(target: str) -> Iterator[None]:
         raise
     except EntrypointError as error:
         raise CommandError(str(error), ExitCode.USAGE) from None
+    except OptionsError as error:
+        raise CommandError(f"{target}: {error}", ExitCode.USAGE) from None
     except Exception as error:
         shown = "".join(
             traceback.format_exception(type(error), error, users_part(error.__traceback__))

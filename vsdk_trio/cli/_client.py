@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
@@ -16,9 +17,16 @@ import trio
 
 from .._exit_codes import ExitCode
 from .._option_texts import ENVIRONMENT_PREFIX
+from .._registry_address import FLAG, Source, rest_address
 from .._single_errors import single_errors
+from ..backend.api import DialerBackend, DialError
+from ..backend.dialer import choose_dialer
+from ..backend.tls import default_ssl_context
+from ..backend.urls import api_base, is_tls, split_target
+from ..errors import CertificateError, ConnectError
+from ..options import Options
 from ._errors import CommandError
-from ._options import TOKEN_VARIABLE
+from ._options import DEFAULT_REGISTRY_URL, TOKEN_VARIABLE
 
 _CALL_SECONDS: Final = 60.0
 _CONNECT_SECONDS: Final = 5.0
@@ -39,7 +47,7 @@ class AwayError(CallError):
 
 
 def _without_last_slash(url: str) -> str:
-    return url.rstrip("/")
+    return url.strip().rstrip("/")
 
 
 @attrs.frozen
@@ -47,6 +55,8 @@ class Peer:
     """A registry or a worker at `url`; its token comes from the environment and nowhere else."""
 
     url: str = attrs.field(converter=_without_last_slash)
+    ca_file: str | None = None
+    """Whom to trust, as `--ca-file` says; None: as the environment does."""
     what: str = "registry"
     token_variable: str = TOKEN_VARIABLE
     token_prefix: str = ""
@@ -61,24 +71,67 @@ class Peer:
         return self._checked(status, answer)
 
     async def exchange(self, method: str, path: str, body: object = None) -> tuple[int, bytes]:
-        """Ask, and return status and answer as they come; raises `CallError` where none comes."""
-        headers: _Headers = [("Content-Type", "application/json"), ("Accept", "application/json")]
-        if token := os.environ.get(self.token_variable):
+        """Ask, and return status and answer as they come.
+
+        Raises:
+            CallError: where no answer comes.
+            OptionsError: for a proxy or a file of certificates that cannot be used.
+        """
+        url, what = self.url, self.what
+        self._check_url()
+        headers: _Headers = [
+            ("Host", split_target(url).host_header),  # httpcore's has no brackets for IPv6
+            ("Content-Type", "application/json"),
+            ("Accept", "application/json"),
+        ]
+        if token := os.environ.get(self.token_variable, "").strip():
             headers.append(("Authorization", self.token_prefix + token))
         content = b"" if body is None else json.dumps(body).encode()
-        url, what = self.url, self.what
+        if content or method == "POST":
+            headers.append(("Content-Length", str(len(content))))
         try:
             with trio.fail_after(_CALL_SECONDS):
-                return await _exchange(method, url + path, headers, content)
+                return await self._exchange(method, url + path, headers, content)
         except (httpcore.NetworkError, httpcore.ConnectTimeout) as error:
+            if isinstance(error, DialError) and isinstance(error.error, CertificateError):
+                raise CallError(f"{url}: {error}", ExitCode.REGISTRY) from None
             raise AwayError(f"no {what} answers at {url}{_reason(error)}; {self.advice}") from None
-        except (trio.TooSlowError, httpcore.TimeoutException):
+        except trio.TooSlowError:
             raise AwayError(f"{url} did not answer within {_CALL_SECONDS:.0f} s") from None
         except httpcore.ProtocolError:
             raise CallError(f"{url} does not speak HTTP") from None
-        except (httpcore.UnsupportedProtocol, httpcore.LocalProtocolError, ValueError):
-            hint = "" if "://" in url else "; it must start with http:// or https://"
-            raise CallError(f"{url!r} is not the URL of a {what}{hint}", ExitCode.USAGE) from None
+
+    def _check_url(self) -> None:
+        why = "" if "://" in self.url else "; it must start with http:// or https://"
+        try:
+            api_base(self.url)
+        except ConnectError as error:
+            why = why or f": {error}"
+        if why:
+            raise CallError(f"{self.url!r} is not the URL of a {self.what}{why}", ExitCode.USAGE)
+
+    async def _exchange(
+        self, method: str, url: str, headers: _Headers, content: bytes
+    ) -> tuple[int, bytes]:
+        options = _way_out(self.ca_file)
+        own = options.tls_context()
+        backend = DialerBackend(
+            lambda target: choose_dialer(options.http_proxy, target, os.environ, own),
+            url,
+            max_answer_bytes=_MAX_ANSWER_BYTES,
+        )
+        context: ssl.SSLContext | None = own or (default_ssl_context() if is_tls(url) else None)
+        async with (
+            httpcore.AsyncConnectionPool(ssl_context=context, network_backend=backend) as pool,
+            pool.stream(
+                method,
+                url,
+                headers=headers,
+                content=content,
+                extensions={"timeout": {"connect": _CONNECT_SECONDS}},
+            ) as response,
+        ):
+            return response.status, await response.aread()
 
     def _checked(self, status: int, answer: bytes) -> dict[str, Any]:
         try:
@@ -98,20 +151,36 @@ class Peer:
         return parsed
 
 
-def worker_at(url: str) -> Peer:
+def registry_at(flag: str | None, ca_file: str | None, *, argument: str | None = None) -> Peer:
+    """The registry that a command is for: see `_registry_address`.
+
+    Args:
+        flag: what `--registry` has given.
+        ca_file: what `--ca-file` has given.
+        argument: what was given without a flag.
+
+    Raises:
+        OptionsError: for an address that is none.
+    """
+    url = rest_address(
+        Source("URL", argument),
+        Source(FLAG, flag),
+        Source.of_environment(os.environ),
+        default=DEFAULT_REGISTRY_URL,
+    )
+    return Peer(url, ca_file)
+
+
+def worker_at(url: str, ca_file: str | None) -> Peer:
     """The worker whose own HTTP is at `url`."""
     return Peer(
         url,
+        ca_file,
         "worker",
         ENVIRONMENT_PREFIX + "DEBUG_TOKEN",
         "Bearer ",
         "a worker says in its log where its HTTP is",
     )
-
-
-def call(registry_url: str, method: str, path: str, body: object = None) -> dict[str, Any]:
-    """Ask a registry and return its answer. Runs its own event loop."""
-    return run(Peer(registry_url).ask, method, path, body)
 
 
 def run(main: Callable[..., Awaitable[_T]], *args: Any) -> _T:
@@ -129,21 +198,16 @@ def run(main: Callable[..., Awaitable[_T]], *args: Any) -> _T:
     raise AssertionError("not reached")
 
 
+def _way_out(ca_file: str | None) -> Options:
+    """The options of a worker that hold for commands, too: how a connection leaves."""
+    given = {
+        name: os.environ.get(ENVIRONMENT_PREFIX + name.upper(), "")
+        for name in ("ca_file", "http_proxy")
+    }
+    return Options(ca_file=ca_file or given["ca_file"], http_proxy=given["http_proxy"])
+
+
 def _reason(error: Exception) -> str:
     # What trio says of a refusal repeats the address, and no more.
     text = str(error)
-    return "" if not text or text.startswith("all attempts to connect") else f": {text}"
-
-
-async def _exchange(method: str, url: str, headers: _Headers, content: bytes) -> tuple[int, bytes]:
-    timeouts = {"timeout": {"connect": _CONNECT_SECONDS}}
-    answer = bytearray()
-    async with (
-        httpcore.AsyncConnectionPool() as pool,
-        pool.stream(method, url, headers=headers, content=content, extensions=timeouts) as response,
-    ):
-        async for chunk in response.aiter_stream():
-            answer += chunk
-            if len(answer) > _MAX_ANSWER_BYTES:
-                raise CallError(f"the answer of {url} is larger than {_MAX_ANSWER_BYTES} bytes")
-    return response.status, bytes(answer)
+    return "" if not text or "all attempts to connect" in text else f": {text}"

@@ -24,6 +24,7 @@ def run_one_job(
     given: Mapping[str, Any],
     room_given: Mapping[str, Any],
     *,
+    registry: str | None,
     room_file: str | None,
     metadata: str | None,
 ) -> None:
@@ -32,7 +33,7 @@ def run_one_job(
     Arguments: `room_given`, room options by name; `room_file`, more of them as JSON, which those
     win over; `metadata`, an object as JSON.
     """
-    job = agent_job(agent, given, register=False)
+    job = agent_job(agent, given, registry=registry, register=False)
     context = job.context()
     in_file = {} if room_file is None else json_object(room_file, "the file of --room-options")
     context.room_options = _room_options(context.room_options, in_file, room_given)

@@ -16,8 +16,10 @@ import trio
 
 from .._exit_codes import ExitCode
 from .._loggers import get_logger
+from .._registry_address import FLAG, Source, address_options, rest_address
 from .._single_errors import single_errors
 from ..errors import PortInUseError
+from ..logs.environment import tell_of_service_links
 from ..logs.setup import program_log
 from ..registry.core import Registry
 from ..registry.server import open_registry
@@ -27,6 +29,7 @@ from ._agent import agent_job
 from ._dev_changes import Changes
 from ._errors import CommandError
 from ._flags import Given
+from ._options import DEFAULT_REGISTRY_URL
 
 logger: Final = get_logger("vsdk_trio.dev")
 
@@ -50,18 +53,22 @@ def serve_in_development(
 ) -> None:
     """Serve until a signal; raises what a worker raises, and `SystemExit` where jobs were killed.
 
-    Arguments: `registry_url`, None for a registry in this process, on `registry_port`; `watched`,
-    directories besides the agent's own.
+    Arguments: `registry_url`, what `--registry` has given; where nothing says where a registry is,
+    there is one in this process, on `registry_port`; `watched`, directories besides the agent's.
     """
     # For the processes of the jobs: Python takes a file that is saved twice within a second, at
     # the same size, for the one that it has compiled before.
     os.environ.setdefault("PYTHONDONTWRITEBYTECODE", "1")
-    job = agent_job(agent, given, defaults=_DEFAULTS, register=True, backend_url=None)
+    sources = Source(FLAG, registry_url), Source.of_environment(os.environ)
+    fixed = {"backend_url": None, **address_options(*sources)}
+    job = agent_job(agent, given, registry=registry_url, defaults=_DEFAULTS, register=True, **fixed)
+    registry_url = rest_address(*sources, default="") or None
     context = job.context()
     context.room_options, _ = context.room_options.merged({"transport_mode": transport})
     job.jobctx = context
     options = job.options
     with program_log(options.log_level, options.log_format), single_errors():
+        tell_of_service_links(os.environ)
         report = trio.run(_serve, job, agent, registry_url, registry_port, watched)
     if report.killed:
         raise SystemExit(ExitCode.JOBS_KILLED)
@@ -77,8 +84,8 @@ async def _serve(
     changes = Changes(agent, watched)
     reports: list[WorkerReport] = []
     async with _open_registry(registry_url, registry_port) as url, trio.open_nursery() as nursery:
-        job.options.signaling_base_url = url
         if registry_url is None:
+            job.options.signaling_base_url = url
             job.options.http_proxy = None
             job.options.auth_token = job.options.auth_token or "local"  # any will do here
         worker = job.worker()
@@ -89,7 +96,7 @@ async def _serve(
 
         handle = await nursery.start(serve)
         name = job.options.agent_id
-        flag = "" if url == "http://127.0.0.1:8080" else f" --registry {url}"
+        flag = "" if url == DEFAULT_REGISTRY_URL else f" --registry {url}"
         logger.info("serving %r; send it a job: vsdk-trio dispatch %s%s", name, name, flag)
         await changes.watch(handle)
     return reports[0]

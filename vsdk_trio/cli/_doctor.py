@@ -6,25 +6,22 @@ printing are elsewhere.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any, Final
 
 from .. import __version__
 from .._exit_codes import ExitCode
-from .._option_texts import environment_values
 from ..backend.api import RegistryApi, is_refusal
 from ..backend.dialer import Dialer
 from ..backend.opening import Opener, Registration
 from ..backend.urls import agent_url, api_base
 from ..backend.websocket import ConnectRejected, open_link
-from ..errors import ApiError, ConnectError, OptionsError, RegistrationRefusedError
+from ..errors import ApiError, ConnectError, RegistrationRefusedError
 from ..options import Options
-from ._agent import agent_job
+from ._agent import agent_job, chosen_options
 from ._client import run
-from ._doctor_network import Report, StepFailed, Way
+from ._doctor_network import StepFailed, Way
 from ._doctor_token import examine_token
-from ._errors import CommandError
 from ._finding import Finding, Verdict, print_finding, print_findings_json
 
 AGENT_NAME: Final = "vsdk-trio-doctor"
@@ -38,9 +35,27 @@ _UNKNOWN: Final = (
 
 
 def examine_and_say(
-    agent: str | None, given: Mapping[str, Any], *, seconds: float, as_json: bool
+    agent: str | None,
+    given: Mapping[str, Any],
+    *,
+    registry: str | None,
+    seconds: float,
+    as_json: bool,
 ) -> ExitCode:
-    """Take every step and say how each went; returns the exit code of the program."""
+    """Take every step and say how each went; returns the exit code of the program.
+
+    Args:
+        agent: whose options to use; None: those of the environment.
+        given: options that flags have given.
+        registry: the address that `--registry` has given.
+        seconds: the longest time for each step.
+        as_json: print one JSON document at the end, and nothing before.
+
+    Raises:
+        CommandError: for an agent that cannot be found or loaded.
+        OptionsError: for a value that cannot work.
+    """
+    options = _options(agent, given, registry)
     findings: list[Finding] = []
 
     def report(finding: Finding) -> None:
@@ -48,7 +63,13 @@ def examine_and_say(
         if not as_json:
             print_finding(finding)
 
-    run(_examine, agent, given, seconds, report)
+    way = Way(
+        http_proxy=options.http_proxy,
+        ssl_context=options.tls_context(),
+        seconds=seconds,
+        report=report,
+    )
+    run(_examine, options, way)
     failed = [finding.step for finding in findings if finding.verdict is Verdict.FAILED]
     if as_json:
         print_findings_json(findings)
@@ -59,33 +80,20 @@ def examine_and_say(
     return ExitCode.ERROR if failed else ExitCode.CLEAN
 
 
-async def _examine(
-    agent: str | None, given: Mapping[str, Any], seconds: float, report: Report
-) -> None:
-    try:
-        options = _options(agent, given)
-        way = Way(
-            http_proxy=options.http_proxy,
-            ssl_context=options.tls_context(),
-            seconds=seconds,
-            report=report,
-        )
-    except (CommandError, OptionsError) as error:
-        report(Finding("options", Verdict.FAILED, str(error), "correct that first"))
-        return
+async def _examine(options: Options, way: Way) -> None:
     finding, token = await examine_token(options)
-    report(finding)
+    way.report(finding)
     try:
         url = await _find_registry(way, options, token)
         await _try_registry(way, url, token)
     except StepFailed:
-        report(Finding("the rest", Verdict.SKIPPED, "it stands on what has failed"))
+        way.report(Finding("the rest", Verdict.SKIPPED, "it stands on what has failed"))
 
 
-def _options(agent: str | None, given: Mapping[str, Any]) -> Options:
+def _options(agent: str | None, given: Mapping[str, Any], registry: str | None) -> Options:
     if agent is not None:
-        return agent_job(agent, given).options
-    return Options(**environment_values(Options, os.environ) | dict(given))
+        return agent_job(agent, given, registry=registry).options
+    return Options(**chosen_options(Options, given, registry))
 
 
 async def _find_registry(way: Way, options: Options, token: str | None) -> str:

@@ -85,7 +85,7 @@ class Way:
 
     def _choose(self, name: str, url: str) -> Dialer:
         try:
-            dialer = choose_dialer(self.http_proxy, url, os.environ)
+            dialer = choose_dialer(self.http_proxy, url, os.environ, self.ssl_context)
         except OptionsError as error:
             self.fail(f"{name} proxy", str(error), "correct http_proxy, HTTPS_PROXY or ALL_PROXY")
             raise StepFailed(name) from None

@@ -6,13 +6,31 @@ from typing import Annotated
 
 import typer
 
+# Not typer's `envvar`: `_registry_address` decides between this and all others who say it.
 RegistryUrl = Annotated[
-    str,
+    str | None,
     typer.Option(
-        "--registry", envvar="VSDK_TRIO_REGISTRY_URL", metavar="URL", help="Where the registry is."
+        "--registry", metavar="URL", help="Where the registry is. ($VSDK_TRIO_REGISTRY_URL)"
     ),
 ]
 DEFAULT_REGISTRY_URL = "http://127.0.0.1:8080"
+LocalRegistryUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--registry",
+        metavar="URL",
+        help="Where the registry is. (default: http://127.0.0.1:8080; $VSDK_TRIO_REGISTRY_URL)",
+    ),
+]
+
+CaFile = Annotated[
+    str | None,
+    typer.Option(
+        "--ca-file",
+        metavar="FILE",
+        help="PEM file with the certificate authorities to trust. ($VSDK_TRIO_CA_FILE)",
+    ),
+]
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 

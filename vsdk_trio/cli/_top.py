@@ -7,6 +7,7 @@ import time
 from typing import Any
 from urllib.parse import quote
 
+import attrs
 from rich.console import Group
 from rich.text import Text
 
@@ -58,9 +59,10 @@ async def show_workers(registry: Peer, as_json: bool) -> None:
         console().print(rendered(table_of_workers(workers)))
 
 
-async def watch_any(url: str, every: float, as_json: bool, once: bool) -> None:
+async def watch_any(peer: Peer, every: float, as_json: bool, once: bool) -> None:
     """Show a registry or a worker, whichever is there."""
-    worker, registry = worker_at(url), Peer(url, what="registry or worker")
+    worker = worker_at(peer.url, peer.ca_file)
+    registry = attrs.evolve(peer, what="registry or worker")
     status, _ = await registry.exchange("GET", "/livez")
 
     async def look_at_worker() -> Picture:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ._flags import Given, with_options, with_room_options
-from ._options import Agent, Metadata
+from ._options import Agent, Metadata, RegistryUrl
 
 # What a job's own life goes by; there is no worker around it.
 _OPTIONS = (
@@ -34,14 +34,16 @@ def connect(
         typer.FileText | None,
         typer.Option(metavar="FILE", help="More room options, as a JSON object."),
     ] = None,
+    registry: RegistryUrl = None,
 ) -> None:
     """Run one job here and now, in this process: join a room, no registry.
 
     AGENT is as for `vsdk-trio run`. Ctrl-C ends the job politely; a second one interrupts its
-    cleaning up. What the entrypoint raises is shown, and ends the program with 1.
+    cleaning up. What the entrypoint raises is shown, and ends the program with 1. No registry is
+    asked: --registry is taken, and checked, as other commands do.
     """
     from ._connect import run_one_job
 
     file = None if room_options is None else room_options.read()
     room_given = {"room_id": room, **room_given} if room is not None else room_given
-    run_one_job(agent, given, room_given, room_file=file, metadata=metadata)
+    run_one_job(agent, given, room_given, registry=registry, room_file=file, metadata=metadata)

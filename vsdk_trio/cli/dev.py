@@ -22,8 +22,8 @@ def dev(
         str | None,
         typer.Option(
             metavar="URL",
-            envvar="VSDK_TRIO_REGISTRY_URL",
-            help="A registry that is there already; else there is one in this process.",
+            help="A registry that is there already; else there is one in this process. "
+            "($VSDK_TRIO_REGISTRY_URL)",
         ),
     ] = None,
     registry_port: Annotated[

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ._options import DEFAULT_REGISTRY_URL, Json, Metadata, RegistryUrl
+from ._options import CaFile, Json, LocalRegistryUrl, Metadata
 
 
 def dispatch(
@@ -20,7 +20,8 @@ def dispatch(
         float | None,
         typer.Option(metavar="SECONDS", min=0, help="Wait no longer; the job goes on."),
     ] = None,
-    registry: RegistryUrl = DEFAULT_REGISTRY_URL,
+    registry: LocalRegistryUrl = None,
+    ca_file: CaFile = None,
     as_json: Json = False,
 ) -> None:
     """Send a job to the least loaded worker of an agent.
@@ -28,10 +29,12 @@ def dispatch(
     With --wait it ends with 0 where the job completes, with 5 where it fails, and with 6 where it
     is cancelled. Ctrl-C ends the waiting, not the job.
     """
-    from ._client import Peer, run
+    from ._client import registry_at, run
     from ._dispatch import dispatch_and_say
     from ._json import json_object
 
     given = None if metadata is None else json_object(metadata, "--metadata")
     body = {"agentId": agent, "meetingId": room, "metadata": given}
-    raise typer.Exit(run(dispatch_and_say, Peer(registry), body, wait, timeout, as_json))
+    raise typer.Exit(
+        run(dispatch_and_say, registry_at(registry, ca_file), body, wait, timeout, as_json)
+    )

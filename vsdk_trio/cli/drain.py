@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ._options import Json
+from ._options import CaFile, Json
 
 
 def drain(
@@ -21,6 +21,7 @@ def drain(
         float | None,
         typer.Option(metavar="SECONDS", min=0, help="Wait no longer; it goes on draining."),
     ] = None,
+    ca_file: CaFile = None,
     as_json: Json = False,
 ) -> None:
     """Have a worker take nothing new, let what runs finish, and end. Like SIGTERM.
@@ -30,4 +31,4 @@ def drain(
     from ._client import run, worker_at
     from ._drain import drain_worker
 
-    run(drain_worker, worker_at(url), wait, timeout, as_json)
+    run(drain_worker, worker_at(url, ca_file), wait, timeout, as_json)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ._options import DEFAULT_REGISTRY_URL, Every, Json, RegistryUrl
+from ._options import CaFile, Every, Json, LocalRegistryUrl
 
 
 def jobs(
@@ -16,7 +16,8 @@ def jobs(
             metavar="JOB_ID", help="Show all of one job: its id, or a beginning that no other has."
         ),
     ] = None,
-    registry: RegistryUrl = DEFAULT_REGISTRY_URL,
+    registry: LocalRegistryUrl = None,
+    ca_file: CaFile = None,
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Go on showing them, until Ctrl-C.")
     ] = False,
@@ -28,10 +29,11 @@ def jobs(
     On a terminal a job is one line: ids are shortened, and what does not fit ends with "…". Piped,
     nothing is cut off.
     """
-    from ._client import Peer, run
+    from ._client import registry_at, run
     from ._top import watch_job, watch_jobs
 
+    peer = registry_at(registry, ca_file)
     if job_id is None:
-        run(watch_jobs, Peer(registry), every, as_json, not watch)
+        run(watch_jobs, peer, every, as_json, not watch)
     else:
-        run(watch_job, Peer(registry), job_id, every, as_json, not watch)
+        run(watch_job, peer, job_id, every, as_json, not watch)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ._flags import Given, with_options
-from ._options import Agent
+from ._options import Agent, RegistryUrl
 
 
 @with_options(leave_out=("register",))
-def run(agent: Agent, given: Given) -> None:
+def run(agent: Agent, given: Given, registry: RegistryUrl = None) -> None:
     """Serve a registry with an agent: a file, or a module, as it is.
 
     AGENT is FILE.py or package.module, and what counts is the WorkerJob that is made there, or
@@ -22,4 +22,4 @@ def run(agent: Agent, given: Given) -> None:
     """
     from ._agent import agent_job
 
-    agent_job(agent, given, register=True).start()
+    agent_job(agent, given, registry=registry, register=True).start()

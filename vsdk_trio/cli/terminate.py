@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import typer
 
-from ._options import DEFAULT_REGISTRY_URL, JobId, Json, RegistryUrl
+from ._options import CaFile, JobId, Json, LocalRegistryUrl
 
 
 def terminate(
@@ -16,15 +16,16 @@ def terminate(
     reason: Annotated[
         str, typer.Option(help="What the job is told.")
     ] = "terminated from the command line",
-    registry: RegistryUrl = DEFAULT_REGISTRY_URL,
+    registry: LocalRegistryUrl = None,
+    ca_file: CaFile = None,
     as_json: Json = False,
 ) -> None:
     """Ask for the end of a job."""
-    from ._client import call
+    from ._client import registry_at, run
     from ._output import harmless, print_json
 
     path = f"/v2/agent/jobs/{quote(os.fsencode(job_id), safe='')}/terminate"
-    answer = call(registry, "POST", path, {"reason": reason})
+    answer = run(registry_at(registry, ca_file).ask, "POST", path, {"reason": reason})
     if as_json:
         print_json(answer)
     else:

@@ -6,18 +6,19 @@ from typing import Annotated
 
 import typer
 
-from ._options import DEFAULT_REGISTRY_URL, Every, Json
+from ._options import CaFile, Every, Json, LocalRegistryUrl
 
 
 def top(
     url: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="URL",
-            envvar="VSDK_TRIO_REGISTRY_URL",
-            help="A registry, or the HTTP of one worker.",
+            help="A registry, or the HTTP of one worker; else what --registry says.",
         ),
-    ] = DEFAULT_REGISTRY_URL,
+    ] = None,
+    registry: LocalRegistryUrl = None,
+    ca_file: CaFile = None,
     every: Every = 1.0,
     once: Annotated[bool, typer.Option("--once", help="Show it once, and end.")] = False,
     as_json: Json = False,
@@ -28,7 +29,7 @@ def top(
     its token, in VSDK_TRIO_REGISTRY_TOKEN. Elsewhere than on a terminal, one picture follows the
     other; as JSON, each is one line.
     """
-    from ._client import run
+    from ._client import registry_at, run
     from ._top import watch_any
 
-    run(watch_any, url, every, as_json, once)
+    run(watch_any, registry_at(registry, ca_file, argument=url), every, as_json, once)
