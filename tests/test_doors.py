@@ -93,6 +93,7 @@ CARRIERS: dict[str, str] = {
     "backend.connection": "frames of whoever uses the connection",
     "backend.dialer": "a proxy is asked for a tunnel, with its own password",
     "registry.websocket_link": "frames of the registry",
+    "status.occupant": "asks for /worker, a constant, and says who is on a port",
     "rooms.joined": "what the agent tells a room is its own",
     "control.channel": "frames between worker and job process",
     "control.pipes": "frames between worker and job process",

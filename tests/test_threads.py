@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from vsdk_trio._aio_thread import open_aio_thread
-from vsdk_trio._asgi import bind_listener
+from vsdk_trio._asgi import bind_listeners
 from vsdk_trio._threads import run_in_thread, start_thread, starting_threads
 from vsdk_trio.backend.dialer import DirectDialer, ProxyDialer
 from vsdk_trio.errors import ConnectError, PortInUseError, Resource, ShortageError
@@ -61,6 +61,7 @@ THROUGH_THE_SEAM = {
     "journal.threaded_disk: Thread": 1,
     "logs.writer: Thread": 1,
     "runner.lasting_threads: Thread": 1,
+    "status.occupant: open_tcp_stream": 1,
     "rooms.websocket.transport: open_tcp_listeners": 1,
     "worker.loop_watch: Thread": 1,
 }
@@ -130,7 +131,7 @@ async def test_a_name_to_be_looked_up(no_threads: None) -> None:
     with pytest.raises(ConnectError, match=r"out of threads: cannot look up proxy\.test"):
         await proxy.dial("registry.test", 80)
     with pytest.raises(PortInUseError, match="out of threads"):
-        await bind_listener("localhost.test", 0)
+        await bind_listeners("localhost.test", 0)
 
 
 async def test_an_event_loop_of_a_job(no_threads: None) -> None:

@@ -1,4 +1,4 @@
-"""Serves an ASGI application with hypercorn on a socket that was bound beforehand.
+"""Serves an ASGI application with hypercorn on sockets that were bound beforehand.
 
 A leaf, used by the worker's status server and by the local registry. Binding comes first and by
 itself, so that a port that is taken is found before anything else has begun; hypercorn is imported
@@ -11,9 +11,9 @@ import errno
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable
-from contextlib import closing, suppress
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack, closing, suppress
+from typing import Any, Final, TypeAlias
 
 import trio
 
@@ -26,6 +26,14 @@ from .errors import PortInUseError, Resource
 # How long requests that are being answered may take once the server is told to stop.
 REQUEST_GRACE_SECONDS: Final = 0.5
 _BACKLOG: Final = 128
+# How often a free port is looked for that is free on each of several addresses.
+_ATTEMPTS: Final = 16
+# An address, or a family of addresses, that this machine does not have.
+_NOT_HERE: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+
+Listeners: TypeAlias = tuple[socket.socket, ...]
+"""Sockets that are bound and listen on one port. There is at least one."""
+_Address: TypeAlias = tuple[int, tuple[Any, ...]]
 # A shortage may pass, and those that wait can be served then.
 _SHORTAGE_SECONDS: Final = 0.1
 
@@ -33,11 +41,36 @@ _log = get_logger("vsdk_trio.http")
 _log.setLevel(logging.WARNING)  # where it runs is said by whoever serves
 
 
-async def bind_listener(host: str, port: int) -> socket.socket:
-    """A TCP socket that listens on `host` and `port`; port 0 picks a free one.
+async def bind_listeners(host: str, port: int) -> Listeners:
+    """TCP sockets that listen on all addresses of `host` and on one `port`, the IPv4 one first.
 
-    Raises `PortInUseError`, with what to do about it, where the address cannot be had.
+    A name such as `localhost` may have several addresses, and a client takes any of them. One that
+    this machine does not have, such as `::1` without IPv6, is left out where there is another.
+
+    Args:
+        host: a name or an address, IPv6 ones also in brackets.
+        port: 0 picks a free one.
+
+    Raises:
+        PortInUseError: where an address cannot be had, with what to do about it.
     """
+    addresses = await _addresses_of(host.strip("[]"), port)
+    for attempt in range(_ATTEMPTS if port == 0 else 1):
+        try:
+            return _bind_all(addresses, port)
+        except OSError as error:
+            # Of a port that was free on the first address, and is not on the second.
+            if error.errno == errno.EADDRINUSE and port == 0 and attempt < _ATTEMPTS - 1:
+                continue
+            if error.errno == errno.EADDRINUSE:
+                text = f"port {port} on {host} is in use; choose another one, or 0 for any free one"
+            else:
+                text = f"cannot listen on {host} port {port}: {error.strerror}"
+            raise PortInUseError(text) from None
+    raise AssertionError("not reached")
+
+
+async def _addresses_of(host: str, port: int) -> list[_Address]:
     try:
         with starting_threads(f"look up {host}"):
             found = await trio.socket.getaddrinfo(
@@ -45,9 +78,35 @@ async def bind_listener(host: str, port: int) -> socket.socket:
             )
     except OSError as error:
         raise PortInUseError(f"cannot listen on {host}: {error.strerror}") from None
-    family, kind, protocol, _, address = found[0]
-    listener = socket.socket(family, kind, protocol)
+    addresses = dict.fromkeys((family, address) for family, _, _, _, address in found)
+    return sorted(addresses, key=lambda found: found[0] is not socket.AF_INET)
+
+
+def _bind_all(addresses: Sequence[_Address], port: int) -> Listeners:
+    bound: list[socket.socket] = []
+    missing: OSError | None = None
+    with ExitStack() as stack:
+        for family, address in addresses:
+            try:
+                listener = _bind(family, (address[0], port, *address[2:]), len(addresses) > 1)
+            except OSError as error:
+                if error.errno not in _NOT_HERE:
+                    raise
+                missing = error
+                continue
+            bound.append(stack.enter_context(listener))
+            port = listener.getsockname()[1]
+        if not bound and missing is not None:
+            raise missing
+        stack.pop_all()
+    return tuple(bound)
+
+
+def _bind(family: int, address: tuple[Any, ...], is_one_of_several: bool) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
     try:
+        if is_one_of_several and family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # A peer that has vanished without a word does not acknowledge our pings. The kernel then
         # gives up on it after a quarter of an hour, or as told here; connections inherit this.
@@ -56,34 +115,35 @@ async def bind_listener(host: str, port: int) -> socket.socket:
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, unread_ms)
         listener.bind(address)
         listener.listen(_BACKLOG)
-    except OSError as error:
+    except OSError:
         listener.close()
-        if error.errno == errno.EADDRINUSE:
-            text = f"port {port} on {host} is in use; choose another one, or 0 for any free one"
-        else:
-            text = f"cannot listen on {host} port {port}: {error.strerror}"
-        raise PortInUseError(text) from None
+        raise
     return listener
 
 
-def url_of(listener: socket.socket) -> str:
-    """The URL at which a bound socket is reached from this machine."""
-    bound: tuple[str, int] = listener.getsockname()[:2]
-    host, port = bound
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+def url_of(listeners: Listeners) -> str:
+    """The URL at which bound sockets are reached from this machine."""
+    host, port = listeners[0].getsockname()[:2]
+    return url_from_here(host, port)
+
+
+def url_from_here(host: str, port: int) -> str:
+    """The URL at which what listens on `host` is reached from this machine."""
+    host = host.strip("[]")
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host).replace("%", "%25")
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 async def serve_app(
     app: Any,
-    listener: socket.socket,
+    listeners: Listeners,
     stopping: trio.Event,
     *,
     websocket_max_message_size: int = 1 << 20,
     websocket_ping_interval: float | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Service body: serve `app` until `stopping`; takes the listener over and closes it.
+    """Service body: serve `app` until `stopping`; takes the listeners over and closes them.
 
     Arguments: `app`, an ASGI application that wants no lifespan events; the limits are hypercorn's,
     in bytes and seconds. Requests that are being answered may go on for `REQUEST_GRACE_SECONDS`.
@@ -121,8 +181,11 @@ async def serve_app(
     async with trio.open_nursery() as cutting_off:
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as accepting:
-                listening = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
-                accepting.start_soon(accept_connections, listening, serve_connection, connections)
+                for listener in listeners:
+                    listening = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
+                    accepting.start_soon(
+                        accept_connections, listening, serve_connection, connections
+                    )
                 task_status.started()
                 await stopping.wait()
                 accepting.cancel_scope.cancel()

@@ -243,3 +243,15 @@ async def test_json_is_not_mixed_with_words() -> None:
     async with open_registry() as running:
         done = await run_cli("workers", "--json", env={"VSDK_TRIO_REGISTRY_URL": running.url})
     assert json.loads(done.out) == {"workers": []}
+
+
+@pytest.mark.parametrize("options", ["", "host='0.0.0.0'"])
+async def test_dev_listens_on_this_machine_only(options: str, tmp_path: Path) -> None:
+    (tmp_path / "agent.py").write_text(
+        f"from vsdk_trio import Options, WorkerJob\n{AGENT}"
+        f"WorkerJob(entrypoint, options=Options({options})).start()\n"
+    )
+    args = ("dev", "agent.py", "--port", "0", "--registry-port", "0")
+    async with open_cli(*args, cwd=tmp_path) as dev:
+        await dev.read_until("(listens on 127.0.0.1; ")
+        await dev.read_until("serving ")

@@ -11,7 +11,7 @@ from trio.testing import MockClock
 from tests.metrics.promtool import complaints, parsed
 from tests.status.asking import a_view, app_of, ask, get, sources
 from tests.worker.conftest import open_world
-from vsdk_trio._asgi import bind_listener, url_of
+from vsdk_trio._asgi import bind_listeners, url_of
 from vsdk_trio._service import open_service
 from vsdk_trio.metrics.worker_gauges import read_worker
 from vsdk_trio.metrics.worker_tallies import WorkerTallies
@@ -49,14 +49,14 @@ async def test_no_job_no_token_and_no_error_is_in_it(autojump_clock: MockClock) 
 
 @pytest.mark.real
 async def test_it_answers_on_a_socket_while_the_worker_goes_on() -> None:
-    listener = await bind_listener("127.0.0.1", 0)
+    listeners = await bind_listeners("127.0.0.1", 0)
     tallies = WorkerTallies()
     asked = sources(measure=tallies.read)
-    async with open_service(partial(serve_status, listener, asked), grace=5):
+    async with open_service(partial(serve_status, listeners, asked), grace=5):
         statuses: list[int] = []
 
         async def scrape() -> None:
-            status, text = await get(url_of(listener) + "/metrics")
+            status, text = await get(url_of(listeners) + "/metrics")
             statuses.append(status)
             assert "vsdk_trio_offers_accepted_total 0.0" in text
 

@@ -100,10 +100,10 @@ async def test_what_breaks_hypercorn_breaks_one_connection(
 
 @pytest.mark.parametrize("parts", BREAKING.values(), ids=BREAKING)
 async def test_the_health_of_a_worker_survives_them_too(parts: list[bytes]) -> None:
-    listener = await _asgi.bind_listener("127.0.0.1", 0)
-    url = _asgi.url_of(listener)
+    listeners = await _asgi.bind_listeners("127.0.0.1", 0)
+    url = _asgi.url_of(listeners)
     with trio.fail_after(20):
-        async with open_service(partial(serve_status, listener, sources()), grace=5):
+        async with open_service(partial(serve_status, listeners, sources()), grace=5):
             async with open_stream(url) as stream:
                 for part in parts:
                     await stream.send_all(part)
@@ -198,10 +198,10 @@ async def test_what_a_deaf_peer_does_not_take_breaks_its_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(_guarded_stream, "UNREAD_SECONDS", 0.2)
-    listener = await _asgi.bind_listener("127.0.0.1", 0)
+    (listener,) = await _asgi.bind_listeners("127.0.0.1", 0)
     with trio.fail_after(10), listener:
         accepting = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
-        async with open_stream(_asgi.url_of(listener)), await accepting.accept() as plain:
+        async with open_stream(_asgi.url_of((listener,))), await accepting.accept() as plain:
             guarded = _guarded_stream.GuardedStream(plain)
             with trio.CancelScope(shield=True), pytest.raises(trio.BrokenResourceError):  # noqa: PT012
                 while True:

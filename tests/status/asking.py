@@ -29,6 +29,7 @@ def a_view(**fields: Any) -> WorkerView:
         "worker_id": "worker-1",
         "host": "0.0.0.0",
         "port": 8081,
+        "pid": 4711,
         "executor_type": "process",
         "log_level": "INFO",
         "register": True,

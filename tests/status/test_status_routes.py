@@ -67,6 +67,7 @@ async def test_worker() -> None:
         "register": True,
         "draining": False,
         "worker_load": 0.5,
+        "pid": 4711,
     }
     assert (await asked("/worker", a_view(drain=DRAIN)))["draining"] is True
 

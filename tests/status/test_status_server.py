@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import trio
 
-from vsdk_trio._asgi import bind_listener, url_of
+from vsdk_trio._asgi import bind_listeners, url_of
 from vsdk_trio._service import open_service
 from vsdk_trio.errors import PortInUseError
 from vsdk_trio.status.server import serve_status
@@ -18,10 +18,10 @@ pytestmark = pytest.mark.real
 
 
 async def test_health_says_what_is_true_at_each_request() -> None:
-    listener = await bind_listener("127.0.0.1", 0)
-    url = url_of(listener) + "/health"
+    listeners = await bind_listeners("127.0.0.1", 0)
+    url = url_of(listeners) + "/health"
     view = a_view()
-    async with open_service(partial(serve_status, listener, sources(lambda: view)), grace=5):
+    async with open_service(partial(serve_status, listeners, sources(lambda: view)), grace=5):
         assert await get(url) == (200, "OK")
         view = a_view(problems=("not registered", "disk is full"))
         assert await get(url) == (503, "not registered\ndisk is full")
@@ -37,17 +37,18 @@ async def test_health_says_what_is_true_at_each_request() -> None:
 
 
 async def test_nobody_asks() -> None:
-    listener = await bind_listener("127.0.0.1", 0)
-    async with open_service(partial(serve_status, listener, sources(a_view)), grace=5):
+    listeners = await bind_listeners("127.0.0.1", 0)
+    async with open_service(partial(serve_status, listeners, sources(a_view)), grace=5):
         await trio.lowlevel.checkpoint()
-    assert listener.fileno() == -1
+    assert listeners[0].fileno() == -1
 
 
 async def test_a_taken_port_is_a_clear_error() -> None:
-    with await bind_listener("127.0.0.1", 0) as listener:
+    (listener,) = await bind_listeners("127.0.0.1", 0)
+    with listener:
         port = listener.getsockname()[1]
         with pytest.raises(PortInUseError, match=f"port {port} on 127.0.0.1 is in use; choose"):
-            await bind_listener("127.0.0.1", port)
+            await bind_listeners("127.0.0.1", port)
 
 
 @pytest.mark.parametrize(
@@ -56,4 +57,4 @@ async def test_a_taken_port_is_a_clear_error() -> None:
 )
 async def test_an_address_that_is_not_ours_is_a_clear_error(host: str, said: str) -> None:
     with pytest.raises(PortInUseError, match=said):
-        await bind_listener(host, 0)
+        await bind_listeners(host, 0)

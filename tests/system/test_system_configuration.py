@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -203,3 +204,103 @@ async def test_a_wrong_option_that_is_caught_is_an_exception_like_others(tmp_pat
         assert "caught option 'port'" in program.output
         assert "KeyError: 'another'" in program.output
         assert "Traceback" in program.output
+
+
+# -- where a worker shows itself -----------------------------------------------------------------
+
+
+async def test_a_port_that_another_worker_has_names_it(tmp_path: Path) -> None:
+    async with open_system(tmp_path) as system:
+        first = await system.open_agent()
+        (url,) = re.findall(r"dashboard at (\S+),", first.output)
+        port = url.rpartition(":")[2]
+        environ = {**LOCAL, "VSDK_TRIO_REGISTRY_URL": system.url, "VSDK_TRIO_PORT": port}
+        second = await start(system, FROM_ENV, **environ)
+        assert await second.exit_code() == 1
+        assert f"port {port} on 127.0.0.1 is in use; choose another one" in second.verdict
+        assert "a worker of agent 'agent' (" in second.verdict
+        assert f"), pid {first.pid} is at {url}; " in second.verdict
+        assert "--port 0" in second.verdict
+        await ended(first)
+
+
+@pytest.mark.parametrize("nonsense", [b"", b"HTTP/1.1 200 OK\r\n\r\n[1]", b"SSH-2.0-x\r\n"])
+async def test_a_port_that_something_else_has_is_said_in_time(
+    tmp_path: Path, nonsense: bytes
+) -> None:
+    async def other(stream: trio.SocketStream) -> None:
+        await stream.send_all(nonsense or b"...")
+        if not nonsense:
+            await trio.sleep_forever()
+
+    async with open_system(tmp_path) as system, trio.open_nursery() as nursery:
+        listeners = await nursery.start(partial(trio.serve_tcp, other, 0, host="127.0.0.1"))
+        port = str(listeners[0].socket.getsockname()[1])
+        environ = {**LOCAL, "VSDK_TRIO_REGISTRY_URL": system.url, "VSDK_TRIO_PORT": port}
+        program = await start(system, FROM_ENV, **environ)
+        assert await program.exit_code() == 1
+        assert f"port {port} on 127.0.0.1 is in use" in program.verdict
+        assert "a worker of agent" not in program.verdict
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("host", "token", "said"),
+    [
+        (
+            "0.0.0.0",
+            "",
+            "(listens on 0.0.0.0; probes and counts are open, jobs are shown to this "
+            "machine only (to others with a debug_token))",
+        ),
+        (
+            "127.0.0.1",
+            "s3cret-word",
+            "(listens on 127.0.0.1; probes and counts are open, jobs are "
+            "shown to this machine and to holders of debug_token)",
+        ),
+        ("::", "", "listens on ::; "),
+    ],
+)
+async def test_a_worker_says_where_it_is_and_who_sees_what(
+    tmp_path: Path, host: str, token: str, said: str
+) -> None:
+    async with open_system(tmp_path) as system:
+        environ = {**LOCAL, "VSDK_TRIO_HOST": host, "VSDK_TRIO_DEBUG_TOKEN": token}
+        program = await start(system, FROM_ENV, VSDK_TRIO_REGISTRY_URL=system.url, **environ)
+        await registered(system, program)
+        lines = [line for line in program.output.splitlines() if "dashboard at" in line]
+        assert len(lines) == 1
+        assert said in lines[0]
+        await ended(program)
+
+
+TWO_ADDRESSES = """
+import socket
+real = socket.getaddrinfo
+def found(host, *args, **fields):
+    if host != "localhost":
+        return real(host, *args, **fields)
+    return real("::1", *args, **fields) + real("127.0.0.1", *args, **fields)
+socket.getaddrinfo = found
+"""
+
+
+@pytest.mark.parametrize("program", ["worker", "registry"])
+async def test_localhost_is_all_of_its_addresses(tmp_path: Path, program: str) -> None:
+    (tmp_path / "sitecustomize.py").write_text(TWO_ADDRESSES)
+    async with open_system(tmp_path) as system:
+        here = {"PYTHONPATH": str(tmp_path)}
+        if program == "worker":
+            environ = {**LOCAL, **here, "VSDK_TRIO_HOST": "localhost"}
+            running = await start(system, FROM_ENV, VSDK_TRIO_REGISTRY_URL=system.url, **environ)
+            await registered(system, running)
+            (url,) = re.findall(r"dashboard at (\S+),", running.output)
+        else:
+            command = ("-m", "vsdk_trio", "registry", "--host", "localhost", "--port", "0")
+            running = await system.start(*command, env=here)
+            await eventually(lambda: "registry ready" in running.output, "no registry")
+            (url,) = re.findall(r"registry ready at (\S+)", running.output)
+        for host in ("127.0.0.1", "::1"):
+            await (await trio.open_tcp_stream(host, int(url.rpartition(":")[2]))).aclose()
+        await ended(running)

@@ -14,7 +14,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from vsdk_trio._asgi import REQUEST_GRACE_SECONDS, bind_listener, serve_app
+from vsdk_trio._asgi import REQUEST_GRACE_SECONDS, bind_listeners, serve_app
 from vsdk_trio._service import open_service
 from vsdk_trio.web.answers import Entry, make_application
 from vsdk_trio.web.events import KEEP_ALIVE_SECONDS, Push, Streams
@@ -109,8 +109,8 @@ async def test_so_many_at_most(autojump_clock: MockClock) -> None:
 @asynccontextmanager
 async def serving(follow: Any) -> AsyncGenerator[int]:
     """A server with one stream, at this port."""
-    listener = await bind_listener("127.0.0.1", 0)
-    port = listener.getsockname()[1]
+    listeners = await bind_listeners("127.0.0.1", 0)
+    port = listeners[0].getsockname()[1]
     stopping = trio.Event()
     streams = Streams(stopping)
 
@@ -121,7 +121,7 @@ async def serving(follow: Any) -> AsyncGenerator[int]:
 
     async def serve(stop: trio.Event, *, task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as nursery:
-            await nursery.start(partial(serve_app, app, listener, stopping))
+            await nursery.start(partial(serve_app, app, listeners, stopping))
             task_status.started()
             await stop.wait()
             stopping.set()

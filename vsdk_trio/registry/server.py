@@ -14,7 +14,7 @@ from typing import Final
 import attrs
 import trio
 
-from .._asgi import bind_listener, serve_app, url_of
+from .._asgi import bind_listeners, serve_app, url_of
 from ..protocol.codec import MAX_MESSAGE_BYTES
 from .core import Registry, open_registry_core
 from .http_api import make_app
@@ -41,13 +41,13 @@ async def open_registry(
     with 1001, then the server; requests under way have half a second.
     """
     registry = registry if registry is not None else Registry()
-    listener = await bind_listener(host, port)
-    url = url_of(listener)
+    listeners = await bind_listeners(host, port)
+    url = url_of(listeners)
     stopping = trio.Event()
     serve = partial(
         serve_app,
         make_app(registry, stopping),
-        listener,
+        listeners,
         stopping,
         # Ours is the lower limit (http_api): past its own, hypercorn says 1009 and tells the app
         # nothing; the link then lives until the guarded stream hangs up.

@@ -46,6 +46,7 @@ def worker_json(view: WorkerView) -> dict[str, Any]:
         "register": view.register,
         "draining": view.drain is not None,
         "worker_load": view.load,
+        "pid": view.pid,
     }
 
 

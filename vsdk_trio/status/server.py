@@ -5,13 +5,13 @@ Knows when to load the HTTP stack and when to stop; not which routes there are.
 
 from __future__ import annotations
 
-import socket
+from contextlib import ExitStack
 from functools import partial
 from typing import Any, Final
 
 import trio
 
-from .._asgi import serve_app, url_of
+from .._asgi import Listeners, serve_app, url_of
 from .._loggers import get_logger
 from .._shortages import shortage_among
 from .._threads import run_in_thread
@@ -26,22 +26,24 @@ logger = get_logger(__name__)
 
 
 async def serve_status(
-    listener: socket.socket,
+    listeners: Listeners,
     sources: Sources,
     stopping: trio.Event,
     *,
     task_status: trio.TaskStatus[None],
 ) -> None:
-    """Service body: answer on `listener` (bound and listening) until `stopping`.
+    """Service body: answer on `listeners` (bound and listening) until `stopping`.
 
     The HTTP stack is loaded when the first client connects: it would otherwise delay the
     registration, and cost memory where nobody asks.
     """
-    url = url_of(listener)
-    logger.info("dashboard at %s, health at %s/health", url, url)
+    logger.info("%s", _address(listeners, has_token=sources.debug_token is not None))
     task_status.started()
-    with listener:
-        await first_of(stopping.wait, partial(trio.lowlevel.wait_readable, listener))
+    with ExitStack() as stack:
+        for listener in listeners:
+            stack.enter_context(listener)
+        asked = (partial(trio.lowlevel.wait_readable, listener) for listener in listeners)
+        await first_of(stopping.wait, *asked)
         if stopping.is_set():
             return
         while not stopping.is_set():
@@ -52,7 +54,18 @@ async def serve_status(
                     raise
                 await first_of(stopping.wait, partial(trio.sleep, _RETRY_SECONDS))
             else:
-                await serve_app(app, listener, stopping)
+                await serve_app(app, listeners, stopping)
+
+
+def _address(listeners: Listeners, *, has_token: bool) -> str:
+    """Where it is, and who may see what: for whoever starts it on an address that others reach."""
+    url = url_of(listeners)
+    hosts = " and ".join(str(listener.getsockname()[0]) for listener in listeners)
+    others = "and to holders of debug_token" if has_token else "only (to others with a debug_token)"
+    return (
+        f"dashboard at {url}, health at {url}/health (listens on {hosts}; probes and counts are "
+        f"open, jobs are shown to this machine {others})"
+    )
 
 
 def _make_app(sources: Sources, stopping: trio.Event) -> Any:

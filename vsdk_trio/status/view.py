@@ -85,6 +85,7 @@ class WorkerView:
     worker_id: str
     host: str
     port: int
+    pid: int
     executor_type: str
     log_level: str
     register: bool

@@ -6,7 +6,7 @@ asked of the system here and at no other time.
 
 from __future__ import annotations
 
-import socket
+import os
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from .._asgi import Listeners
 from .._stopping import Stage
 from ..options import Options
 from ..status.sd_notify import ServiceState
@@ -39,11 +40,11 @@ class Address:
     port: int = 0
 
     @classmethod
-    def of(cls, listener: socket.socket | None) -> Address:
-        """The address that a socket is bound to."""
-        if listener is None:
+    def of(cls, listeners: Listeners | None) -> Address:
+        """The address that sockets are bound to."""
+        if listeners is None:
             return cls()
-        host, port = listener.getsockname()[:2]
+        host, port = listeners[0].getsockname()[:2]
         return cls(host=host, port=port)
 
 
@@ -74,6 +75,7 @@ class Look:
             worker_id=parts.connection.worker_id,
             host=self.address.host,
             port=self.address.port,
+            pid=os.getpid(),
             executor_type=options.executor_type.value,
             log_level=options.log_level,
             register=options.register,

@@ -8,7 +8,6 @@ bottom to top for the order of the end.
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
@@ -17,7 +16,7 @@ from typing import Any
 import attrs
 import trio
 
-from .._asgi import bind_listener
+from .._asgi import Listeners, bind_listeners
 from .._loggers import get_logger
 from .._masking import hide, hide_environment, hide_url
 from .._service import ServiceBody, open_service
@@ -32,6 +31,7 @@ from ..observations.observers import Observers
 from ..options import Options, WorkerOptions
 from ..processes.orphans import reap_orphans
 from ..room_options import RoomOptions
+from ..status.occupant import describe_occupant
 from ..status.sd_notify import ServiceManager, notify_service_manager
 from ..status.server import serve_status
 from ..status.view import WorkerView
@@ -191,17 +191,17 @@ class Worker:
             )
             parts = Parts(options, self._agent, edges, journal, observers, traces)
             # Bound before anything is done, so that a taken port is found before a job can be.
-            listener = await _listen(options) if edges.is_real else None
-            look = Look(parts=parts, options=options, address=Address.of(listener))
+            listeners = await _listen(options) if edges.is_real else None
+            look = Look(parts=parts, options=options, address=Address.of(listeners))
 
             async def open_around(body: ServiceBody, grace: float) -> None:
                 await stack.enter_async_context(open_service(body, grace=grace))
 
-            if listener is not None:
+            if listeners is not None:
                 stack.enter_context(watched_loop())
                 await open_around(partial(watch_signals, parts.shutdown), SHORT_GRACE_SECONDS)
                 sources = stack.enter_context(open_sources(parts, options, look, tallies))
-                await open_around(partial(serve_status, listener, sources), SHORT_GRACE_SECONDS)
+                await open_around(partial(serve_status, listeners, sources), SHORT_GRACE_SECONDS)
                 if (manager := ServiceManager.from_env(os.environ, os.getpid())) is not None:
                     notify = partial(
                         notify_service_manager, manager, look.for_service_manager, parts.change
@@ -303,12 +303,13 @@ async def _stay_connected(
         await stopping.wait()
 
 
-async def _listen(options: Options) -> socket.socket:
+async def _listen(options: Options) -> Listeners:
     try:
-        return await bind_listener(options.host, options.port)
+        return await bind_listeners(options.host, options.port)
     except PortInUseError as error:
-        how = "the worker shows itself there: Options(port=...) or VSDK_TRIO_PORT"
-        raise PortInUseError(f"{error} ({how})") from None
+        there = await describe_occupant(options.host, options.port)
+        how = "the worker shows itself there: --port 0, Options(port=0) or VSDK_TRIO_PORT=0"
+        raise PortInUseError(f"{error} ({there}{how})") from None
 
 
 def _initializer(options: Options) -> EntrypointRef | None:

@@ -24,7 +24,7 @@ from trio_websocket import (
 )
 
 from ..._aio_thread import open_aio_thread
-from ..._asgi import bind_listener
+from ..._asgi import bind_listeners
 from ..._threads import run_in_thread
 from .certificate import make_certificate
 from .faults import Faults, Refusal
@@ -192,8 +192,10 @@ async def open_fake_videosdk(
 
     Leaving breaks what is still connected. Raises `PortInUseError` where the port cannot be had.
     """
-    rest = _listener(await bind_listener(host, port))
-    signaling = _listener(await bind_listener(host, 0))
+    (bound,) = await bind_listeners(host, port)
+    rest = _listener(bound)
+    (bound,) = await bind_listeners(host, 0)
+    signaling = _listener(bound)
     async with (
         rest,
         signaling,
