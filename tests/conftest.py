@@ -13,19 +13,22 @@ from vsdk_trio import _loggers
 from vsdk_trio._masking import MASKER
 from vsdk_trio._shortages import SHORTAGES
 
+from .alone import StoppedRuns
+from .left_running import LeftRunning
 from .start_methods import START_METHODS, VARIABLE
 
 # A busy machine is no bug.
 settings.register_profile("vsdk_trio", deadline=None)
 settings.load_profile("vsdk_trio")
 
-# A shell that starts the suite in the background has it ignore SIGINT, and every program that the
-# tests start would inherit that.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-# So does `nohup` with SIGHUP.
-if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+# What starts the suite may have signals ignored or blocked: SIGINT a shell that runs it in the
+# background, SIGHUP `nohup`, SIGCHLD a supervisor. Every program of the tests would inherit that.
+# SIGPIPE and SIGXFSZ are ignored by Python itself.
+for signum in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
+    if signal.getsignal(signum) is signal.SIG_IGN:
+        is_int = signum == signal.SIGINT
+        signal.signal(signum, signal.default_int_handler if is_int else signal.SIG_DFL)
+signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +65,12 @@ def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
 def each_start_method(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The test runs once for each way in which job processes come to be."""
     monkeypatch.setenv(VARIABLE, request.param)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(StoppedRuns())
+    if not hasattr(config, "workerinput"):  # xdist's workers are looked after by what started them
+        config.pluginmanager.register(LeftRunning())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -15,6 +15,9 @@ from typing import TypeAlias
 _STANDARD_LIBRARY = os.path.dirname(os.__file__)
 _PACKAGE_DIRECTORIES = ("site-packages", "dist-packages")
 
+# A file's time comes from a clock that ticks: what is written now may look so much older.
+_FILE_CLOCK_TICK_NS = 10_000_000
+
 _State: TypeAlias = tuple[int, int, int] | None
 
 
@@ -32,7 +35,9 @@ class Sources:
         self._changed_meanwhile = [
             path
             for path, state in self._states.items()
-            if state is not None and since <= state[0] <= now and not os.path.isdir(path)
+            if state is not None
+            and since - _FILE_CLOCK_TICK_NS <= state[0] <= now
+            and not os.path.isdir(path)
         ]
 
     def changed(self) -> str | None:
