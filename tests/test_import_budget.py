@@ -35,12 +35,14 @@ WIRE = {"cattrs", "h11", "orjson", "trio_websocket", "typing_extensions", "wspro
 NEVER = {"asyncio", "concurrent", "http", "multiprocessing", "sqlite3", "unittest", "xml"}
 
 RUNNER = {
+    "_import_hints",
     "_keywords",
     "_loggers",
     "_masking",
     "_option_checks",
     "_option_texts",
     "_published",
+    "_published_jobs",
     "_recording",
     "_registry_address",
     "_room_configs",

@@ -341,6 +341,21 @@ def test_a_thread_may_start_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert threads == [thread]
 
 
+def test_a_context_knows_the_token_of_now_and_of_the_moment_when_it_was_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("VIDEOSDK_AUTH_TOKEN", raising=False)
+    early = JobContext(room_options=RoomOptions())
+    monkeypatch.setenv("VIDEOSDK_AUTH_TOKEN", "of-the-moment")
+    made = JobContext(room_options=RoomOptions())
+    assert early.videosdk_auth == made.videosdk_auth == "of-the-moment"
+    monkeypatch.setenv("VIDEOSDK_AUTH_TOKEN", "renewed")
+    assert made.videosdk_auth == "renewed"
+    monkeypatch.delenv("VIDEOSDK_AUTH_TOKEN")
+    assert made.videosdk_auth == "of-the-moment"
+    assert early.videosdk_auth is None
+
+
 async def test_inside_a_trio_program_start_says_what_to_await() -> None:
     with pytest.raises(EventLoopError, match=r"await job\.run\(\)"):
         WorkerJob(entrypoint).start()

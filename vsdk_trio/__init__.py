@@ -114,17 +114,28 @@ def __getattr__(name: str) -> Any:
     # `aio` is a module, so that `vsdk_trio.aio.entrypoint` needs no import of its own.
     if (module := _MODULE_OF.get(name)) is None and name != "aio":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if module is None:
+        return _load(name)
+    value = getattr(_load(module), name)
+    globals()[name] = value
+    return value
+
+
+def _load(module: str) -> Any:
     from importlib import import_module
 
     from ._signals import heed_signals_as_process_1, interrupt_held_back
 
     heed_signals_as_process_1()
     with interrupt_held_back():
-        if module is None:
-            return import_module(".aio", __name__)
-        value = getattr(import_module(f".{module}", __name__), name)
-    globals()[name] = value
-    return value
+        try:
+            return import_module(f".{module}", __name__)
+        except Exception as error:
+            from ._import_hints import explained
+
+            if (why := explained(error)) is None:
+                raise
+            raise ImportError(why) from error
 
 
 def __dir__() -> list[str]:

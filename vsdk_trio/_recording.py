@@ -2,8 +2,9 @@
 
 A leaf: knows nothing of what it records. A script that ends in `job.start()` is executed once in
 the worker and once in every job process that loads it; there, building the job is recorded and
-starting it does nothing. It is executed again in the children that multiprocessing spawns, which
-record nothing and must start nothing either.
+starting it does nothing, also where the job is one of the published package. The script is executed
+again in the children that multiprocessing spawns, which record nothing and must start nothing
+either.
 """
 
 from __future__ import annotations
@@ -12,12 +13,19 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from ._published_jobs import held_back
+
 _active: list[object] | None = None
 
 
 def is_recording() -> bool:
     """Whether this process records the jobs that are built in it."""
     return _active is not None
+
+
+def has_recorded() -> bool:
+    """Whether a job has been built since the recording began."""
+    return bool(_active)
 
 
 def is_only_loading() -> bool:
@@ -53,6 +61,7 @@ def recording(before: Iterable[object] = ()) -> Iterator[list[object]]:
     jobs: list[object] = list(before)
     _active = jobs
     try:
-        yield jobs
+        with held_back(is_recording, record):
+            yield jobs
     finally:
         _active = None

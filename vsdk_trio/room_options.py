@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import attrs
 
@@ -139,6 +139,13 @@ class RoomOptions:
         given = fields_of(value, attrs.fields_dict(RoomOptions))
         mode = transport_mode_from(getattr(value, "transport_mode", None))
         return cls(**given, transport_mode=None if mode is TransportMode.VIDEOSDK else mode)
+
+    def _resolved_observability(self) -> NoReturn:
+        """Only the `JobContext` of the published package asks for this, of its own class."""
+        raise OptionsError(
+            "a JobContext of videosdk.agents got RoomOptions of vsdk_trio; import both from one "
+            "package, and WorkerJob with them"
+        )
 
     @property
     def transport_mode(self) -> TransportMode:

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 import trio
 
 from . import _recording
+from ._import_hints import patched
 from ._keywords import unknown_name
 from ._published import described, is_published
 from .errors import EntrypointError, EventLoopError, OptionsError, TokenError
 from .jobs.entrypoint import describe
 from .options import Options, TokenSource
 from .room_options import RoomOptions
+from .runner import for_asyncio
 from .runner.job_context import JobContext
 
 if TYPE_CHECKING:
@@ -74,6 +76,22 @@ class WorkerJob:
         elif self.options.register and not _recording.is_only_loading():
             describe(entrypoint)
 
+    @classmethod
+    def taken_over(cls, job: object) -> WorkerJob:
+        """`job` itself, or one of ours like a `WorkerJob` of the published package.
+
+        The entrypoint of that one needs asyncio. Raises `OptionsError` for anything else, and for
+        what cannot be taken over.
+        """
+        if isinstance(job, WorkerJob):
+            return job
+        if not is_published(job, "WorkerJob"):
+            raise OptionsError(f"expected a vsdk_trio.WorkerJob, got {described(job)}")
+        theirs: Any = job
+        return cls(
+            for_asyncio.entrypoint(theirs.entrypoint), jobctx=theirs.jobctx, options=theirs.options
+        )
+
     def __repr__(self) -> str:
         mode = "registered" if self.options.register else "direct"
         return f"<WorkerJob {_name_of(self.entrypoint)} {mode}>"
@@ -97,12 +115,15 @@ class WorkerJob:
         Inside a job process it does nothing, so that a script whose last line is `job.start()` can
         be loaded there; nor where multiprocessing loads the script in a child that it has spawned.
 
-        Raises `EventLoopError` inside a running event loop, which it would block. Any thread may
-        call it; signals reach the main one only.
+        Raises `EventLoopError` inside a running event loop, which it would block, and where gevent
+        or eventlet have patched what Trio runs on. Any thread may call it; signals reach the main
+        one only.
         """
         if _recording.is_only_loading():
             return
         _check_no_loop_runs()
+        if (why := patched()) is not None:
+            raise EventLoopError(why)
         from ._signals import (
             heed_ends_of_children,
             heed_signals_as_process_1,

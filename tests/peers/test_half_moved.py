@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # what it imports is not ours to mend
+    from registry_process import TOKEN, running_registry
     from videosdk import agents
 
 import vsdk_trio
@@ -58,3 +68,102 @@ def test_its_context_is_read(an_event_loop: None) -> None:
     assert (own.room_options.name, own.metadata) == ("Ada", {"k": "v"})
     assert own.room_options.transport_mode is vsdk_trio.TransportMode.WEBSOCKET
     assert own.room_options.websocket == vsdk_trio.WebSocketConfig(port=9)
+
+
+UNMODIFIED = """
+import asyncio
+from videosdk.agents import JobContext, Options, RoomOptions, WorkerJob
+
+async def entrypoint(ctx: JobContext):
+    assert isinstance(ctx, JobContext)
+    await asyncio.sleep(0)
+    ctx.metadata["seen"].encode()
+    assert ctx.permissions.can_publish and ctx.process.pid and ctx.job.job_id
+
+def make_context():
+    return JobContext(room_options=RoomOptions(name="Ada", playground=False))
+
+if __name__ == "__main__":
+    options = Options(agent_id="theirs", max_processes=2, register=True)
+    WorkerJob(entrypoint=entrypoint, jobctx=make_context, options=options).start()
+"""
+
+
+def until(look: Any) -> Any:
+    deadline = time.monotonic() + 40
+    while not (found := look()):
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.05)
+    return found
+
+
+@pytest.mark.real
+def test_an_agent_without_any_change_runs_under_our_worker(tmp_path: Path) -> None:
+    (tmp_path / "agent.py").write_text(UNMODIFIED)
+    with running_registry() as registry:
+        env = os.environ | {
+            "VSDK_TRIO_SIGNALING_BASE_URL": registry.url,
+            "VIDEOSDK_AUTH_TOKEN": TOKEN,
+            "VSDK_TRIO_PORT": "0",
+        }
+        command = [sys.executable, "-m", "vsdk_trio", "run", "agent.py"]
+        with subprocess.Popen(command, cwd=tmp_path, env=env) as worker:
+            until(lambda: registry.call("GET", "/v2/agent/workers")[1]["workers"])
+            body = {"agentId": "theirs", "meetingId": "r", "metadata": {"seen": "here"}}
+            _, answer = registry.call("POST", "/v2/agent/dispatch", body)
+            job_id = answer["data"]["jobId"]
+            until(lambda: registry.job(job_id)["status"] in ("completed", "failed"))
+            worker.send_signal(signal.SIGINT)
+            assert worker.wait(timeout=40) == 0
+        job = registry.job(job_id)
+    assert job["status"] == "completed", job
+
+
+LOOPS = {
+    "uvloop": "import uvloop\nuvloop.install()",
+    "nest_asyncio": "import nest_asyncio\nnest_asyncio.apply()",
+}
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", LOOPS)
+def test_another_event_loop_does_no_harm(name: str, tmp_path: Path) -> None:
+    (tmp_path / "agent.py").write_text(
+        f"import warnings\nwarnings.simplefilter('ignore')\n{LOOPS[name]}\n"
+        "import asyncio, vsdk_trio\n"
+        "@vsdk_trio.aio.entrypoint\n"
+        "async def entrypoint(ctx):\n"
+        "    await ctx.connect()\n"
+        "    print('RAN', await asyncio.wait_for(asyncio.sleep(0, 7), 5))\n"
+        "vsdk_trio.WorkerJob(entrypoint).start()\n"
+    )
+    env = os.environ | {"VSDK_TRIO_TRANSPORT": "loopback"}
+    done = subprocess.run(
+        [sys.executable, "agent.py"],
+        cwd=tmp_path,
+        env=env,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=40,
+    )
+    assert (done.returncode, done.stdout) == (0, "RAN 7\n"), done
+
+
+@pytest.mark.real
+def test_gevent_is_refused_with_one_line(tmp_path: Path) -> None:
+    (tmp_path / "agent.py").write_text(
+        "from gevent import monkey\nmonkey.patch_all()\nfrom vsdk_trio import WorkerJob\n"
+        "async def entrypoint(ctx): ...\nWorkerJob(entrypoint).start()\n"
+    )
+    for command in ([], ["-m", "vsdk_trio", "run"]):
+        done = subprocess.run(
+            [sys.executable, *command, "agent.py"],
+            cwd=tmp_path,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=40,
+        )
+        assert done.returncode == 1
+        assert "gevent has replaced parts of the standard library" in done.stderr.splitlines()[-1]

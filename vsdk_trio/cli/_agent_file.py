@@ -22,6 +22,8 @@ from typing import Any, Final
 
 from .. import _recording
 from .._exit_codes import ExitCode
+from .._import_hints import explained, patched
+from .._published import is_published
 from ..errors import EntrypointError, OptionsError
 from ..jobs.entrypoint import parse
 from ..options import Options
@@ -42,9 +44,14 @@ def find_job(text: str) -> WorkerJob:
     if not colon:
         target, name = text, ""
     _check_target(target)
-    with _told_as_one(target), _recording.recording() as jobs:
-        found = _named(text) if name else _executed(target)
-    made = [job for job in jobs if isinstance(job, WorkerJob)]
+    with _told_as_one(target):
+        with _recording.recording() as jobs:
+            found = _named(text) if name else _executed(target)
+        made = [WorkerJob.taken_over(job) for job in jobs]
+        if (why := patched()) is not None:
+            raise CommandError(f"{target}: {why}", ExitCode.ERROR)
+        if is_published(found, "WorkerJob"):
+            found = made[[*jobs].index(found)]
     return _chosen(found, made, text) if name else _only(found, made, target)
 
 
@@ -88,7 +95,11 @@ def _executed(target: str) -> ModuleType:
     sys.argv[:] = [module.__file__ or target]
     sys.modules["__main__"] = module
     loader: Any = spec.loader
-    exec(loader.get_code(spec.name), module.__dict__)
+    try:
+        exec(loader.get_code(spec.name), module.__dict__)
+    except SystemExit as end:
+        if end.code not in (None, 0):
+            raise
     return module
 
 
@@ -127,9 +138,9 @@ def _chosen(found: Any, made: list[WorkerJob], text: str) -> WorkerJob:
 
 def _only(module: ModuleType, made: list[WorkerJob], target: str) -> WorkerJob:
     """The job that a file is about."""
-    names = {id(value): name for name, value in vars(module).items()}
     if len(made) == 1:
         return made[0]
+    names = {id(value): name for name, value in vars(module).items()}
     if made:
         known = [names[id(job)] for job in made if id(job) in names]
         which = f": {' or '.join(f'{target}:{name}' for name in known)}" if known else ""
@@ -164,11 +175,27 @@ def _told_as_one(target: str) -> Iterator[None]:
         raise CommandError(str(error), ExitCode.USAGE) from None
     except OptionsError as error:
         raise CommandError(f"{target}: {error}", ExitCode.USAGE) from None
+    except SystemExit as end:
+        why = f"it ended by sys.exit({end.code!r}) before there was a job"
+        raise CommandError(f"{target} cannot be loaded: {why}", ExitCode.ERROR) from None
     except Exception as error:
+        if (hint := _hint_for(error)) is not None:
+            raise CommandError(f"{target} cannot be loaded: {hint}", ExitCode.ERROR) from None
         shown = "".join(
             traceback.format_exception(type(error), error, users_part(error.__traceback__))
         )
         raise CommandError(f"{target} cannot be loaded\n{shown.rstrip()}", ExitCode.ERROR) from None
+
+
+def _hint_for(error: Exception) -> str | None:
+    """One line for what a traceback would hide."""
+    if isinstance(error, ModuleNotFoundError) and error.name in ("videosdk", "videosdk.agents"):
+        found = explained(error)
+        return found or (
+            f"{error}; run `pip install videosdk-agents`, or import WorkerJob, JobContext, "
+            "RoomOptions and Options from vsdk_trio"
+        )
+    return explained(error)
 
 
 def users_part(trace: TracebackType | None) -> TracebackType | None:

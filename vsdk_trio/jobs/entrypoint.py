@@ -21,6 +21,15 @@ from ..errors import EntrypointError
 _TARGETS = ("module", "main_module", "main_path")
 # What a main program is called in its own process, and in those that load it again.
 _MAIN_NAMES = ("__main__", "__mp_main__")
+ASYNCIO_MARK = "__vsdk_trio_needs_asyncio__"
+"""The attribute of a function that `vsdk_trio.aio.entrypoint` has marked."""
+
+
+def is_for_asyncio(function: object) -> bool:
+    """Whether `function`, or what a partial or a method calls, is marked as needing asyncio."""
+    if isinstance(function, functools.partial):
+        function = function.func
+    return bool(getattr(function, ASYNCIO_MARK, False))
 
 
 def _is_name(text: str) -> bool:
@@ -42,6 +51,8 @@ class EntrypointRef:
     sys_path: tuple[str, ...] = ()
     argv: tuple[str, ...] = ()
     cwd: str = ""
+    needs_asyncio: bool = False
+    """The function is not marked where it is defined; whoever finds it there has to mark it."""
 
     @property
     def target(self) -> str:
@@ -54,6 +65,8 @@ class EntrypointRef:
     def to_dict(self) -> dict[str, Any]:
         """As a JSON object, without the targets that it does not have."""
         wire = attrs.asdict(self, filter=lambda _, value: value is not None)
+        if not self.needs_asyncio:
+            del wire["needs_asyncio"]
         return {**wire, "sys_path": list(self.sys_path), "argv": list(self.argv)}
 
     @classmethod
@@ -67,6 +80,7 @@ class EntrypointRef:
             and all(isinstance(text, str) for text in texts)
             and all(isinstance(items, list) for items in lists)
             and all(isinstance(item, str) for items in lists for item in items)
+            and isinstance(wire.get("needs_asyncio", False), bool)
         ):
             raise EntrypointError("malformed reference to an entrypoint")
         return cls(
@@ -74,6 +88,7 @@ class EntrypointRef:
             sys_path=tuple(lists[0]),
             argv=tuple(lists[1]),
             cwd=wire.get("cwd", ""),
+            needs_asyncio=wire.get("needs_asyncio", False),
             **targets,
         )
 
@@ -107,6 +122,7 @@ def describe(
         sys_path=_search_path(),
         argv=tuple(sys.argv),
         cwd=os.getcwd(),
+        needs_asyncio=is_for_asyncio(function) and not is_for_asyncio(found),
         **_target_of(module, module_name, refuse),
     )
 
@@ -149,7 +165,7 @@ def _absence(module: ModuleType, module_name: str, qualname: str) -> str:
 
 def _target_of(
     module: ModuleType, module_name: str, refuse: Callable[[str], NoReturn]
-) -> dict[str, str]:
+) -> dict[str, Any]:
     """Which of the three targets leads to the module, as a keyword argument."""
     if module_name not in _MAIN_NAMES:
         return {"module": module_name}
@@ -186,10 +202,11 @@ def parse(text: str) -> EntrypointRef:
     cwd = os.getcwd()
     path = os.path.abspath(target)
     first = os.path.dirname(path) if is_path else cwd
+    found: dict[str, Any] = {"main_path": path} if is_path else {"module": target}
     return EntrypointRef(
         qualname=qualname,
         sys_path=tuple(dict.fromkeys([first, *_search_path()])),
         argv=(target,),
         cwd=cwd,
-        **({"main_path": path} if is_path else {"module": target}),
+        **found,
     )

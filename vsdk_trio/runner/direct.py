@@ -24,7 +24,7 @@ from ..options import Options, TokenSource
 from .callbacks import call
 from .execution import Entrypoint, run_entrypoint
 from .job_context import JobContext
-from .outcome import ASYNCIO_HINT, Outcome, leaves, needs_asyncio
+from .outcome import Outcome, hint_for, leaves
 from .stop import StopRequest
 
 logger = get_logger(__name__)
@@ -49,8 +49,8 @@ def run_direct(
     token = options.auth_token if token is None else token
     outcome = trio.run(partial(_run, entrypoint, ctx, options, token))
     if outcome.exception is not None:
-        if any(map(needs_asyncio, leaves(outcome.exception))):
-            outcome.exception.add_note(ASYNCIO_HINT)
+        for hint in filter(None, map(hint_for, leaves(outcome.exception))):
+            outcome.exception.add_note(hint)
         raise outcome.exception
     if outcome.status == "cancelled":
         logger.info("the entrypoint was stopped: %s", outcome.error)

@@ -101,6 +101,8 @@ class JobContext:
         """The room, once `connect()` has joined it."""
         self.want_console = sys.argv[1:2] == ["console"]
         self._token = token or self.job.token
+        # A program may take the variable away once it has made its context.
+        self._token_when_made = "" if self._token else os.environ.get(TOKEN_VARIABLE, "")
         self._room_factory = room_factory
         self._room_creator = room_creator
         self._transport: TransportMode | None = None  # of the room, once it is being joined
@@ -118,10 +120,12 @@ class JobContext:
     def videosdk_auth(self) -> str | None:
         """The job's token: its own, else the room options', else `VIDEOSDK_AUTH_TOKEN`, else None.
 
-        A token from an API key is minted by the worker, and arrives as the job's own.
+        The variable is read anew each time; without it, what it was when the context was made. A
+        token from an API key is minted by the worker, and arrives as the job's own.
         """
         own = self._token or self.room_options.auth_token
-        return own or os.environ.get(TOKEN_VARIABLE, "").strip() or None
+        now = os.environ.get(TOKEN_VARIABLE, "").strip()
+        return own or now or self._token_when_made.strip() or None
 
     @property
     def permissions(self) -> WorkerPermissions:
@@ -315,6 +319,11 @@ class JobContext:
         return tuple({token for token in tokens if token})
 
     def _running(self, what: str) -> JobRun:
+        if self._run is None and not trio.lowlevel.in_trio_run():
+            raise RuntimeError(
+                f"JobContext: {what} works in a job of vsdk_trio; what runs this one is another "
+                "package's, so import WorkerJob from vsdk_trio, too"
+            )
         if self._run is None:
             raise RuntimeError(f"JobContext: {what} works while the job runs, not before or after")
         return self._run

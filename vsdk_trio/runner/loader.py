@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import os
 import sys
 import time
@@ -19,9 +20,11 @@ from typing import Any
 import attrs
 
 from .. import _recording
+from .._import_hints import patched
 from ..errors import EntrypointError
 from ..jobs.entrypoint import EntrypointRef
 from ..room_options import RoomOptions
+from . import for_asyncio
 
 MAIN_NAME = "__mp_main__"
 """Under which name a script is loaded: its `if __name__ == "__main__":` stays false."""
@@ -109,10 +112,12 @@ def loading(
 def load(reference: EntrypointRef) -> Callable[..., Any]:
     """Import the function that `reference` names, in the surroundings that it was named in."""
     function = find(reference)
+    if (why := patched()) is not None:
+        raise EntrypointError(why)
     if not callable(function):
         raise EntrypointError(f"{reference.target} was loaded, but has no {reference.qualname!r}")
     found: Callable[..., Any] = function
-    return found
+    return for_asyncio.entrypoint(found) if reference.needs_asyncio else found
 
 
 def find(reference: EntrypointRef) -> Any:
@@ -145,7 +150,11 @@ def _load_script(path: str) -> ModuleType:
     module.__spec__ = None
     # Before it runs: attrs, typing and pickle look a class' module up while it is being made.
     sys.modules[MAIN_NAME] = sys.modules["__main__"] = module
-    loader.exec_module(module)
+    try:
+        loader.exec_module(module)
+    except SystemExit as end:  # of a script whose last line is `sys.exit(job.start())`
+        if end.code not in (None, 0) or not _recording.has_recorded():
+            raise
     return module
 
 
@@ -153,7 +162,8 @@ def _live_options(jobs: Sequence[Any], function: Callable[..., Any]) -> RoomOpti
     """The room options of the recorded job that runs `function`, or of the last one."""
     if not jobs:
         return None
-    job = next((job for job in jobs if job.entrypoint is function), jobs[-1])
+    bare = inspect.unwrap(function)
+    job = next((job for job in jobs if inspect.unwrap(job.entrypoint) is bare), jobs[-1])
     source = job.jobctx
     context = source() if callable(source) else source
     options = getattr(context, "room_options", None)

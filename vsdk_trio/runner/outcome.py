@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 import attrs
 import trio
 
+from .._import_hints import explained
 from .._masking import cut
 
 Status: TypeAlias = Literal["completed", "failed", "cancelled"]
@@ -25,10 +26,10 @@ _NO_ASYNCIO = (
     "should be used inside a task",
     "library written for asyncio",
 )
-ASYNCIO_HINT = "an entrypoint that needs asyncio is marked with @vsdk_trio.aio.entrypoint"
+_ASYNCIO_HINT = "an entrypoint that needs asyncio is marked with @vsdk_trio.aio.entrypoint"
 # What Python says in any other thread; `runner.aio.job` has replaced the function by then.
 _NOT_IN_THIS_THREAD = "signal only works in main thread"
-SIGNAL_HINT = (
+_SIGNAL_HINT = (
     "call it as signal.signal(...), or loop.add_signal_handler(...); what is to run when the job "
     "ends is for ctx.add_shutdown_callback(...)"
 )
@@ -88,11 +89,14 @@ def without_cancelled(exception: BaseException) -> BaseException | None:
     return None if isinstance(exception, trio.Cancelled) else exception
 
 
-def needs_asyncio(error: BaseException) -> bool:
-    """Whether `error` is what code for asyncio raises where Trio runs it."""
-    if not isinstance(error, (RuntimeError, TypeError)):
-        return False
-    return any(words in _text_of(error) for words in _NO_ASYNCIO)
+def hint_for(error: BaseException) -> str | None:
+    """What to do about an error whose own text does not say it; None where nothing is known."""
+    text = _text_of(error)
+    if isinstance(error, (RuntimeError, TypeError)) and any(words in text for words in _NO_ASYNCIO):
+        return _ASYNCIO_HINT
+    if isinstance(error, ValueError) and _NOT_IN_THIS_THREAD in text:
+        return _SIGNAL_HINT
+    return explained(error) if isinstance(error, (ImportError, AttributeError)) else None
 
 
 def _is_clean_exit(error: BaseException) -> bool:
@@ -104,10 +108,8 @@ def _describe_leaf(error: BaseException) -> str:
         text = f"sys.exit({_text_of(error.code)})"
     else:
         message = _text_of(error)
-        if needs_asyncio(error):
-            message += f"; {ASYNCIO_HINT}"
-        elif isinstance(error, ValueError) and _NOT_IN_THIS_THREAD in message:
-            message += f"; {SIGNAL_HINT}"
+        if (hint := hint_for(error)) is not None:
+            message = f"{message}; {hint}"
         text = f"{type(error).__name__}: {message}" if message else type(error).__name__
     return text + _place_of(error)
 

@@ -20,6 +20,9 @@ from ..job_context import JobContext
 logger = get_logger(__name__)
 
 PACKAGE = "videosdk.agents"
+# What a context of ours has besides: the job, its process with what `initialize_process_fnc` has
+# stored, and what the agent may do.
+_OF_OURS = ("job", "process", "permissions")
 
 
 def is_installed() -> bool:
@@ -42,7 +45,11 @@ def make_context(ctx: JobContext, mode: TransportMode, loop: object) -> Any:
     )
     options.room_id = options.room_id or ctx.job.room_id or None
     options.auth_token = ctx.videosdk_auth
-    return published.JobContext(room_options=options, metadata=ctx.metadata, loop=loop)
+    theirs = published.JobContext(room_options=options, metadata=ctx.metadata, loop=loop)
+    for name in _OF_OURS:
+        if not hasattr(theirs, name):
+            setattr(theirs, name, getattr(ctx, name))
+    return theirs
 
 
 def let_go_when_stopped(
