@@ -130,6 +130,23 @@ async def test_the_guardian_is_not_stopped_by_the_signals_that_stop_a_worker(
         await _until(lambda: not _alive(worker.pids()[0]))
 
 
+async def test_nor_by_one_that_comes_at_its_first_moment(caplog: pytest.LogCaptureFixture) -> None:
+    """While its interpreter starts, nothing of ours runs yet that could ignore them."""
+    job = _start_sleeper("")
+    try:
+        async with open_guardian(grace=0, cookie_prefix="early.") as guardian:
+            guardian.watch(job.pid)
+            assert guardian.pid is not None
+            for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                os.kill(guardian.pid, signum)
+            await _until(lambda: not guardian._news)
+        assert job.wait(20) == -signal.SIGKILL  # by what was told of it, and lives
+        assert caplog.messages == []
+    finally:
+        job.kill()
+        job.wait()
+
+
 async def test_in_good_order_it_ends_at_once_and_leaves_strangers_alone() -> None:
     stranger = _start_sleeper("other-worker.1")
     try:

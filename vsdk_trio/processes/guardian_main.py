@@ -38,7 +38,8 @@ _STARVED_ROUNDS = 600
 
 def main() -> None:
     """Follow the worker to its end, then see its processes to theirs."""
-    # Whoever stops the worker's whole group, or service, must not stop this before its time.
+    # What stops the worker's whole group, or service, must not stop this before its time. The
+    # worker has started this with the same signals blocked: none ends it before this line.
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
     os.chdir("/")
