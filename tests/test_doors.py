@@ -105,6 +105,7 @@ CARRIERS: dict[str, str] = {
     "processes.memory": "reads /proc",
     "runner.vitals": "reads /proc",
     "runner.process": "the first frames of a job process",
+    "runner.stdio": "a newline, before the first frame",
     "template.hazards": "reads /proc",
     "template.mark": "a cookie, into its own memory",
     "template.program": "a cookie, into its own memory",

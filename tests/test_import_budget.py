@@ -53,6 +53,7 @@ RUNNER = {
     "control",
     "errors",
     "jobs.entrypoint",
+    "jobs.starting",
     "options",
     "room_options",
     "rooms",
@@ -118,6 +119,7 @@ def test_a_job_process_loads_what_a_job_needs(tmp_path: Path) -> None:
         assert process.stdout is not None
         process.stdin.write(encode_frame(hello) + encode_frame(start))
         process.stdin.flush()
+        assert process.stdout.readline() == b"\n"  # ends what others may have printed
         said = [decode_frame(process.stdout.readline()) for _ in range(3)]
         process.kill()
     assert said[1:] == [Running(), Finished(status="completed")]

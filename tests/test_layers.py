@@ -59,14 +59,14 @@ LEAVES = (
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "observations": ("_loggers",),  # of a listener that raises
     "protocol": ("errors", "_masking"),
-    "jobs": ("errors", "protocol.vocabulary"),
+    "jobs": ("errors", "protocol.vocabulary", "_shortages"),
     "control": ("errors",),
     "backend": (*LEAVES, "protocol"),
-    "processes": (*LEAVES, "control", "jobs.prewarm"),
+    "processes": (*LEAVES, "control", "jobs.prewarm", "jobs.starting"),
     # Its signaling is a WebSocket of a client, and that is there already.
     "rooms.webrtc": (*LEAVES, "rooms", "backend"),
     "rooms": (*LEAVES, "web.access"),
-    "runner": (*LEAVES, "control", "rooms", "jobs.entrypoint", "traces"),
+    "runner": (*LEAVES, "control", "rooms", "jobs.entrypoint", "jobs.starting", "traces"),
     "template": (*LEAVES, "control", "runner", "jobs.entrypoint"),
     "traces": LEAVES,
     "aio": (*LEAVES, "runner"),
@@ -123,6 +123,7 @@ PURE = (
     "jobs.lifecycle",
     "jobs.admission",
     "jobs.prewarm",
+    "jobs.starting",
     "journal.records",
     "control.frames",
     "control.ndjson",

@@ -129,12 +129,26 @@ class StartFailure(StrEnum):
 class JobProcessError(VsdkTrioError, RuntimeError):
     """A job process could not be started or made ready; carries its last words.
 
-    `cause` is the class of what went wrong.
+    `cause` is the class of what went wrong; `passes`, whether another attempt may succeed;
+    `summary`, the text in one line.
     """
 
-    def __init__(self, message: str, cause: StartFailure = StartFailure.NOT_STARTED) -> None:
+    def __init__(
+        self,
+        message: str,
+        cause: StartFailure = StartFailure.NOT_STARTED,
+        *,
+        passes: bool = False,
+        summary: str = "",
+    ) -> None:
         super().__init__(message)
         self.cause = cause
+        self.passes = passes
+        self.summary = " ".join((summary or message).split())
+
+
+class PreflightError(VsdkTrioError, RuntimeError):
+    """No job could be run here, so the worker does not register; says why, and what to do."""
 
 
 class AioThreadError(VsdkTrioError, RuntimeError):

@@ -416,7 +416,13 @@ async def test_what_comes_in_the_instant_in_which_the_job_gives_up_is_not_lost(
     giving_up = trio.CancelScope()
     last_step = "failed" if fails else "became_ready"
     # The pool calls it just before it answers the job that waits.
-    monkeypatch.setattr(Prewarm, last_step, lambda self, **now: giving_up.cancel())
+    takes_the_step = getattr(Prewarm, last_step)
+
+    def step(self: Prewarm, **now: float) -> None:
+        takes_the_step(self, **now)
+        giving_up.cancel()
+
+    monkeypatch.setattr(Prewarm, last_step, step)
     if fails:
         spawner.program = init_failure
     async with _open(spawner, idle=0) as pool:

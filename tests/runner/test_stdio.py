@@ -28,7 +28,7 @@ def test_the_channel_is_private_and_prints_go_to_stderr() -> None:
     ran = subprocess.run(
         [sys.executable, "-c", PROGRAM], input=b"frame", capture_output=True, check=True
     )
-    assert ran.stdout == b"before, still buffered|frame"
+    assert ran.stdout == b"before, still buffered\n|frame"
     assert ran.stderr == b"printed\nline by line\n"
 
 
@@ -39,7 +39,7 @@ def test_something_else_in_place_of_stdout_is_left_alone() -> None:
     ran = subprocess.run(
         [sys.executable, "-c", program], input=b"frame", capture_output=True, check=True
     )
-    assert (ran.stdout, ran.stderr) == (b"|frame", b"")
+    assert (ran.stdout, ran.stderr) == (b"\n|frame", b"")
 
 
 def test_importing_the_program_does_nothing() -> None:

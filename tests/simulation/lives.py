@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -50,7 +51,9 @@ class Life:
         delays = random.Random(world.rng.getrandbits(64))
         self.disk = MemoryDisk(delay=lambda: plan.disk_delay * delays.random())
         self.table = MemoryProcessTable()
-        self.failures = [OSError("no more processes") for _ in range(plan.spawn_failures)]
+        self.failures = [
+            OSError(errno.EAGAIN, "no more processes") for _ in range(plan.spawn_failures)
+        ]
         self.delays = list(plan.start_delays)
         self.body = Body(self)
 

@@ -72,18 +72,6 @@ async def test_prints_come_out_in_the_log_with_the_job(tmp_path: Path) -> None:
         assert f"job_id={job.job_id}" in line
 
 
-@pytest.mark.parametrize("idle", [0, 1])
-async def test_it_cannot_be_imported_in_a_job_process(tmp_path: Path, idle: int) -> None:
-    async with open_system(tmp_path) as system:
-        (tmp_path / "broken").touch()
-        worker = await system.open_agent(num_idle_processes=idle)
-        job = await system.run_job("returns")
-        assert job.state.value == "failed"
-        assert "ImportError: cannot be imported in a job process" in str(job.error)
-        (tmp_path / "broken").unlink()  # repaired, without a restart
-        await still_serves(system, worker, idle=idle)
-
-
 async def test_a_flood_on_stderr(tmp_path: Path) -> None:
     """100 MB: the worker answers all the while; its memory and its log hardly grow with it."""
     async with open_system(tmp_path) as system:

@@ -67,7 +67,7 @@ async def test_an_assignment_wakes_nobody_who_is_not_on_its_way(
                 "_read",
                 "_supervise_to_the_end",
                 "_drain",
-                "run",
+                "_stay_connected",
             }, counts
             assert counts["_read"] <= 2, counts
             assert counts["_supervise_to_the_end"] <= 1, counts
@@ -91,7 +91,7 @@ async def test_a_job_that_waits_for_a_process_has_no_tasks_that_only_wait_for_so
             "_run",
             "_read",
             "_supervise_to_the_end",
-            "run",
+            "_stay_connected",
             "report_status",  # a start takes its time
             # Of the process: its life, the pipes' readers, and those who see to its end.
             "_run_process",

@@ -166,9 +166,8 @@ async def test_a_job_stopped_while_it_starts(autojump_clock: MockClock) -> None:
 
 
 async def test_a_process_that_cannot_start_is_a_failed_job(autojump_clock: MockClock) -> None:
-    async with open_world(
-        num_idle_processes=0, runner=ScriptedRunner(init_error="ImportError: no module")
-    ) as world:
+    async with open_world(num_idle_processes=0) as world:
+        world.runner.init_error = "ImportError: no module"
         await world.offer("a")
         await world.assign("a")
         end = await world.end_of("a")
@@ -177,7 +176,8 @@ async def test_a_process_that_cannot_start_is_a_failed_job(autojump_clock: MockC
 
 
 async def test_a_process_that_takes_too_long_is_a_failed_job(autojump_clock: MockClock) -> None:
-    async with open_world(num_idle_processes=0, runner=ScriptedRunner(init_seconds=99)) as world:
+    async with open_world(num_idle_processes=0) as world:
+        world.runner.init_seconds = 99
         await world.offer("a")
         await world.assign("a")
         assert "not ready within 10 s" in (await world.end_of("a"))["error"]

@@ -12,7 +12,6 @@ from trio.testing import MockClock
 from tests.worker.conftest import World, open_world
 from vsdk_trio import observations as seen
 from vsdk_trio.observations import Stage
-from vsdk_trio.testing.scripted_runner import ScriptedRunner
 
 
 def moves(world: World, job_id: str) -> list[tuple[str, str | None]]:
@@ -109,8 +108,8 @@ async def test_a_job_that_takes_too_long_and_does_not_stop(autojump_clock: MockC
 
 
 async def test_a_job_without_a_process(autojump_clock: MockClock) -> None:
-    runner = ScriptedRunner(init_error="no such module")
-    async with open_world(num_idle_processes=0, runner=runner) as world:
+    async with open_world(num_idle_processes=0) as world:
+        world.runner.init_error = "no such module"
         await world.offer("job")
         await world.assign("job")
         await world.end_of("job")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import ssl
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Final
@@ -57,7 +57,8 @@ class BackendConnection(EventSource):
 
     Called synchronously: `announce`, for what to say first in each session; `give_up`, with the
     error to end with, whether to end; `on_proven`, with each durable message that the registry is
-    known to have; `observe`, with what an operator counts.
+    known to have; `observe`, with what an operator counts. `hold` is awaited in each attempt before
+    a link is opened, for a caller that is not ready to be registered.
 
     Run it with `async with`, or `await nursery.start(connection.connect)`, or as a service:
     `open_service(connection.run, grace=connection.grace_seconds)`. All return once registered,
@@ -90,6 +91,7 @@ class BackendConnection(EventSource):
         give_up: Callable[[Exception], bool] = _always,
         on_proven: Callable[[Message], None] = _not_interested,
         observe: seen.Observe = seen.unobserved,
+        hold: Callable[[], Awaitable[object]] = trio.lowlevel.checkpoint,
     ) -> None:
         if not heartbeat_interval > 0:
             raise OptionsError(f"heartbeat_interval must be above 0, not {heartbeat_interval:g}")
@@ -114,6 +116,7 @@ class BackendConnection(EventSource):
                 ssl_context=ssl_context,
                 connect_timeout=connect_timeout,
                 registration_timeout=registration_timeout,
+                hold=hold,
                 registration=Registration(
                     agent_name=agent_id,
                     version=version,

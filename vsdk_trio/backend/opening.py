@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -72,6 +72,8 @@ class Opener:
     connect_timeout: float
     registration_timeout: float
     registration: Registration
+    hold: Callable[[], Awaitable[object]] = trio.lowlevel.checkpoint
+    """Awaited before there is a link: what must be known before anything is promised."""
 
     def check(self) -> None:
         """Raise `OptionsError` for a typing error now, and not after all retries."""
@@ -101,6 +103,7 @@ class Opener:
             if error.status in _REFUSALS:
                 raise RegistrationRefusedError(str(error)) from error
             raise
+        await self.hold()
         entered = False
         try:
             async with open_link(

@@ -129,7 +129,9 @@ class ControlChannel:
         return self._frames.popleft()
 
     def _take(self, lines: list[Line]) -> None:
-        self._frames += [frame for line in lines if (frame := self._decode(line)) is not None]
+        # An empty line ends what others may have printed before the first frame.
+        spoken = (line for line in lines if line.data)
+        self._frames += [frame for line in spoken if (frame := self._decode(line)) is not None]
 
     def _decode(self, line: Line) -> Frame | None:
         try:

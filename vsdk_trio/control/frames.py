@@ -88,6 +88,8 @@ class InitFailed:
     """Runner to worker: loading or initializing failed; the process is about to end."""
 
     error: str
+    passes: bool = False
+    """Another process may succeed: it was a shortage."""
 
 
 @attrs.frozen(kw_only=True)

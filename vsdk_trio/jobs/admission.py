@@ -28,6 +28,7 @@ class RefusalCause(StrEnum):
     AT_CAPACITY = "at capacity"
     OVERLOADED = "overloaded"
     CLOSED = "closed"
+    CANNOT_START = "no job process comes up"
     RUNNING = "already running"
     # Not for a lack of room; decided outside of here.
     ENDED = "already ended"
@@ -94,10 +95,13 @@ class Admission:
         """Free every slot that was promised only; an assignment of it is refused from now on."""
         self._reserved.clear()
 
-    def offer(self, job_id: str, *, load: float | None = None) -> Reservation | Refusal:
+    def offer(
+        self, job_id: str, *, load: float | None = None, trouble: str | None = None
+    ) -> Reservation | Refusal:
         """Can the job be taken? A `Reservation` holds its slot, also when it is asked again.
 
-        Arguments: `load`, what `load_fnc` says now; None where there is none.
+        Arguments: `load`, what `load_fnc` says now; None where there is none; `trouble`, why no
+        job can be run at the moment.
         """
         if self._closed_because is not None:
             return Refusal(RefusalCause.CLOSED, self._closed_because)
@@ -105,6 +109,8 @@ class Admission:
             return Refusal(RefusalCause.RUNNING, f"job {job_id} already runs here")
         if (held := self._reserved.get(job_id)) is not None:
             return held
+        if trouble is not None:
+            return Refusal(RefusalCause.CANNOT_START, trouble)
         if self.is_full:
             return self._at_capacity()
         if load is not None and load > self.load_threshold:

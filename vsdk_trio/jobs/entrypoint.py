@@ -121,7 +121,7 @@ def describe(
         qualname=qualname,
         sys_path=_search_path(),
         argv=tuple(sys.argv),
-        cwd=os.getcwd(),
+        cwd=_cwd(),
         needs_asyncio=is_for_asyncio(function) and not is_for_asyncio(found),
         **_target_of(module, module_name, refuse),
     )
@@ -177,15 +177,46 @@ def _target_of(
         refuse("it was defined in an interactive session, by `-c` or on stdin; put it into a file")
     path = os.path.abspath(path)
     if not os.path.isfile(path):
-        refuse(f"its script {path} is not a file (deleted, or inside an archive)")
+        refuse(
+            f"its script {path} is not a file (deleted, or inside an archive); put the function "
+            "into a module of its own and import it"
+        )
     return {"main_path": path}
+
+
+def hidden_modules(reference: EntrypointRef) -> tuple[str, ...]:
+    """Files beside the entrypoint's that the code finds where it wants the standard library."""
+    path = reference.main_path
+    if path is None:
+        path = getattr(sys.modules.get(reference.target), "__file__", None) or ""
+    directory = os.path.dirname(path)
+    try:
+        names = sorted(os.listdir(directory))
+    except OSError:
+        return ()
+    return tuple(
+        os.path.join(directory, name)
+        for name in names
+        if name.removesuffix(".py") in sys.stdlib_module_names and name.endswith(".py")
+    )
+
+
+def _cwd() -> str:
+    """The current directory; "" where it is gone: then a job process stays where it starts."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
 
 
 def _search_path() -> tuple[str, ...]:
     # Relative entries mean something else in another directory. What is no path at all is kept:
     # import hooks put their own markers into `sys.path`.
+    cwd = _cwd()
     return tuple(
-        os.path.abspath(entry) if os.path.exists(entry or os.curdir) else entry
+        os.path.normpath(os.path.join(cwd, entry))
+        if cwd and os.path.exists(entry or os.curdir)
+        else entry
         for entry in sys.path
     )
 

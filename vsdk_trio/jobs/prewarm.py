@@ -54,8 +54,11 @@ class Prewarm:
         self._held_until = float("-inf")
         self._unanswered: set[int] = set()
 
-    def to_start(self, census: Census, *, now: float) -> int:
-        """How many processes to start now. Never so many that there are over `max_processes`."""
+    def to_start(self, census: Census, *, now: float, probe: bool = False) -> int:
+        """How many processes to start now. Never so many that there are over `max_processes`.
+
+        `probe`: it is not known whether any comes up, so one is tried, whatever `num_idle` is.
+        """
         room = min(
             self._max_processes - census.processes,
             self._max_starting - census.starting,
@@ -63,7 +66,11 @@ class Prewarm:
         wanted = census.waiting - census.idle - census.starting
         if self.refill_at <= now:
             # What starts for a job that waits will not become idle.
-            wanted = max(wanted, min(wanted + self._num_idle, self._max_refills - census.starting))
+            most = self._max_refills
+            if probe:
+                wanted, most = max(wanted, 0), 1
+            idle = 1 if probe else self._num_idle
+            wanted = max(wanted, min(wanted + idle, most - census.starting))
         return max(0, min(room, wanted))
 
     def wants_to_keep(self, census: Census) -> bool:

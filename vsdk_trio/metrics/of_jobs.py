@@ -63,7 +63,7 @@ OFFERS_REFUSED: Final = Family(
     when=(
         "at_capacity: more workers, or a greater max_processes. overloaded: load_fnc is above "
         "load_threshold. request_fnc_*: your own function; the log has what it raised. closed: the "
-        "worker drains."
+        "worker drains. no_job_process_comes_up: /readyz says why."
     ),
 )
 PROMISES_EXPIRED: Final = Family(

@@ -35,8 +35,8 @@ REGISTERED: Final = _gauge(
 )
 READY: Final = _gauge(
     "vsdk_trio_ready",
-    "1 while /readyz is 200: registered, and not on its way out.",
-    "0 and not draining: see registered.",
+    "1 while /readyz is 200: registered, able to start job processes, and not on its way out.",
+    "0 and not draining: see registered. Where that is 1, no job process comes up: see /readyz.",
 )
 PROBLEMS: Final = _gauge(
     "vsdk_trio_health_problems",

@@ -9,6 +9,7 @@ import trio
 
 from ..control.frames import Hello, InitFailed, Ready
 from ..errors import FrameError, JobProcessError, StartFailure
+from ..jobs.starting import exit_passes
 from .exit import with_last_words
 from .job_process import JobProcess
 
@@ -33,8 +34,17 @@ async def bring_up(process: JobProcess, hello: Hello, timeout: float) -> Ready:
             if isinstance(frame, InitFailed):
                 cause = f"a job process failed to initialize: {frame.error}"
                 text = with_last_words(cause, process.stderr_tail)
-                raise JobProcessError(text, StartFailure.INIT_FAILED)
+                raise JobProcessError(
+                    text, StartFailure.INIT_FAILED, passes=frame.passes, summary=cause
+                )
         await process.exited.wait()
-        raise JobProcessError(process.exit.describe(), StartFailure.DIED)
+        end = process.exit
+        raise JobProcessError(
+            end.describe(),
+            StartFailure.DIED,
+            passes=exit_passes(end.returncode, end.stderr_tail),
+            summary=end.summarize(),
+        )
     cause = f"a job process was not ready within {timeout:g} s"
-    raise JobProcessError(with_last_words(cause, process.stderr_tail), StartFailure.TOO_LATE)
+    text = with_last_words(cause, process.stderr_tail)
+    raise JobProcessError(text, StartFailure.TOO_LATE, passes=True, summary=cause)

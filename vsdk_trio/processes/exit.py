@@ -60,6 +60,14 @@ class Exit:
 
     def describe(self) -> str:
         """The cause, and the last lines of stderr: one text of bounded length for a person."""
+        return with_last_words(self._cause(), self.stderr_tail)
+
+    def summarize(self) -> str:
+        """As `describe`, with nothing but the last line of stderr."""
+        said = [line.strip() for line in self.stderr_tail if line.strip()]
+        return with_last_words(self._cause(), tuple(said[-1:]))
+
+    def _cause(self) -> str:
         if self.killed:
             cause = "the job process did not stop when asked and was killed"
         elif self.returncode == EXIT_UNKNOWN:
@@ -73,7 +81,7 @@ class Exit:
             cause = "the job process was killed by SIGKILL (out of memory?)"
         else:
             cause = f"the job process was killed by {self.signal_name}"
-        return with_last_words(cause, self.stderr_tail)
+        return cause
 
 
 def signal_name(returncode: int) -> str | None:

@@ -19,6 +19,7 @@ from .._loggers import get_logger
 from ..control.channel import ControlChannel
 from ..control.frames import Finished, Frame, Pong, Ready, SendableFrame, Start, Stop
 from ..errors import JobProcessError
+from ..jobs.starting import start_passes
 from .edge import Command, OnStarted, ProcessHandle, Spawner
 from .exit import Exit
 from .frame_queue import FrameQueue
@@ -237,7 +238,8 @@ async def run_job_process(
             owner.process._bury()
     if owner.failure is not None:
         raise JobProcessError(
-            f"cannot start a job process ({command.argv[0]}): {owner.failure}"
+            f"cannot start a job process ({command.argv[0]}): {owner.failure}",
+            passes=start_passes(owner.failure),
         ) from owner.failure
 
 

@@ -19,11 +19,13 @@ import trio
 
 from .. import observations as seen
 from .._alarm import Alarm
+from .._change import Change
 from .._loggers import get_logger
 from .._wait import first_of
 from ..control.frames import Hello, Ready
 from ..errors import JobProcessError, StartFailure
 from ..jobs.prewarm import Census, Prewarm
+from ..jobs.starting import Starts
 from .bring_up import bring_up
 from .edge import Command, OnStarted, Spawner
 from .guardian import Guardian
@@ -87,6 +89,10 @@ class Pool:
         job_log: logging.Logger = JOB_LOGGER,
         observe: seen.Observe = seen.unobserved,
     ) -> None:
+        self.starts = Starts()
+        """Whether processes come up."""
+        self.starts_change = Change()
+        """Notified when a start has failed, or has succeeded at last."""
         self._observe = observe
         self._spawner = spawner
         self._make_hello = make_hello
@@ -197,6 +203,18 @@ class Pool:
         self._given.discard(process)
         self._to_look.ring()
 
+    async def first_up(self) -> None:
+        """Have a process come up, whatever is to be kept idle; returns once one has.
+
+        Raises `JobProcessError` where none ever will.
+        """
+        self.starts.doubt()
+        self._to_look.ring()
+        while not self.starts.is_proven:
+            if (error := self.starts.hopeless) is not None:
+                raise error
+            await self.starts_change.wait()
+
     async def run(
         self,
         stopping: trio.Event,
@@ -225,7 +243,10 @@ class Pool:
             await self._to_look.wait()
 
     def _start_wanted(self) -> None:
-        for _ in range(self._prewarm.to_start(self._census(), now=trio.current_time())):
+        wanted = self._prewarm.to_start(
+            self._census(), now=trio.current_time(), probe=self.starts.wants_probe
+        )
+        for _ in range(wanted):
             self._number += 1
             self._starting.add(self._number)
             self._begin(self._number)
@@ -301,6 +322,7 @@ class Pool:
         else:
             self._starting.discard(number)
             self._prewarm.became_ready()
+            self._note_success()
             self._on_ready(ready)
             took = trio.current_time() - started_at
             self._observe(seen.ProcessReady(pid=process.pid, seconds=took))
@@ -312,6 +334,12 @@ class Pool:
         finally:
             self._starting.discard(number)  # for where it was cancelled
 
+    def _note_success(self) -> None:
+        was_in_trouble = self.starts.trouble is not None
+        self.starts.succeeded()
+        if was_in_trouble:  # else there is no news in it, and a job may be waiting
+            self.starts_change.notify()
+
     def _start_failed(self, number: int, error: JobProcessError) -> None:
         self._starting.discard(number)
         self._to_look.ring()
@@ -319,12 +347,15 @@ class Pool:
             return  # nobody waits for it; or another will serve whoever does
         self._observe(seen.ProcessFailed(cause=error.cause))
         self._prewarm.failed(now=trio.current_time())
+        self.starts.failed(error)
+        self.starts_change.notify()
         # Another start may still serve the job that waits. If the one that was made for it has
         # failed, it must know; for a job that came later, another one is made.
         if len(self._waiters) > len(self._starting) and self._waiters[0].since < number:
             self._waiters.popleft().answer(error)
         else:
-            logger.warning("no idle job process: %s", error)
+            # What it has printed, its traceback too, was logged as it came.
+            logger.warning("no idle job process: %s", error.summary)
 
     def _take_off_the_books(self, number: int) -> None:
         """The process is gone, or never was."""

@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from types import ModuleType
 from typing import Any
@@ -122,7 +122,7 @@ def load(reference: EntrypointRef) -> Callable[..., Any]:
 
 def find(reference: EntrypointRef) -> Any:
     """Import what `reference` names, where it was named; None if it is not there."""
-    if os.path.isdir(reference.cwd):  # a job behind a launcher may see another file system
+    with suppress(OSError):  # gone, not permitted, behind a launcher: the code may not need it
         os.chdir(reference.cwd)
     sys.path[:] = dict.fromkeys([*reference.sys_path, *sys.path])
     sys.argv[:] = reference.argv

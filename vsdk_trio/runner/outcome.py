@@ -5,9 +5,13 @@ Knows exceptions and the three words for an end. Must not know frames, rooms or 
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import os
 import traceback
 from collections.abc import Iterator
-from typing import Literal, TypeAlias
+from types import TracebackType
+from typing import Final, Literal, TypeAlias, TypeVar
 
 import attrs
 import trio
@@ -16,6 +20,8 @@ from .._import_hints import explained
 from .._masking import cut
 
 Status: TypeAlias = Literal["completed", "failed", "cancelled"]
+
+_E = TypeVar("_E", bound=BaseException)
 
 MAX_ERROR_CHARS = 2000
 _MAX_MESSAGE_CHARS = 1000
@@ -34,6 +40,13 @@ _SIGNAL_HINT = (
     "ends is for ctx.add_shutdown_callback(...)"
 )
 _MAX_LISTED_ERRORS = 5
+# What stands between our first line and the agent's own, when its code is loaded or called.
+_AROUND: Final = (
+    os.path.dirname(os.path.dirname(__file__)) + os.sep,
+    contextlib.__file__,
+    importlib.__file__,
+    "<frozen importlib",
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -87,6 +100,14 @@ def without_cancelled(exception: BaseException) -> BaseException | None:
     if isinstance(exception, BaseExceptionGroup):
         return exception.split(trio.Cancelled)[1]
     return None if isinstance(exception, trio.Cancelled) else exception
+
+
+def from_the_agent_on(error: _E) -> _E:
+    """`error`, its traceback without the frames by which the agent's code was loaded or called."""
+    frames: TracebackType | None = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_AROUND):
+        frames = frames.tb_next
+    return error.with_traceback(frames)
 
 
 def hint_for(error: BaseException) -> str | None:

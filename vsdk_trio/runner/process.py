@@ -19,13 +19,14 @@ from .._signals import heed_ends_of_children
 from ..control.frames import MAX_FRAME_BYTES, Hello, InitFailed, Stop, decode_frame, encode_frame
 from ..errors import FrameError
 from ..jobs.entrypoint import EntrypointRef
+from ..jobs.starting import loading_passes
 from ..traces.job_span import prepare
 from . import renditions
 from .early_signals import signals_told_to
 from .job_log import RunnerLog
 from .lasting_threads import tell_of_lasting_threads
 from .loader import Loaded, Preloaded, loading
-from .outcome import describe_error
+from .outcome import describe_error, from_the_agent_on
 from .rehearsal import TIMES, rehearse
 from .runner import EXIT_INIT_FAILED, EXIT_OK, Rehearse, run_runner
 from .stacks import write_stacks_to
@@ -69,8 +70,9 @@ def main(
             if hello.traces:
                 prepare(hello.agent_id)
         except (Exception, SystemExit, KeyboardInterrupt, BaseExceptionGroup) as error:
+            error = from_the_agent_on(error)
             logger.error("the entrypoint cannot be loaded", exc_info=error)
-            _write(send_fd, encode_frame(InitFailed(error=describe_error(error))))
+            _write(send_fd, _init_failed(error))
             return EXIT_INIT_FAILED
         # What is loaded stays: no collection has to look at it again.
         gc.freeze()
@@ -79,6 +81,10 @@ def main(
         code = trio.run(partial(_run, receive_fd, send_fd, loaded, rest, rehearsal))
     tell_of_lasting_threads()
     return code
+
+
+def _init_failed(error: BaseException) -> bytes:
+    return encode_frame(InitFailed(error=describe_error(error), passes=loading_passes(error)))
 
 
 def read_hello(receive_fd: int) -> tuple[Hello | None, bytes]:

@@ -30,13 +30,14 @@ from ..control.frames import (
 )
 from ..control.job import JobInfo
 from ..errors import FrameError, OptionsError
+from ..jobs.starting import initializing_passes
 from ..room_options import RoomOptions
 from ..traces.job_span import Ending, entrypoint_span, flush_spans
 from .desk import Desk
 from .execution import run_when_it_comes
 from .job_context import JobContext, JobProcessInfo
 from .loader import Loaded
-from .outcome import Outcome, describe_error, without_cancelled
+from .outcome import Outcome, describe_error, from_the_agent_on, without_cancelled
 from .stacks import stack_signal
 from .vitals import LongestStep
 
@@ -126,7 +127,7 @@ async def _note_signals(signals: AsyncIterable[int], desk: Desk) -> None:
 async def _serve(desk: Desk, arrival: _Arrival) -> int:
     error = await _initialize(desk, arrival.loaded, arrival.process)
     if error is not None:
-        await desk.tell(InitFailed(error=error))
+        await desk.tell(error)
         return EXIT_INIT_FAILED
     outcome = await _run_job(desk, arrival)
     # A job that came together with the request to stop still gets its answer.
@@ -137,7 +138,7 @@ async def _serve(desk: Desk, arrival: _Arrival) -> int:
     return EXIT_OK
 
 
-async def _initialize(desk: Desk, loaded: Loaded, process: JobProcessInfo) -> str | None:
+async def _initialize(desk: Desk, loaded: Loaded, process: JobProcessInfo) -> InitFailed | None:
     """Run `initialize_process_fnc`, if it is not stopped; returns what went wrong."""
     if loaded.initialize is None:
         return None
@@ -149,8 +150,8 @@ async def _initialize(desk: Desk, loaded: Loaded, process: JobProcessInfo) -> st
     return await _initialize_further(desk, rest) if inspect.isawaitable(rest) else None
 
 
-async def _initialize_further(desk: Desk, rest: Awaitable[object]) -> str | None:
-    error: str | None = None
+async def _initialize_further(desk: Desk, rest: Awaitable[object]) -> InitFailed | None:
+    error: InitFailed | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(desk.read)
         with desk.stop.calling(nursery.cancel_scope.cancel):
@@ -164,9 +165,11 @@ async def _initialize_further(desk: Desk, rest: Awaitable[object]) -> str | None
     return error
 
 
-def _failure_to_initialize(error: BaseException) -> str:
+def _failure_to_initialize(error: BaseException) -> InitFailed:
+    error = from_the_agent_on(error)
     logger.error("initialize_process_fnc failed", exc_info=error)
-    return f"initialize_process_fnc: {describe_error(error)}"
+    text = f"initialize_process_fnc: {describe_error(error)}"
+    return InitFailed(error=text, passes=initializing_passes(error))
 
 
 @attrs.define(kw_only=True)

@@ -19,6 +19,12 @@ def claim() -> tuple[int, int]:
     """
     sys.stdout.flush()
     receive, send = os.dup(0), os.dup(1)
+    try:  # noqa: SIM105  # contextlib may not be imported yet
+        # What a sitecustomize or a tracer has printed may lack its newline: the first frame is not
+        # to be taken for the rest of that line.
+        os.write(send, b"\n")
+    except OSError:
+        pass  # the worker is gone, as the first read will tell
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)

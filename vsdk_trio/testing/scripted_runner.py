@@ -41,11 +41,12 @@ class ScriptedRunner:
 
     `started` lists every job that was started, as (time, job); `callbacks_run` the jobs whose
     shutdown callbacks ran. `init_seconds` is how long a process takes to become ready, and
-    `init_error` makes it fail to.
+    `init_error` makes it fail to; `init_passes`, whether that is said to pass.
     """
 
     init_seconds: float = 0.1
     init_error: str | None = None
+    init_passes: bool = False
     participant_name: str = "Agent"
     started: list[tuple[float, JobInfo]] = attrs.field(factory=list)
     callbacks_run: list[str] = attrs.field(factory=list)
@@ -80,8 +81,9 @@ class _Process:
         if not isinstance(await anext(self._channel, None), Hello):
             return
         await trio.sleep(self._script.init_seconds)
-        if self._script.init_error is not None:
-            await self._say(InitFailed(error=self._script.init_error))
+        script = self._script
+        if script.init_error is not None:
+            await self._say(InitFailed(error=script.init_error, passes=script.init_passes))
             raise ProcessExit(1)
         await self._say(Ready(pid=self._inside.pid))
         async with trio.open_nursery() as nursery:

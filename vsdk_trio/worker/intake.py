@@ -64,7 +64,7 @@ class Intake:
 
     Arguments: `token`, asked for each yes: the worker's own token of the moment; `teller`, for what
     an assignment is answered with; `on_registered`, called at the beginning of each session, before
-    anything of it is taken; `observe`, told of what is decided.
+    anything of it is taken; `trouble`, why no job can be run; `observe`, told of what is decided.
     """
 
     def __init__(
@@ -80,8 +80,10 @@ class Intake:
         teller: Teller,
         change: Change,
         on_registered: Callable[[], None],
+        trouble: Callable[[], str | None],
         observe: seen.Observe,
     ) -> None:
+        self._trouble = trouble
         self._observe = observe
         self._link = link
         self._admission = admission
@@ -156,7 +158,9 @@ class Intake:
             text = f"job {job_id} has already ended here"
             self._refuse(offer, Refusal(RefusalCause.ENDED, text))
             return
-        answer = self._admission.offer(job_id, load=self._load.for_offers())
+        answer = self._admission.offer(
+            job_id, load=self._load.for_offers(), trouble=self._trouble()
+        )
         if isinstance(answer, Refusal):
             self._refuse(offer, answer)
         elif (request_fnc := self._terms.request_fnc) is None:

@@ -105,6 +105,8 @@ class Look:
             status = f"{drain.stage} ({drain.reason})"
             if drain.waiting_for:
                 status += f", waiting for {', '.join(drain.waiting_for)}"
+        elif (trouble := parts.trouble()) is not None:
+            status = trouble
         elif not connection.is_connected:
             status = "not registered with the registry"
         else:

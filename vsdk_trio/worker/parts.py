@@ -6,8 +6,9 @@ Made anew for every run, so that no part has a state from before. `Worker` runs 
 from __future__ import annotations
 
 import logging
-import sys
 from functools import partial
+
+import trio
 
 from .._change import Change
 from .._loggers import get_logger
@@ -16,15 +17,18 @@ from .._stopping import Request, Stage
 from ..backend.connection import BackendConnection
 from ..backend.token import TokenProvider
 from ..control.orders import Brief
-from ..errors import OptionsError
+from ..errors import JobProcessError, OptionsError, PreflightError
 from ..jobs.admission import Admission
+from ..jobs.entrypoint import hidden_modules
 from ..jobs.prewarm import Prewarm
+from ..jobs.starting import PREFLIGHT_SECONDS
 from ..journal.journal import Journal
 from ..observations import JobRecovered, Observation, StatusReported
 from ..observations.observers import Observers
 from ..options import Options
 from ..processes.forkserver import Forkserver, missing_for_forking
 from ..processes.guardian import Guardian
+from ..processes.interpreter import program
 from ..processes.pool import Pool, PoolSettings
 from ..processes.stop_ladder import Graces
 from ..processes.sweeper import Sweeper
@@ -65,6 +69,7 @@ class Parts:
         traces: Traces,
     ) -> None:
         self._options = options
+        self._agent = agent
         self._traces = traces
         self.observers = observers
         """Told of everything that an operator counts; see `observations`."""
@@ -87,6 +92,9 @@ class Parts:
         )
         self.load = Load(self.admission, options.load_fnc)
         self.load.check()
+        self._can_run_jobs = trio.Event()
+        self.is_registered = trio.Event()
+        """Set with the first session."""
         self.connection = self._make_connection()
         self.reporter = Reporter(
             agent_id=options.agent_id,
@@ -95,6 +103,7 @@ class Parts:
             admission=self.admission,
             load=self.load,
             shutdown=self.shutdown,
+            trouble=self.trouble,
         )
         self.teller = Teller(
             journal=journal,
@@ -139,6 +148,7 @@ class Parts:
             give_up=self._give_up,
             on_proven=self._note_proven,
             observe=self.observers,
+            hold=self._can_run_jobs.wait,
         )
 
     def _make_forkserver(self, agent: Agent) -> Forkserver | None:
@@ -155,7 +165,7 @@ class Parts:
             logger.info("job processes are started afresh and not forked: %s", missing)
             return None
         settings = TemplateSettings(
-            argv=(sys.executable, "-m", "vsdk_trio.template"),
+            argv=program("vsdk_trio.template"),
             brief=Brief(
                 entrypoint=agent.entrypoint.to_dict(),
                 initialize=None if agent.initialize is None else agent.initialize.to_dict(),
@@ -176,7 +186,7 @@ class Parts:
     def _make_pool(self, briefing: Briefing) -> Pool:
         options = self._options
         settings = PoolSettings(
-            argv=(sys.executable, "-m", "vsdk_trio.runner"),
+            argv=program("vsdk_trio.runner"),
             cookie_prefix=self.cookie_prefix,
             initialize_timeout=options.initialize_timeout,
         )
@@ -244,6 +254,7 @@ class Parts:
             teller=self.teller,
             change=self.change,
             on_registered=self._note_registered,
+            trouble=self.trouble,
             observe=self.observers,
         )
 
@@ -253,14 +264,58 @@ class Parts:
     def _token(self) -> str:
         return self.connection.token
 
+    def trouble(self) -> str | None:
+        """Why no job can be run at the moment; None where one can."""
+        return self.pool.starts.trouble
+
     def health(self) -> Health:
         """Whether the worker does its work, for `/health`."""
         problems = [f"failed: {failure}" for failure in self.failures]
+        if (trouble := self.trouble()) is not None:
+            problems.append(trouble)
         if not self.connection.is_connected:
             problems.append("not registered with the registry")
         return Health(
             tuple(problems), (*self.journal.warnings, *self.observers.dropped, *SHORTAGES.current())
         )
+
+    async def preflight(self) -> None:
+        """Wait for the first job process, and let the connection register then.
+
+        Raises `PreflightError` where none comes up: at once where it never will, else after
+        `PREFLIGHT_SECONDS`.
+        """
+        with trio.move_on_after(PREFLIGHT_SECONDS):
+            try:
+                await self.pool.first_up()
+            except JobProcessError as error:
+                raise self._cannot_run(error.summary) from None
+            self._can_run_jobs.set()
+            return
+        why = f"{self.trouble()}; tried for {PREFLIGHT_SECONDS:g} s"
+        raise self._cannot_run(why)
+
+    async def preflight_and_registration(self) -> None:
+        """Wait until jobs can be run, and then until the registry knows of the worker."""
+        await self.preflight()
+        await self.is_registered.wait()
+
+    def _cannot_run(self, why: str) -> PreflightError:
+        text = f"not registered, because no job could be run: {why}"
+        hidden = hidden_modules(self._agent.entrypoint)
+        if hidden and ("ImportError" in why or "AttributeError" in why):
+            text += f"; {', '.join(hidden)} may hide a module of the standard library: rename it"
+        return PreflightError(text)
+
+    async def tell_of_starts(self) -> None:
+        """Let the registry know when jobs can be run again, or cannot any more; until cancelled."""
+        trouble = self.trouble()
+        while True:
+            await self.pool.starts_change.wait()
+            if (now := self.trouble()) != trouble:
+                (logger.info if now is None else logger.error)("%s", now or "jobs can be run again")
+                trouble = now
+                self.change.notify()
 
     def tell_of_earlier_life(self) -> None:
         """Tell the registry, and whoever observes, how jobs ended that this worker had before."""

@@ -25,7 +25,8 @@ MAX_TEXT_CHARACTERS = 2000
 class Reporter:
     """Builds messages; the caller posts them.
 
-    Arguments: `worker_id`, asked anew for each message, because the registry may change it.
+    Arguments: `worker_id`, asked anew for each message, because the registry may change it;
+    `trouble`, why no job can be run at the moment: the worker looks full then, and fully loaded.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Reporter:
         admission: Admission,
         load: Load,
         shutdown: Shutdown,
+        trouble: Callable[[], str | None],
     ) -> None:
         self._agent_id = agent_id
         self._worker_id = worker_id
@@ -44,12 +46,13 @@ class Reporter:
         self._admission = admission
         self._load = load
         self._shutdown = shutdown
+        self._trouble = trouble
 
     def fact(self) -> WorkerFact:
         """What the worker is doing, as a fact."""
         if self._shutdown.stage is not Stage.SERVING:
             return WorkerFact.DRAINING
-        if self._admission.is_full:
+        if self._admission.is_full or self._trouble() is not None:
             return WorkerFact.FULL
         return WorkerFact.BUSY if self._admission.running else WorkerFact.IDLE
 
@@ -60,7 +63,7 @@ class Reporter:
             worker_id=self._worker_id(),
             agent_name=self._agent_id,
             status=self._vocabulary.worker_word(self.fact()),
-            load=round(self._load.to_report(), 4),
+            load=1.0 if self._trouble() is not None else round(self._load.to_report(), 4),
             job_count=self._admission.running,
         )
 

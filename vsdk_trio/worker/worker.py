@@ -29,6 +29,8 @@ from ..metrics.worker_tallies import WorkerTallies
 from ..observations import Observation
 from ..observations.observers import Observers
 from ..options import Options, WorkerOptions
+from ..processes.edge import OnStarted
+from ..processes.interpreter import require_interpreter
 from ..processes.orphans import reap_orphans
 from ..room_options import RoomOptions
 from ..status.occupant import describe_occupant
@@ -146,6 +148,7 @@ class Worker:
             metadata=dict(metadata or {}),
         )
         self._edges = edges if edges is not None else Edges()
+        require_interpreter()
 
     @staticmethod
     def run_worker(options: WorkerOptions, default_room_options: RoomOptions | None = None) -> None:
@@ -221,13 +224,17 @@ class Worker:
             await open_around(partial(_stay_connected, parts), parts.connection.grace_seconds)
             # Before it ends, whatever it is that ends the worker.
             stack.callback(parts.refuse_the_rest)
+            if parts.sweeper is not None:
+                await open_around(parts.sweeper.run, SHORT_GRACE_SECONDS)
+            await open_around(parts.pool.run, parts.graces.total_seconds)
+            # The connection has its answer from init-config meanwhile, and registers after this.
+            await first_of(
+                parts.preflight_and_registration, parts.shutdown.reached(Stage.DRAINING).wait
+            )
             task_status.started(WorkerHandle(parts, look))
             if parts.shutdown.stage is not Stage.SERVING:
                 logger.info("%s before a job could come", parts.shutdown.reason)
                 return WorkerReport()
-            if parts.sweeper is not None:
-                await open_around(parts.sweeper.run, SHORT_GRACE_SECONDS)
-            await open_around(parts.pool.run, parts.graces.total_seconds)
             await open_around(partial(_keep_books, parts), SHORT_GRACE_SECONDS)
             async with open_service(parts.jobs.run, grace=parts.graces.total_seconds + 1):
                 parts.intake.open()
@@ -285,6 +292,7 @@ async def _keep_books(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(parts.intake.expire_promises)
         nursery.start_soon(parts.report_status)
+        nursery.start_soon(parts.tell_of_starts)
         task_status.started()
         await stopping.wait()
         nursery.cancel_scope.cancel()
@@ -293,14 +301,9 @@ async def _keep_books(
 async def _stay_connected(
     parts: Parts, stopping: trio.Event, *, task_status: trio.TaskStatus[None]
 ) -> None:
-    """Service body: the connection. Started once registered, or once that was called off."""
-    async with trio.open_nursery() as nursery:
-        await first_of(
-            partial(nursery.start, parts.connection.run, stopping),
-            parts.shutdown.reached(Stage.DRAINING).wait,
-        )
-        task_status.started()
-        await stopping.wait()
+    """Service body: the connection. It registers once `Parts.preflight` has passed."""
+    task_status.started()
+    await parts.connection.run(stopping, task_status=OnStarted(lambda _: parts.is_registered.set()))
 
 
 async def _listen(options: Options) -> Listeners:

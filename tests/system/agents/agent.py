@@ -166,9 +166,6 @@ def options() -> Options:
     return Options(**values)
 
 
-if Path("broken").exists() and __name__ != "__main__":
-    raise ImportError("cannot be imported in a job process")
-
 job = WorkerJob(
     entrypoint=entrypoint,
     jobctx=lambda: JobContext(room_options=RoomOptions(transport_mode="loopback")),
