@@ -131,6 +131,7 @@ PURE = (
     "control.orders",
     "registry.dispatcher",
     "registry.ledger",
+    "registry.public_url",
 )
 # `random` is allowed: a pure machine is handed a `random.Random`.
 IMPURE = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -17,7 +18,7 @@ import trustme
 from vsdk_trio.registry.core import Registry
 from vsdk_trio.registry.server import open_registry
 
-from .conftest import open_cli, run_cli
+from .conftest import PROGRAM, clean_environment, open_cli, run_cli
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("unmeasured")]
 
@@ -255,3 +256,52 @@ async def test_dev_listens_on_this_machine_only(options: str, tmp_path: Path) ->
     async with open_cli(*args, cwd=tmp_path) as dev:
         await dev.read_until("(listens on 127.0.0.1; ")
         await dev.read_until("serving ")
+
+
+async def test_a_registry_behind_tls_hands_out_the_address_of_its_caller(tmp_path: Path) -> None:
+    """From outside: doctor takes the whole way through a proxy that says nothing of itself."""
+    ca = str(tmp_path / "ca.pem")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    async with behind_tls(f"http://127.0.0.1:{port}", tmp_path) as url:
+        args = ("registry", "--port", str(port), "--public-url", url)
+        async with open_cli(*args) as registry:
+            await registry.read_until("registry ready")
+            done = await run_cli("doctor", "--registry", url, "--ca-file", ca, env=TOKEN)
+            assert done.code == 0, done.out
+            assert f"the registry is {url.replace('https', 'wss')}" in done.out
+
+
+@pytest.mark.parametrize("url", ["reg.example.com", "ftp://reg.example.com"])
+async def test_a_wrong_public_url_is_one_line(url: str) -> None:
+    done = await run_cli("registry", "--port", "0", "--public-url", url)
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert "public_url must be the URL of a registry" in done.err
+
+
+NO_USER = """
+import pwd
+def missing(uid):
+    raise KeyError(uid)
+pwd.getpwuid = missing
+"""
+
+
+@pytest.mark.parametrize("home", [None, "", " "])
+async def test_rooms_without_a_home(home: str | None, tmp_path: Path) -> None:
+    """As for a number without a name in a container: what to do is said, in one line."""
+    (tmp_path / "sitecustomize.py").write_text(NO_USER)
+    environ = clean_environment({"PYTHONPATH": str(tmp_path), "XDG_CACHE_HOME": ""})
+    environ |= {"HOME": home} if home is not None else {}
+    if home is None:
+        del environ["HOME"]
+    done = await trio.run_process(
+        [*PROGRAM, "registry", "--rooms", "--port", "0"],
+        capture_stderr=True,
+        check=False,
+        env=environ,
+    )
+    said = done.stderr.decode()
+    assert (done.returncode, said.count("\n")) == (2, 1), said
+    assert "there is no HOME" in said
+    assert "--rooms-ca FILE names another place" in said

@@ -8,24 +8,43 @@ from __future__ import annotations
 import importlib.util
 import ipaddress
 import os
+import pwd
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import trio
 
+from .._exit_codes import ExitCode
 from .._extras import how_to_install
 from .._threads import run_in_thread
 from ..testing.videosdk import FakeVideoSDK, open_fake_videosdk
 from ._errors import CommandError
 
 _GOODBYE_SECONDS = 2.0
+_ANOTHER_PLACE = "--rooms-ca FILE names another place"
 
 
 def default_ca_file() -> Path:
-    """Where it is written whom jobs have to trust, unless somebody says another place."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "vsdk-trio" / "rooms-ca.pem"
+    """Where it is written whom jobs have to trust, unless somebody says another place.
+
+    Raises `CommandError` where there is no such place.
+    """
+    cache = os.environ.get("XDG_CACHE_HOME", "").strip()
+    return (Path(cache) if cache else _home() / ".cache") / "vsdk-trio" / "rooms-ca.pem"
+
+
+def _home() -> Path:
+    """Not `Path.home()`, which takes an empty HOME for the root directory."""
+    if home := os.environ.get("HOME", "").strip():
+        return Path(home)
+    try:
+        return Path(pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError:
+        raise CommandError(
+            f"there is no HOME to write the certificate to that jobs must trust; {_ANOTHER_PLACE}",
+            ExitCode.USAGE,
+        ) from None
 
 
 @asynccontextmanager
@@ -53,7 +72,7 @@ def _prepare(ca_file: Path) -> None:
         ca_file.parent.mkdir(parents=True, exist_ok=True)
         ca_file.touch()
     except OSError as error:
-        raise CommandError(f"cannot write {ca_file}: {error.strerror}") from None
+        raise CommandError(f"cannot write {ca_file}: {error.strerror}; {_ANOTHER_PLACE}") from None
 
 
 def _reachable(host: str) -> str:

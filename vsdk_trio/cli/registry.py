@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 def registry(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 8080,
+    public_url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="The address that workers are told; else the one by which they ask, or by which "
+            "a proxy (Forwarded, X-Forwarded-*) says that they did.",
+        ),
+    ] = None,
     rooms: Annotated[
         bool, typer.Option("--rooms", help="Serve rooms, too: needs the extra videosdk.")
     ] = False,
@@ -53,14 +61,14 @@ def registry(
     handler = logging.StreamHandler()
     handler.setFormatter(_FieldsFormatter("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, handlers=[handler])
-    token = os.environ.get(TOKEN_VARIABLE) or None
+    token = os.environ.get(TOKEN_VARIABLE, "").strip() or None
     serve_rooms = partial(_rooms, host, rooms_port, token, rooms_ca) if rooms else _no_rooms
-    if token is None and host not in ("127.0.0.1", "::1", "localhost"):
+    if token is None and host.strip("[]") not in ("127.0.0.1", "::1", "localhost"):
         print(f"vsdk-trio: open to everybody on {host}; set {TOKEN_VARIABLE}", file=sys.stderr)
 
     def open_it(room_options: dict[str, Any]) -> AbstractAsyncContextManager[RunningRegistry]:
         opened = Registry(auth_token=token, room_options=room_options)
-        return open_registry(opened, host=host, port=port)
+        return open_registry(opened, host=host, port=port, public_url=public_url)
 
     trio.run(_serve, serve_rooms, open_it)
 

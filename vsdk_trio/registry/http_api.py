@@ -32,6 +32,7 @@ from .http_bodies import BadRequestError, Fields, json_object
 from .http_views import job_json, update_json, worker_json
 from .ledger import JobRequest
 from .page import follow, follow_job
+from .public_url import registry_url
 from .websocket_link import WebSocketLink
 
 _HTTP_STATUS: Final = {
@@ -47,13 +48,21 @@ _HTTP_STATUS: Final = {
 _Handler = Callable[[Registry, Request], Awaitable[ASGIApp]]
 
 
-def make_app(registry: Registry, stopping: trio.Event) -> Starlette:
+def make_app(
+    registry: Registry, stopping: trio.Event, *, public_url: str | None = None
+) -> Starlette:
     """The ASGI application around a registry that somebody else runs.
 
-    Pages stop watching at `stopping`.
+    Pages stop watching at `stopping`. `public_url` is the address that workers are told; None: the
+    one by which they ask.
     """
     pages = load_pages("vsdk_trio.web", "vsdk_trio.registry")
     streams = Streams(stopping)
+
+    async def init_config(_: Registry, request: Request) -> Response:
+        scheme = request.url.scheme
+        url = registry_url(scheme, request.url.netloc, request.headers, public_url=public_url)
+        return _answer({"success": True, "data": {"registryUrl": url}})
 
     async def page(_: Registry, request: Request) -> ASGIApp:
         return pages.answer(request.path_params.get("name", "registry.html"), request)
@@ -103,7 +112,7 @@ def make_app(registry: Registry, stopping: trio.Event) -> Starlette:
             route("/events", "GET", events),
             route("/health", "GET", _health, is_open=True),
             route("/metrics", "GET", _metrics, is_open=True),
-            route("/v2/agent/init-config", "POST", _init_config),
+            route("/v2/agent/init-config", "POST", init_config),
             route("/v2/agent/dispatch", "POST", _dispatch),
             route("/v2/rooms", "POST", _create_room),
             route("/v2/agent/workers", "GET", _workers),
@@ -129,14 +138,6 @@ async def _health(registry: Registry, _: Request) -> Response:
 
 async def _metrics(registry: Registry, request: Request) -> Response:
     return await answer_scrape(registry.measure(), request)
-
-
-async def _init_config(_: Registry, request: Request) -> Response:
-    # By the name the caller came by, so that it holds behind a port mapping; with `ws`, because
-    # the published client turns `http` into `wss`.
-    scheme = "wss" if request.url.scheme == "https" else "ws"
-    url = f"{scheme}://{request.url.netloc}"
-    return _answer({"success": True, "data": {"registryUrl": url}})
 
 
 async def _create_room(registry: Registry, _: Request) -> Response:

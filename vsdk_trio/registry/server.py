@@ -15,6 +15,7 @@ import attrs
 import trio
 
 from .._asgi import bind_listeners, serve_app, url_of
+from .._registry_address import Source, address_options
 from ..protocol.codec import MAX_MESSAGE_BYTES
 from .core import Registry, open_registry_core
 from .http_api import make_app
@@ -33,20 +34,35 @@ class RunningRegistry:
 
 @asynccontextmanager
 async def open_registry(
-    registry: Registry | None = None, *, host: str = "127.0.0.1", port: int = 0
+    registry: Registry | None = None,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    public_url: str | None = None,
 ) -> AsyncGenerator[RunningRegistry]:
-    """Serve a registry on `host` and `port` (0: any free one) around the body.
+    """Serve a registry around the body.
 
-    Raises `PortInUseError` where the address is taken or cannot be had. Leaving closes the sessions
-    with 1001, then the server; requests under way have half a second.
+    Leaving closes the sessions with 1001, then the server; requests under way have half a second.
+
+    Args:
+        registry: by default one that takes any token.
+        host: where to listen.
+        port: 0 takes any free one.
+        public_url: the address that workers are told, `http(s)://` or `ws(s)://`; None: the one
+            by which they ask, or by which a proxy says that they did.
+
+    Raises:
+        PortInUseError: where the address is taken or cannot be had.
+        OptionsError: for a `public_url` that is none.
     """
+    address_options(Source("public_url", public_url))
     registry = registry if registry is not None else Registry()
     listeners = await bind_listeners(host, port)
     url = url_of(listeners)
     stopping = trio.Event()
     serve = partial(
         serve_app,
-        make_app(registry, stopping),
+        make_app(registry, stopping, public_url=(public_url or "").strip() or None),
         listeners,
         stopping,
         # Ours is the lower limit (http_api): past its own, hypercorn says 1009 and tells the app
