@@ -6,11 +6,14 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import trio
 
-from .conftest import clean_environment, open_cli, run_cli
+from .conftest import RunningCli, clean_environment, open_cli, run_cli
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("unmeasured")]
 
@@ -116,7 +119,7 @@ from vsdk_trio import Options, WorkerJob
 
 async def entrypoint(ctx):
     async def clean_up():
-        await trio.sleep(1)
+        await trio.sleep(GOODBYE)
         print("cleaned", flush=True)
 
     ctx.add_shutdown_callback(clean_up)
@@ -125,20 +128,32 @@ async def entrypoint(ctx):
     await trio.sleep(SECONDS)
     print("ends", flush=True)
 
-WorkerJob(entrypoint, options=Options(agent_id="d", max_processes=1)).start()
+options = Options(agent_id="d", max_processes=1, termination_timeout=0.5)
+WorkerJob(entrypoint, options=options).start()
 """
 
 
-async def test_dev_drains_once_however_often_it_is_asked(tmp_path: Path) -> None:
-    (tmp_path / "agent.py").write_text(AGENT.replace("SECONDS", "3"))
+def write_agent(directory: Path, *, seconds: float = 600, goodbye: float = 1) -> None:
+    text = AGENT.replace("SECONDS", str(seconds)).replace("GOODBYE", str(goodbye))
+    (directory / "agent.py").write_text(text)
+
+
+@asynccontextmanager
+async def dev_with_a_job(directory: Path) -> AsyncGenerator[RunningCli]:
     ports = ("--port", "0", "--registry-port", "0")
-    async with open_cli("dev", "agent.py", *ports, cwd=tmp_path) as dev:
+    async with open_cli("dev", "agent.py", *ports, cwd=directory) as dev:
         await dev.read_until("serving 'd'")
         found = re.search(r"registry at (http://127\.0\.0\.1:\d+)", dev.text)
         assert found is not None, dev.text
         done = await run_cli("dispatch", "d", "--registry", found[1])
         assert done.code == 0, done
         await dev.read_until("begins")
+        yield dev
+
+
+async def test_dev_drains_once_however_often_it_is_asked(tmp_path: Path) -> None:
+    write_agent(tmp_path, seconds=3)
+    async with dev_with_a_job(tmp_path) as dev:
         for signum in (signal.SIGTERM, signal.SIGHUP, signal.SIGTERM):
             dev.process.send_signal(signum)
             await dev.read_until(signal.Signals(signum).name)
@@ -147,11 +162,45 @@ async def test_dev_drains_once_however_often_it_is_asked(tmp_path: Path) -> None
         assert "job: cleaned" in dev.text
 
 
+async def test_dev_stops_once_at_a_ctrl_c_that_comes_twice(tmp_path: Path) -> None:
+    write_agent(tmp_path)
+    async with dev_with_a_job(tmp_path) as dev:
+        for signum in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
+            dev.process.send_signal(signum)
+        assert await dev.end() == 0, dev.text
+        assert "job: cleaned" in dev.text
+
+
+async def test_dev_hurries_at_a_second_ctrl_c(tmp_path: Path) -> None:
+    write_agent(tmp_path, goodbye=600)
+    async with dev_with_a_job(tmp_path) as dev:
+        dev.process.send_signal(signal.SIGINT)
+        await trio.sleep(0.6)  # sooner, it is the same Ctrl-C
+        dev.process.send_signal(signal.SIGINT)
+        assert await dev.end() == 3, dev.text
+        assert "a second SIGINT: every grace is cut short" in dev.text
+
+
+async def test_connect_hurries_at_a_second_ctrl_c(tmp_path: Path) -> None:
+    write_agent(tmp_path, goodbye=600)
+    args = ("connect", "agent.py", "--room", "r", "--transport-mode", "loopback")
+    async with open_cli(*args, cwd=tmp_path) as one:
+        await one.read_until("begins")
+        one.process.send_signal(signal.SIGTERM)
+        await trio.sleep(0.1)
+        one.process.send_signal(signal.SIGINT)
+        await trio.sleep(0.6)  # sooner, it is the same Ctrl-C
+        one.process.send_signal(signal.SIGINT)
+        await one.end()
+        assert "a second SIGINT: the clean-up is interrupted" in one.text
+        assert "cleaned" not in one.text
+
+
 @pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 async def test_connect_runs_its_callbacks_however_often_it_is_signalled(
     tmp_path: Path, first: signal.Signals
 ) -> None:
-    (tmp_path / "agent.py").write_text(AGENT.replace("SECONDS", "600"))
+    write_agent(tmp_path)
     args = ("connect", "agent.py", "--room", "r", "--transport-mode", "loopback")
     async with open_cli(*args, cwd=tmp_path) as one:
         await one.read_until("begins")

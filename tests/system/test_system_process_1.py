@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from .conftest import eventually, open_system
+from .conftest import Program, System, eventually, open_system
 
 pytestmark = pytest.mark.real
 
@@ -25,20 +25,42 @@ def _can_unshare() -> bool:
     return subprocess.run([*_UNSHARE, "true"], check=False, capture_output=True).returncode == 0
 
 
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("program", [["-m", "vsdk_trio", "run"], []], ids=["run", "python"])
 @pytest.mark.skipif("not _can_unshare()", reason="needs a PID namespace of its own")
-def test_sigterm_while_the_agent_is_imported_ends_it(tmp_path: Path) -> None:
+def test_a_signal_while_the_agent_is_imported_ends_it(
+    tmp_path: Path, program: list[str], signum: signal.Signals
+) -> None:
+    """By `python agent.py` from the import of the package on."""
     (tmp_path / "agent.py").write_text(
-        "print('importing', flush=True)\nimport time; time.sleep(60)"
+        "from vsdk_trio import WorkerJob\nprint('importing', flush=True)\n"
+        "import time; time.sleep(60)"
     )
-    command = [sys.executable, "-m", "vsdk_trio", "run", "agent.py"]
+    command = [*_UNSHARE, sys.executable, *program, "agent.py"]
     with subprocess.Popen(
-        [*_UNSHARE, *command], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as unshare:
         assert unshare.stdout is not None
         assert unshare.stdout.readline() == "importing\n"
         [first] = psutil.Process(unshare.pid).children()
-        first.send_signal(signal.SIGTERM)
-        assert unshare.wait(timeout=20) == 128 + signal.SIGTERM
+        first.send_signal(signum)
+        assert unshare.wait(timeout=20) == 128 + signum
+
+
+def _zombies(process: psutil.Process) -> list[int]:
+    found = process.children(recursive=True)
+    return [one.pid for one in found if one.status() == psutil.STATUS_ZOMBIE]
+
+
+async def _start_in_a_namespace(system: System, *before: str) -> tuple[Program, psutil.Process]:
+    """An agent whose process 1 is the first of `before`, or itself; and `unshare` around it."""
+    launcher = "import os, sys; os.execvp(sys.argv[1], sys.argv[1:])"
+    unshare = await system.start_agent(
+        before=("-c", launcher, *_WITH_PROC, *before, sys.executable), max_processes=2
+    )
+    await eventually(system.registry.workers, "no worker")
+    [first] = psutil.Process(unshare.pid).children()
+    return unshare, first
 
 
 @pytest.mark.usefixtures("each_start_method")
@@ -46,20 +68,49 @@ def test_sigterm_while_the_agent_is_imported_ends_it(tmp_path: Path) -> None:
 async def test_orphans_of_jobs_are_reaped(tmp_path: Path) -> None:
     """A job leaves a daemon; it is killed, becomes a child of process 1, and must not stay."""
     async with open_system(tmp_path) as system:
-        launcher = "import os, sys; os.execvp(sys.argv[1], sys.argv[1:])"
-        unshare = await system.start_agent(before=("-c", launcher, *_WITH_PROC, sys.executable))
-        await eventually(system.registry.workers, "no worker")
-        [first] = psutil.Process(unshare.pid).children()
+        unshare, first = await _start_in_a_namespace(system)
         job = await system.run_job("forks")
         assert job.state.value == "completed"
         assert await system.run_job("returns")  # a child of the worker's own is not taken from it
         await eventually(lambda: "reaped an orphan" in unshare.output, "not reaped")
-
-        def zombies() -> list[int]:
-            found = first.children(recursive=True)
-            return [one.pid for one in found if one.status() == psutil.STATUS_ZOMBIE]
-
-        await eventually(lambda: not zombies(), "zombies are left")
+        await eventually(lambda: not _zombies(first), "zombies are left")
         first.send_signal(signal.SIGTERM)
         assert await unshare.exit_code() == 0, unshare.output
         assert "Traceback" not in unshare.output
+
+
+@pytest.mark.usefixtures("unmeasured")
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("init", ["tini --", "tini -g --", "dumb-init --", "sh -c"])
+async def test_behind_an_init(tmp_path: Path, init: str, signum: signal.Signals) -> None:
+    """It hands signals on, to the worker or to its group, and reaps what jobs leave."""
+    words = init.split()
+    if not _can_unshare() or shutil.which(words[0]) is None:
+        pytest.skip(f"needs {words[0]} and a PID namespace of its own")
+    if words[0] == "sh":
+        # As a shell script that is the entrypoint of an image must end.
+        words += ['exec "$0" "$@"']
+    async with open_system(tmp_path) as system:
+        unshare, first = await _start_in_a_namespace(system, *words)
+        assert await system.run_job("forks")
+        await eventually(lambda: not _zombies(first), "zombies are left")
+        job_id = await system.dispatch("returns", seconds=2)
+        first.send_signal(signum)
+        state = (await system.end_of(job_id)).state.value
+        assert state == ("cancelled" if signum == signal.SIGINT else "completed")
+        assert await unshare.exit_code() == 0, unshare.output
+        assert "Traceback" not in unshare.output
+
+
+@pytest.mark.usefixtures("unmeasured")
+@pytest.mark.skipif("not _can_unshare()", reason="needs a PID namespace of its own")
+async def test_the_end_of_process_1_is_the_end_of_all(tmp_path: Path) -> None:
+    """As by the SIGKILL of `docker stop`, ten seconds after its SIGTERM."""
+    async with open_system(tmp_path) as system:
+        unshare, first = await _start_in_a_namespace(system)
+        await system.dispatch("waits")
+        first.send_signal(signal.SIGTERM)
+        await eventually(lambda: "SIGTERM received: draining" in unshare.output, "not draining")
+        first.kill()
+        await unshare.exit_code()
+        await system.nothing_left()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import signal
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 import trio
 
@@ -86,6 +88,29 @@ async def test_signals_to_everything_at_any_moment_of_the_start_end_nothing_that
         assert {process.pid for process in system.job_processes()} == before
         assert (await system.end_of(job_id)).state.value == "completed"
         assert worker.output.count("SIGTERM ignored") == 1
+        assert await worker.exit_code() == 0, worker.output
+
+
+@pytest.mark.parametrize("is_worker_last", [False, True])
+@pytest.mark.parametrize(
+    "signals",
+    [(TERM, signal.SIGCONT), (TERM, HUP, signal.SIGCONT), (HUP,)],
+    ids=["control-group", "SendSIGHUP", "hangup"],
+)
+async def test_what_a_supervisor_sends_to_everything_is_one_drain(
+    tmp_path: Path, signals: tuple[signal.Signals, ...], is_worker_last: bool
+) -> None:
+    """As systemd does unless KillMode says otherwise, in any order of the processes."""
+    async with open_system(tmp_path) as system:
+        worker = await system.open_agent(num_idle_processes=1, max_processes=2)
+        job_id = await system.dispatch("returns", seconds=2)
+        everything = sorted(system.processes(), key=lambda one: one.pid, reverse=is_worker_last)
+        for signum in signals:
+            for process in everything:
+                with suppress(psutil.NoSuchProcess):  # an idle process that the drain has ended
+                    process.send_signal(signum)
+        assert (await system.end_of(job_id)).state.value == "completed"
+        assert system.notes(job_id)[-1] == "callback: the entrypoint returned"
         assert await worker.exit_code() == 0, worker.output
 
 
