@@ -13,7 +13,7 @@ import trio
 import trustme
 
 from vsdk_trio.backend import open_backend_connection
-from vsdk_trio.backend.urls import answered_url
+from vsdk_trio.backend.urls import answered_room_api, answered_url
 from vsdk_trio.errors import ConnectError, RegistryUnreachableError
 
 TOKEN = "clear-token-0123456789"
@@ -57,6 +57,33 @@ def test_any_other_plain_address_is_refused_and_the_error_says_what_to_do(
 ) -> None:
     with pytest.raises(ConnectError, match=r"not sent in plain text.*--public-url.*backend_url"):
         answered_url(base, answered)
+
+
+@pytest.mark.parametrize(
+    ("base", "named", "wanted"),
+    [
+        ("https://api.example", "https://rooms.example", "https://rooms.example"),
+        ("https://api.example", "rooms.example", "rooms.example"),
+        ("http://api.example", "http://rooms.example", "http://rooms.example"),
+        ("ws://127.0.0.1:8080", "http://rooms.example", "http://rooms.example"),
+        ("http://api.example", "no url at all", "no url at all"),
+        ("https://api.example", "http://api.example/p", "https://api.example/p"),
+        ("wss://api.example:8443/x", "HTTP://api.example:8443", "https://api.example:8443"),
+    ],
+)
+def test_the_api_of_rooms_is_reached_over_tls_where_the_registry_is(
+    base: str, named: str, wanted: str
+) -> None:
+    assert answered_room_api(base, named) == wanted
+
+
+@pytest.mark.parametrize("base", ["https://api.example", "api.example", "wss://r.example"])
+@pytest.mark.parametrize(
+    "named", ["http://rooms.example", " http://rooms.example", "HTTP://a@rooms.example", "ftp://x"]
+)
+def test_no_job_is_led_into_the_open(base: str, named: str) -> None:
+    with pytest.raises(ConnectError):
+        answered_room_api(base, named)
 
 
 class World:

@@ -16,6 +16,7 @@ import trio
 import trustme
 
 from vsdk_trio.registry.core import Registry
+from vsdk_trio.registry.ledger import JobRequest, JobState
 from vsdk_trio.registry.server import open_registry
 
 from .conftest import PROGRAM, clean_environment, open_cli, run_cli
@@ -305,3 +306,47 @@ async def test_rooms_without_a_home(home: str | None, tmp_path: Path) -> None:
     assert (done.returncode, said.count("\n")) == (2, 1), said
     assert "there is no HOME" in said
     assert "--rooms-ca FILE names another place" in said
+
+
+ROOM = """
+from vsdk_trio import Options, WorkerJob
+async def entrypoint(ctx):
+    await ctx.get_room_id()
+    await ctx.connect()
+WorkerJob(entrypoint, options=Options(register=True, agent_id="A")).start()
+"""
+
+
+@pytest.mark.parametrize("is_own", [False, True])
+async def test_no_job_sends_its_token_in_plain_text(is_own: bool, tmp_path: Path) -> None:
+    """A registry over TLS that names http:// for rooms: its own host means https://."""
+    (tmp_path / "agent.py").write_text(ROOM)
+    ca, heard = str(tmp_path / "ca.pem"), list[bytes]()
+
+    async def hear(stream: trio.SocketStream) -> None:
+        heard.append(await stream.receive_some())
+
+    registry = Registry(auth_token=TOKEN["VIDEOSDK_AUTH_TOKEN"])
+    async with (
+        open_registry(registry) as running,
+        behind_tls(running.url, tmp_path) as url,
+        trio.open_nursery() as nursery,
+    ):
+        serve = partial(trio.serve_tcp, hear, 0, host="127.0.0.1")
+        (listener,) = await nursery.start(serve)
+        port = listener.socket.getsockname()[1]
+        rooms = url.replace("https", "http") if is_own else f"http://127.0.0.1:{port}"
+        told = {"signaling_base_url": rooms, "transport_mode": "loopback"}
+        environ = {**TOKEN, "REQUESTS_CA_BUNDLE": ca}
+        args = ("run", "agent.py", "--registry", url, "--ca-file", ca, "--port", "0")
+        async with open_cli(*args, "--host", "127.0.0.1", env=environ, cwd=tmp_path) as worker:
+            await worker.read_until("registered with the registry")
+            job = await registry.dispatch(JobRequest(agent_id="A", room_id="r", room_options=told))
+            job = await registry.wait_ended(job.job_id)
+        nursery.cancel_scope.cancel()
+    assert not heard
+    if is_own:
+        assert job.state is JobState.COMPLETED, job.error
+    else:
+        assert job.state is JobState.FAILED
+        assert "a token is not sent in plain text; have it name https://" in (job.error or "")

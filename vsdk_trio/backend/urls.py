@@ -58,16 +58,38 @@ def answered_url(base: str, registry_url: str) -> str:
     a proxy that it does not know of: the registry is there, too, so the URL becomes `wss://`. Any
     other `ws://` would carry the token in plain text: raises `ConnectError`, which says what to do.
     """
-    if not is_tls(base) or is_tls(registry_url):
-        return registry_url
+    if (url := _kept_on_tls(base, registry_url, "wss")) is not None:
+        return url
     api, named = _split(base, default_scheme="https"), _split(registry_url, default_scheme="wss")
-    if _host(api) == _host(named) and named.port in (None, _port(api)):
-        return urlunsplit(("wss", api.netloc, named.path, named.query, ""))
     raise ConnectError(
         f"init-config at https://{api.netloc} named the registry {named.scheme}://{named.netloc}: "
         f"the token is not sent in plain text; have it name wss:// (a registry of your own: "
         f"--public-url https://{api.netloc}), or set backend_url to where the registry is"
     )
+
+
+def answered_room_api(base: str, room_api: str) -> str:
+    """Return the API of rooms that the registry at `base` has named to a job: see `answered_url`.
+
+    Raises `ConnectError` where the job would send its token in plain text, and for no URL at all.
+    """
+    if (url := _kept_on_tls(base, room_api, "https")) is not None:
+        return url
+    named = _split(room_api, default_scheme="https")
+    raise ConnectError(
+        f"the registry is reached over TLS, and named {named.scheme}://{named.netloc} for rooms: a "
+        "token is not sent in plain text; have it name https://"
+    )
+
+
+def _kept_on_tls(base: str, named: str, scheme: str) -> str | None:
+    """What `named` stands for to somebody who has asked `base`; None: to send no token there."""
+    if not is_tls(base) or is_tls(named):
+        return named
+    api, parts = _split(base, default_scheme="https"), _split(named, default_scheme=scheme)
+    if _host(api) == _host(parts) and parts.port in (None, _port(api)):
+        return urlunsplit((scheme, api.netloc, parts.path, parts.query, ""))
+    return None
 
 
 def split_target(url: str) -> Target:

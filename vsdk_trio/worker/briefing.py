@@ -11,8 +11,10 @@ from typing import Any
 import attrs
 
 from .._loggers import get_logger
+from ..backend.urls import answered_room_api
 from ..control.frames import Hello, Ready
 from ..control.job import JobInfo
+from ..errors import ConnectError, OptionsError
 from ..jobs.entrypoint import EntrypointRef
 from ..options import Options
 from ..protocol.messages import JobAssignment
@@ -93,8 +95,12 @@ class Briefing:
             )
 
     def describe_job(self, assignment: JobAssignment) -> JobInfo:
-        """What the job process is told; raises `OptionsError` for room options of a wrong type."""
-        defaults, overlay = self._agent.room_options, assignment.room_options or {}
+        """What the job process is told.
+
+        Raises `OptionsError` for room options that cannot be used: of a wrong type, or an API of
+        rooms to which the job would send its token in plain text.
+        """
+        defaults, overlay = self._agent.room_options, self._kept_on_tls(assignment.room_options)
         wire = dict(self._default_wire)
         if overlay and (unknown := defaults.merge_on_wire(wire, overlay)):
             self._report(unknown)
@@ -120,6 +126,19 @@ class Briefing:
             permissions=self._permissions,
             wait=assignment.wait,
         )
+
+    def _kept_on_tls(self, told: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        """The room options that the registry has `told`: where it has TLS, so have its rooms."""
+        told = told or {}
+        named = told.get("signaling_base_url")
+        if not isinstance(named, str) or not named:
+            return told
+        options = self._options
+        try:
+            kept = answered_room_api(options.backend_url or options.signaling_base_url, named)
+        except ConnectError as error:
+            raise OptionsError(f"room option 'signaling_base_url': {error}") from None
+        return {**told, "signaling_base_url": kept}
 
     def _report(self, names: tuple[str, ...]) -> None:
         """Say once of each room option that it is not known here."""
