@@ -144,6 +144,9 @@ def _in_time(worker: WorkerRecord, trace: Trace) -> None:
         limit = began + 2 * ladder + 1 + _FLUSH + _GOODBYE + journal
         if how == "drain":
             limit += options["drain_timeout"]
+        # The next life of a worker that was killed has to end in time of its own, when it is asked.
+        if any(began <= killed <= limit for killed in worker.killed_at):
+            continue
         if worker.ended_at is None or worker.ended_at > limit:
             trace.violation(
                 f"worker {worker.number}, told to {how} at {began:.2f}, should have ended by "
