@@ -1,7 +1,8 @@
-"""A `WorkerJob` of the published package, in code that is loaded for what it defines.
+"""Classes of the published package, in code that is loaded for what it defines.
 
-A leaf, which imports nothing of that package. While a script is loaded, its job is recorded as one
-of ours is, and its `start()` starts no worker of that package inside of ours.
+A leaf, which imports nothing of that package. While a script is loaded, its `WorkerJob` is recorded
+as one of ours is, its `start()` starts no worker of that package inside of ours, and a `JobContext`
+opens no event loop.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from .errors import EntrypointError
 
@@ -64,12 +65,12 @@ class _Finder(MetaPathFinder):
         return spec
 
     def change(self, module: ModuleType) -> None:
-        """Change the class in `module`; once."""
-        class_name, change = _CHANGES[module.__name__]
-        cls = getattr(module, class_name, None)
-        if cls is not None and not hasattr(cls, _MARK):
-            setattr(cls, _MARK, True)
-            change(cls, self._is_loading, self._record)
+        """Change the classes in `module`; once."""
+        for class_name, change in _CHANGES[module.__name__].items():
+            cls = getattr(module, class_name, None)
+            if cls is not None and not hasattr(cls, _MARK):
+                setattr(cls, _MARK, True)
+                change(cls, self._is_loading, self._record)
 
 
 _MARK: Final = "_vsdk_trio_holds_back"
@@ -92,6 +93,33 @@ def _change_job(cls: Any, is_loading: IsLoading, record: Record) -> None:
     cls.__init__, cls.start = make_and_record, start_if_run
 
 
+class _NoLoop:
+    """Stands for the event loop of a context that is made as its script is loaded.
+
+    The package would open one, which processes that are forked from this one must not share.
+    """
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(
+            f"no event loop has a {name!r} for this JobContext, which was made as its script was "
+            "loaded; use the one that the entrypoint gets"
+        )
+
+
+def _change_context(cls: Any, is_loading: IsLoading, _: Record) -> None:
+    make = cls.__init__
+
+    @functools.wraps(make)
+    def make_without_loop(context: Any, *arguments: Any, **named: Any) -> None:
+        asyncio: Any = sys.modules.get("asyncio")
+        has_loop = asyncio is not None and asyncio._get_running_loop() is not None
+        if is_loading() and not has_loop:
+            named["loop"] = named.get("loop") or _NoLoop()
+        make(context, *arguments, **named)
+
+    cls.__init__ = make_without_loop
+
+
 def _change_worker(cls: Any, is_loading: IsLoading, _: Record) -> None:
     run = cls.run_worker
 
@@ -107,8 +135,8 @@ def _change_worker(cls: Any, is_loading: IsLoading, _: Record) -> None:
     cls.run_worker = staticmethod(refuse_or_run)
 
 
-_CHANGES: Final = {
-    "videosdk.agents.job": ("WorkerJob", _change_job),
-    "videosdk.agents.worker": ("Worker", _change_worker),
+_CHANGES: Final[dict[str, dict[str, Callable[[Any, IsLoading, Record], None]]]] = {
+    "videosdk.agents.job": {"WorkerJob": _change_job, "JobContext": _change_context},
+    "videosdk.agents.worker": {"Worker": _change_worker},
 }
-"""By module: the class, and how it is changed."""
+"""By module: the classes, and how each is changed."""

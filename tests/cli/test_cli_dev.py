@@ -290,6 +290,14 @@ async def test_a_port_that_is_taken_says_what_to_do(tmp_path: Path) -> None:
     assert "Traceback" not in done.err
 
 
+async def test_rooms_on_the_port_of_the_registry_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "agent.py").write_text(AGENT)
+    (tmp_path / "helper.py").write_text("VERSION = 'one'\n")
+    done = await run_cli("dev", "agent.py", "--transport", "websocket", cwd=tmp_path)
+    assert done.code == 2
+    assert "choose another port: --registry-port 8090" in done.err
+
+
 async def test_interrupted_before_it_is_registered(tmp_path: Path) -> None:
     (tmp_path / "agent.py").write_text(AGENT)
     (tmp_path / "helper.py").write_text("VERSION = 'one'\n")

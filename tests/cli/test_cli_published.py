@@ -127,6 +127,16 @@ async def test_one_job_of_it_here_and_now(home: Path, way: str) -> None:
     assert (done.code, done.out) == (0, "acting as Ada {'k': 'v'}\n"), done
 
 
+async def test_a_session_of_its_in_a_loopback_room_is_warned_of(home: Path) -> None:
+    (home.parent / "library" / "videosdk" / "agents" / "agent_session.py").touch()
+    (home / "agent.py").write_text(
+        "import videosdk.agents.agent_session\n" + AGENT + WAYS["guarded"]
+    )
+    done = await run_cli("connect", "agent.py", env=surroundings(home), cwd=home)
+    assert done.code == 0
+    assert "choose another transport: VSDK_TRIO_TRANSPORT=websocket" in done.err
+
+
 async def test_a_function_that_is_marked_where_the_job_is_made(home: Path) -> None:
     """`aio.entrypoint(f)` in place of the decorator: a job process finds `f` without the mark."""
     agent = AGENT.replace("import asyncio, sys", "import asyncio, sys, vsdk_trio")

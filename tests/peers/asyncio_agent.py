@@ -6,6 +6,7 @@ What it lives through it writes into `notes.txt`, one line each.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from pathlib import Path
 
@@ -62,6 +63,13 @@ async def entrypoint(ctx: JobContext) -> None:
             finally:
                 await ctx.run_until_shutdown()
                 note("let go")
+        case "connect":
+            await ctx.connect()
+            await asyncio.Event().wait()
+        case "swallow":  # as the package's session does
+            with contextlib.suppress(OSError):
+                await ctx.connect()
+            raise RuntimeError("closed before it started; the earlier error is the real one")
         case "run":
             await ctx.run_until_shutdown(session=Session(), wait_for_participant=True)
             note("returned")

@@ -129,6 +129,30 @@ def test_terminated_a_clean_up_that_runs_until_shutdown_is_let_go(
     assert notes()[2:] == ["let go", "callback"]
 
 
+def test_a_room_that_is_not_joined_in_time_fails_the_job(
+    registry: RegistryProcess, notes: Callable[[], list[str]]
+) -> None:
+    """The package logs that, and waits for ever."""
+    options = {"join_timeout_seconds": 2, "signaling_base_url": "127.0.0.1:1"}
+    job = ended(registry, dispatch(registry, "connect", **options))
+    assert job["status"] == "failed"
+    text = "the room room-1 was not joined within 2 s (RoomOptions.join_timeout_seconds)"
+    assert text in job["error"]
+    assert notes()[-1] == "callback"
+
+
+def test_why_a_room_was_not_joined_is_the_error_of_the_job(registry: RegistryProcess) -> None:
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        options = {"transport_mode": "websocket", "websocket": {"port": port}}
+        job = ended(registry, dispatch(registry, "swallow", **options))
+    assert job["status"] == "failed"
+    assert job["error"].startswith("RoomError: the room could not be joined: [Errno 98]")
+    assert str(port) in job["error"]
+
+
 def test_it_joins_by_its_own_transport_and_runs_until_the_end(
     registry: RegistryProcess, notes: Callable[[], list[str]]
 ) -> None:

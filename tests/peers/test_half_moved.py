@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -41,6 +43,16 @@ def test_its_options_are_read() -> None:
         True,
     )
     assert own.permissions == vsdk_trio.WorkerPermissions()
+
+
+def test_our_options_have_all_that_its_worker_reads() -> None:
+    theirs = {field.name for field in dataclasses.fields(agents.Options)}
+    assert theirs <= attrs.fields_dict(vsdk_trio.Options).keys()
+    job = agents.WorkerJob(entrypoint, options=vsdk_trio.Options(agent_id="ours"))
+    for name in theirs:
+        assert hasattr(job.options, name)
+    # Where it asks which executor to use, the words are the same.
+    assert job.options.executor_type.value == agents.Options().executor_type.value
 
 
 def test_its_default_room_options_are_our_defaults() -> None:
@@ -167,3 +179,46 @@ def test_gevent_is_refused_with_one_line(tmp_path: Path) -> None:
         )
         assert done.returncode == 1
         assert "gevent has replaced parts of the standard library" in done.stderr.splitlines()[-1]
+
+
+EARLY = """
+from videosdk.agents import JobContext, Options, RoomOptions, WorkerJob
+
+job_context = JobContext(room_options=RoomOptions(name="Ada", playground=False))
+
+async def entrypoint(ctx: JobContext):
+    assert ctx is not job_context and ctx.room_options.name == "Ada"
+
+options = Options(agent_id="early", max_processes=2, register=True)
+WorkerJob(entrypoint=entrypoint, jobctx=lambda: job_context, options=options).start()
+"""
+
+
+@pytest.mark.real
+def test_a_context_that_is_made_as_the_script_is_loaded_opens_no_event_loop(tmp_path: Path) -> None:
+    """As its documentation has it. With a loop of its own, job processes could not be forked."""
+    (tmp_path / "agent.py").write_text(EARLY)
+    with running_registry() as registry:
+        env = os.environ | {
+            "VSDK_TRIO_SIGNALING_BASE_URL": registry.url,
+            "VIDEOSDK_AUTH_TOKEN": TOKEN,
+            "VSDK_TRIO_PORT": "0",
+            "VSDK_TRIO_LOG_FORMAT": "console",
+        }
+        command = [sys.executable, "-m", "vsdk_trio", "run", "agent.py"]
+        log = tmp_path / "log"
+        with (
+            log.open("w") as file,
+            subprocess.Popen(command, cwd=tmp_path, env=env, stderr=file) as worker,
+        ):
+            until(lambda: "template: ready after" in log.read_text())
+            body = {"agentId": "early", "meetingId": "r"}
+            until(lambda: registry.call("GET", "/v2/agent/workers")[1]["workers"])
+            _, answer = registry.call("POST", "/v2/agent/dispatch", body)
+            job_id = answer["data"]["jobId"]
+            until(lambda: registry.job(job_id)["status"] in ("completed", "failed"))
+            worker.send_signal(signal.SIGINT)
+            assert worker.wait(timeout=40) == 0
+        job = registry.job(job_id)
+    assert job["status"] == "completed", job
+    assert "started afresh" not in log.read_text()

@@ -65,6 +65,13 @@ def serve_in_development(
     registry_url = rest_address(*sources, default="") or None
     context = job.context()
     context.room_options, _ = context.room_options.merged({"transport_mode": transport})
+    port = context.room_options.websocket.port
+    if registry_url is None and transport == "websocket" and port == registry_port:
+        raise CommandError(
+            f"a room of transport websocket listens on port {port}, and so does the registry; "
+            f"choose another port: --registry-port {port + 10}",
+            ExitCode.USAGE,
+        )
     job.jobctx = context
     options = job.options
     with program_log(options.log_level, options.log_format), single_errors():

@@ -26,6 +26,8 @@ logger: Final = get_logger("vsdk_trio.dev")
 _PAUSE_MS: Final = 100
 # How often the directories themselves are looked at: the kernel watches one, and not its name.
 _LOOK_MS: Final = 500
+# Without the kernel's help each file is looked at, and there may be many.
+_POLL_MS: Final = 1000
 _RETRY_SECONDS: Final = 1.0
 
 Identities: TypeAlias = dict[Path, tuple[int, int] | None]
@@ -87,8 +89,8 @@ class Watch:
                     await trio.sleep(_RETRY_SECONDS)
                 else:
                     logger.warning(
-                        "the system watches no more files (%s), so they are looked at three times "
-                        "a second; raise fs.inotify.max_user_watches or max_user_instances",
+                        "the system watches no more files (%s), so they are looked at once a "
+                        "second; raise fs.inotify.max_user_watches or max_user_instances",
                         error,
                     )
                     self._polling = True
@@ -106,6 +108,7 @@ class Watch:
             step=_PAUSE_MS,
             rust_timeout=_LOOK_MS,
             yield_on_timeout=True,
+            poll_delay_ms=_POLL_MS,
             force_polling=self._polling or None,  # None: as its environment variable says
             ignore_permission_denied=True,
         )

@@ -101,8 +101,8 @@ class JobContext:
         """The room, once `connect()` has joined it."""
         self.want_console = sys.argv[1:2] == ["console"]
         self._token = token or self.job.token
-        # A program may take the variable away once it has made its context.
-        self._token_when_made = "" if self._token else os.environ.get(TOKEN_VARIABLE, "")
+        # A program may take the variable away once it has made its context; a job process does not.
+        self._token_when_made = os.environ.get(TOKEN_VARIABLE, "") if job is None else ""
         self._room_factory = room_factory
         self._room_creator = room_creator
         self._transport: TransportMode | None = None  # of the room, once it is being joined

@@ -53,7 +53,12 @@ async def join_room(
             if all(isinstance(leaf, (Exception, trio.Cancelled)) for leaf in leaves(error)):
                 await trio.lowlevel.checkpoint_if_cancelled()
             raise
-    raise RoomError(
-        f"the room {options.room_id or '(a new one)'} was not joined within {seconds:g} s "
+    raise RoomError(not_in_time(options.room_id, seconds))
+
+
+def not_in_time(room_id: str | None, seconds: float | None) -> str:
+    """What is said of a room that was not joined within `join_timeout_seconds`."""
+    return (
+        f"the room {room_id or '(a new one)'} was not joined within {seconds:g} s "
         "(RoomOptions.join_timeout_seconds)"
     )

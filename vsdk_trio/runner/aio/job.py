@@ -15,16 +15,27 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
+from ..._loggers import get_logger
+from ...errors import RoomError
 from ...room_options import TransportMode
 from ..job_context import JobContext, as_current
 from ..job_run import JobRun
+from ..joining import not_in_time
 from . import published
 from .bridge import Bridge, open_bridge
 from .context import AsyncioJobContext
 
+logger = get_logger(__name__)
+
 # Its shutdown is one callback of ours: all of its own callbacks, each of which has up to 15 s
 # there, the goodbye of its room, and the last telemetry.
 SHUTDOWN_SECONDS: Final = 60.0
+
+_NO_SESSIONS_HERE: Final = (
+    "the room is a loopback room, in which an AgentSession of videosdk-agents hears and says "
+    "nothing; choose another transport: VSDK_TRIO_TRANSPORT=websocket, or `dev --transport "
+    "websocket --registry-port 8090`"
+)
 
 AsyncioEntrypoint = Callable[[Any], Awaitable[object]]
 
@@ -42,6 +53,8 @@ async def run_asyncio_entrypoint(function: AsyncioEntrypoint, ctx: JobContext) -
     if mode is not TransportMode.LOOPBACK and published.is_installed():
         await _run_with_theirs(function, ctx, mode, bridge, run)
     else:
+        if published.is_loaded():
+            logger.warning(_NO_SESSIONS_HERE)
         await bridge.to_asyncio(_run_with_ours, function, AsyncioJobContext(ctx, bridge), bridge)
 
 
@@ -88,7 +101,10 @@ async def _run_with_theirs(
     shut_down = partial(bridge.to_asyncio, published.shut_down, theirs)
     # The first to be added, so that it is the last to run.
     ctx._callbacks.add(shut_down, seconds=SHUTDOWN_SECONDS)
-    await bridge.to_asyncio(_run_as_theirs, function, theirs, ctx, bridge)
+    options = ctx.room_options
+    is_joining = mode is TransportMode.VIDEOSDK and options.join_meeting
+    seconds = options.join_timeout_seconds if is_joining else None
+    await bridge.to_asyncio(_run_as_theirs, function, theirs, ctx, bridge, seconds)
 
 
 async def _make_theirs(ctx: JobContext, mode: TransportMode) -> Any:
@@ -97,12 +113,27 @@ async def _make_theirs(ctx: JobContext, mode: TransportMode) -> Any:
 
 
 async def _run_as_theirs(
-    function: AsyncioEntrypoint, theirs: Any, ctx: JobContext, bridge: Bridge
+    function: AsyncioEntrypoint,
+    theirs: Any,
+    ctx: JobContext,
+    bridge: Bridge,
+    join_seconds: float | None,
 ) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    joining = published.Joining(theirs)
     tell = partial(bridge.soon, ctx.notify_meeting_joined)
-    joining = asyncio.create_task(published.when_joined(theirs, tell))
+    watching = asyncio.create_task(joining.watch(join_seconds, tell, task.cancel))
     try:
         with published.living_in(theirs), as_current(theirs):
             await function(theirs)
+    except asyncio.CancelledError:
+        if joining.is_overdue:
+            raise RoomError(not_in_time(ctx.room_options.room_id, join_seconds)) from None
+        raise
+    except Exception as error:
+        if (cause := joining.cause_of(error)) is not None:
+            raise RoomError(f"the room could not be joined: {cause}") from error
+        raise
     finally:
-        joining.cancel()
+        watching.cancel()

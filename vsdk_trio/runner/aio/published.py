@@ -5,8 +5,10 @@ The only place that knows its names. Everything here runs in the asyncio thread.
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import importlib.util
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +22,8 @@ from ..job_context import JobContext
 logger = get_logger(__name__)
 
 PACKAGE = "videosdk.agents"
+# What the package's session says, which has only logged why it could not join.
+_NOT_THE_REASON = "the earlier error is the real one"
 # What a context of ours has besides: the job, its process with what `initialize_process_fnc` has
 # stored, and what the agent may do.
 _OF_OURS = ("job", "process", "permissions")
@@ -31,6 +35,11 @@ def is_installed() -> bool:
         return importlib.util.find_spec(PACKAGE) is not None
     except ModuleNotFoundError:  # not even `videosdk` is
         return False
+
+
+def is_loaded() -> bool:
+    """Whether the agent has imported it."""
+    return f"{PACKAGE}.agent_session" in sys.modules
 
 
 def _module() -> Any:
@@ -112,10 +121,52 @@ def living_in(theirs: Any) -> Iterator[None]:
         published._reset_current_job_context(token)
 
 
-async def when_joined(theirs: Any, tell: Callable[[], object]) -> None:
-    """Call `tell` once the meeting is joined."""
-    await theirs._meeting_joined_event.wait()
-    tell()
+class Joining:
+    """What becomes of the `connect()` of one context. Only this one is changed, not its class.
+
+    The package only logs a room that cannot be joined, and its entrypoint waits for ever.
+    """
+
+    def __init__(self, theirs: Any) -> None:
+        self._theirs = theirs
+        self._begun = asyncio.Event()
+        self._error: Exception | None = None
+        self.is_overdue = False
+        connects = theirs.connect
+
+        async def connect(*arguments: Any, **named: Any) -> None:
+            self._begun.set()
+            try:
+                await connects(*arguments, **named)
+            except Exception as error:
+                self._error = error
+                raise
+
+        theirs.connect = connect
+
+    async def watch(
+        self, seconds: float | None, tell: Callable[[], object], give_up: Callable[[], object]
+    ) -> None:
+        """Call `tell` once the room is joined, or `give_up` once it took too long.
+
+        Args:
+            seconds: How long it may take from `connect()` on; None: as long as it takes.
+            tell: For a room that is joined.
+            give_up: For one that is not joined in time; `is_overdue` is set by then.
+        """
+        await self._begun.wait()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._theirs._meeting_joined_event.wait()
+        except TimeoutError:
+            self.is_overdue = True
+            give_up()
+        else:
+            tell()
+
+    def cause_of(self, error: Exception) -> Exception | None:
+        """What `connect()` raised, where `error` says no more than that something came before."""
+        return self._error if _NOT_THE_REASON in str(error) else None
 
 
 async def shut_down(theirs: Any) -> None:
