@@ -85,7 +85,7 @@ async def reap_orphans(
     orphans = Orphans(me=os.getpid(), session=os.getsid(0))
     task_status.started()
     while not stopping.is_set():
-        for pid in orphans.look(_all_processes(), trio.current_time()):
+        for pid in orphans.look(_all_processes(orphans.me), trio.current_time()):
             _reap(pid)
         with trio.move_on_after(_LOOK_SECONDS):
             await stopping.wait()
@@ -97,27 +97,29 @@ def _reap(pid: int) -> None:
             logger.info("reaped an orphan", extra={"pid": pid})
 
 
-def _all_processes() -> Iterator[ProcessRow]:
+def _all_processes(me: int) -> Iterator[ProcessRow]:
     with suppress(OSError):  # no /proc, or no descriptor left: the next look finds them
         for name in os.listdir("/proc"):
             if name.isdigit():
                 with suppress(ProcessLookupError, FileNotFoundError):
-                    yield _row(int(name))
+                    yield _row(int(name), me)
 
 
-def _row(pid: int) -> ProcessRow:
+def _row(pid: int, me: int) -> ProcessRow:
     directory = f"/proc/{pid}"
     with open(f"{directory}/stat", "rb") as file:
         # The name before them may hold anything, parentheses and blanks included.
         fields = file.read().rpartition(b")")[2].split()
+    parent = int(fields[1])
     return ProcessRow(
         pid=pid,
-        parent=int(fields[1]),
+        parent=parent,
         session=int(fields[3]),
         started=int(fields[19]),
         is_zombie=fields[0] == b"Z",
-        # What is dead shows neither any more.
-        is_of_a_job=_COOKIE in _read(f"{directory}/environ")
+        # Of a child only: the others' answer is known. What is dead shows neither any more.
+        is_of_a_job=parent == me
+        and _COOKIE in _read(f"{directory}/environ")
         and _OURS not in _read(f"{directory}/cmdline"),
     )
 
