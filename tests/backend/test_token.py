@@ -48,7 +48,7 @@ def test_a_minted_token_is_what_videosdk_wants():
         "apikey": "key",
         "permissions": ["allow_join"],
         "version": 2,
-        "iat": 1000,
+        "iat": 940,  # a minute ago: for a clock that is a bit behind
         "exp": 1060,
     }
 
@@ -65,6 +65,24 @@ async def test_a_minted_token_is_renewed_at_four_fifths_of_its_life():
     clock[0] = 81.0
     assert await provider.get() == second
     assert await provider.get(fresh=True) != second
+
+
+async def _claims(provider: TokenProvider, **asked: object) -> dict[str, int]:
+    return json.loads(_decoded((await provider.get(**asked)).split(".")[1]))
+
+
+async def test_a_token_that_was_refused_is_minted_for_the_clock_of_the_other():
+    clock = [100_000.0]
+    provider = TokenProvider(environ=KEYS, ttl_seconds=1000, now=lambda: clock[0])
+    first = await _claims(provider, ahead_seconds=-5000.0)
+    assert first["iat"] == 99_940  # nobody has refused one yet
+    second = await _claims(provider, fresh=True, ahead_seconds=-5000.0)
+    assert (second["iat"], second["exp"]) == (94_940, 96_000)
+    clock[0] += 801
+    renewed = await _claims(provider)
+    assert renewed["iat"] == 95_741
+    absurd = await _claims(provider, fresh=True, ahead_seconds=-90_000.0)
+    assert absurd["iat"] == renewed["iat"]  # what was known before is kept
 
 
 async def test_callables_sync_and_async():

@@ -89,6 +89,8 @@ async def test_where_all_is_well() -> None:
             "registry connection",
             "WebSocket",
             "registration",
+            "API clock",
+            "registry clock",
         ]
         assert running.registry.workers() == ()
         plain = await run_cli("doctor", env=env_for(running.url))
@@ -111,7 +113,8 @@ async def test_a_name_that_has_no_address() -> None:
 async def test_a_token_that_is_not_wanted() -> None:
     async with open_registry(Registry(auth_token="another")) as running:
         steps, _ = await examine(env=env_for(running.url))
-        assert verdicts(steps)[2:] == [("init-config", "fail"), ("the rest", "skip")]
+        wanted = [("init-config", "fail"), ("the rest", "skip"), ("API clock", "ok")]
+        assert verdicts(steps)[2:] == wanted
         assert "401" in steps["init-config"]["text"]
         assert "does not want this token" in steps["init-config"]["advice"]
         env = {**env_for(running.url), "VSDK_TRIO_BACKEND_URL": running.url}

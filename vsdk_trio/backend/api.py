@@ -19,6 +19,7 @@ import trio.abc
 
 from .._masking import peer_text
 from ..errors import ApiError, ConnectError
+from .clock import NoteDate, unnoted
 from .dialer import DialerFor
 from .tls import default_ssl_context, secure
 from .token import check_token
@@ -46,7 +47,8 @@ class RegistryApi:
     """The REST side of a registry.
 
     Arguments: `base_url`, host or URL (`https` unless a scheme is given); `dialer_for`, chooses
-    the dialer for a URL; `ssl_context`, None for the system's trust store.
+    the dialer for a URL; `ssl_context`, None for the system's trust store; `note_date`, see
+    `NoteDate`.
 
     Every call raises `ApiError`: with the HTTP status of an answer that is an error (401 and 403
     are refusals, see `is_refusal`) or junk, with status 0 where there was no answer; and
@@ -56,6 +58,7 @@ class RegistryApi:
     base_url: str = attrs.field(converter=api_base)
     dialer_for: DialerFor = attrs.field(repr=False)
     ssl_context: ssl.SSLContext | None = attrs.field(default=None, repr=False)
+    note_date: NoteDate = attrs.field(default=unnoted, repr=False)
 
     async def init_config(self, token: str) -> str:
         """Ask where the registry is; returns its URL, see `answered_url`."""
@@ -130,7 +133,9 @@ class RegistryApi:
             why = peer_text(str(cause or error), most=_MESSAGE_SHOWN)
             # Not from httpcore's own: it quotes what the peer may have quoted of our request.
             raise ApiError(f"{url}: {why or type(error).__name__}") from cause
-        return _read_answer(url, response, raw)
+        fields = {name.lower(): value for name, value in response.headers}
+        self.note_date(fields.get(b"date", b""))
+        return _read_answer(url, response.status, fields, raw)
 
 
 def is_refusal(error: ApiError) -> bool:
@@ -138,21 +143,20 @@ def is_refusal(error: ApiError) -> bool:
     return error.status in (401, 403)
 
 
-def _read_answer(url: str, response: httpcore.Response, raw: bytes) -> JsonObject:
+def _read_answer(url: str, status: int, fields: Mapping[bytes, bytes], raw: bytes) -> JsonObject:
     try:
         answer = json.loads(raw)
     except (ValueError, RecursionError):
         answer = None
-    if not 200 <= response.status < 300:
+    if not 200 <= status < 300:
         detail = _message(answer) if isinstance(answer, dict) else "no message"
-        fields = {name.lower(): value for name, value in response.headers}
         raise ApiError(
-            f"{url} answered {response.status}: {detail}",
-            status=response.status,
+            f"{url} answered {status}: {detail}",
+            status=status,
             retry_after=parse_retry_after(fields.get(b"retry-after", b"")),
         )
     if not isinstance(answer, dict):
-        raise ApiError(f"{url} did not answer with a JSON object", status=response.status)
+        raise ApiError(f"{url} did not answer with a JSON object", status=status)
     return answer
 
 

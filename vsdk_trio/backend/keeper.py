@@ -145,7 +145,8 @@ class Keeper:
         # A provider is foreign code: it may take as long as it likes, or for ever.
         limit = self.opener.connect_timeout
         with trio.move_on_after(limit):
-            return await self.tokens.get(fresh=fresh)
+            ahead = self.opener.clock.ahead_seconds
+            return await self.tokens.get(fresh=fresh, ahead_seconds=ahead)
         raise ConnectError(f"the auth_token callable made no token within {limit:g} s")
 
     async def _pause(self, delay: float) -> None:

@@ -19,6 +19,7 @@ from ..errors import ApiError, ConnectError, OptionsError, RegistrationRefusedEr
 from ..protocol.codec import encode
 from ..protocol.messages import WorkerMessage
 from ..protocol.session import Ignored, Refused, Registered, Session
+from .clock import PeerClock
 from .dialer import Dialer, ProxyDialer, choose_dialer
 from .tls import default_ssl_context
 from .urls import agent_url, api_base, is_tls
@@ -75,6 +76,8 @@ class Opener:
     hold: Callable[[], Awaitable[object]] = trio.lowlevel.checkpoint
     """Awaited before there is a link: what must be known before anything is promised."""
 
+    clock: PeerClock = attrs.field(factory=PeerClock)
+
     def check(self) -> None:
         """Raise `OptionsError` for a typing error now, and not after all retries."""
         try:
@@ -101,7 +104,7 @@ class Opener:
             url = agent_url(self.backend_url or await self._ask_for_url(token))
         except ApiError as error:
             if error.status in _REFUSALS:
-                raise RegistrationRefusedError(str(error)) from error
+                raise self._refusal(error) from error
             raise
         await self.hold()
         entered = False
@@ -112,6 +115,7 @@ class Opener:
                 headers={"Authorization": f"Bearer {token}"},
                 ssl_context=self.ssl_context,
                 connect_timeout=self.connect_timeout,
+                note_date=self.clock.note,
             ) as link:
                 session = Session(self.registration.message(worker_id=worker_id, token=token))
                 registered = await self._register(link, session, ignore)
@@ -119,7 +123,7 @@ class Opener:
                 yield link, session, registered
         except ConnectRejected as error:
             if error.status in _REFUSALS and not entered:
-                raise RegistrationRefusedError(str(error)) from error
+                raise self._refusal(error) from error
             raise
 
     def _dialer_for(self, url: str) -> Dialer:
@@ -136,7 +140,14 @@ class Opener:
         # Imported late: httpcore is a tenth of a second that most local setups do not need.
         from .api import RegistryApi
 
-        return RegistryApi(self.signaling_base_url, self._dialer_for, self.ssl_context)
+        return RegistryApi(
+            self.signaling_base_url, self._dialer_for, self.ssl_context, self.clock.note
+        )
+
+    def _refusal(self, why: object) -> RegistrationRefusedError:
+        """Names the clocks where they differ: a token may be good by one and not by the other."""
+        clocks = f" ({self.clock}: is it right?)" if self.clock.is_off else ""
+        return RegistrationRefusedError(f"{why}{clocks}")
 
     async def _register(
         self, link: Link, session: Session, ignore: Callable[[Ignored], None]
@@ -150,7 +161,7 @@ class Opener:
                         case Registered() as registered:
                             return registered
                         case Refused(message):
-                            raise RegistrationRefusedError(f"the registry refuses: {message}")
+                            raise self._refusal(f"the registry refuses: {message}")
                         case Ignored() as ignored:
                             ignore(ignored)
                         case unexpected:

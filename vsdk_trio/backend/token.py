@@ -26,6 +26,10 @@ TokenSource = str | Callable[[], str | Awaitable[str]]
 """A token, or a function (sync or async) that makes one."""
 
 TOKEN_TTL_SECONDS = 24 * 3600.0
+_BACKDATED_SECONDS = 60.0
+"""A token is dated so long ago, because a clock that is a bit behind ours would refuse it."""
+_MOST_AHEAD_SECONDS = 24 * 3600.0
+"""A clock that differs by more is not worth following."""
 _RENEW_AFTER = 0.8
 _HOW = (
     "pass one as auth_token, or set VIDEOSDK_AUTH_TOKEN, "
@@ -52,6 +56,7 @@ class TokenProvider:
     _environ: Mapping[str, str] = attrs.field(repr=False)
     _ttl_seconds: float
     _now: Callable[[], float] = attrs.field(repr=False)
+    _ahead_seconds: float
     _minted: _Kept | None = attrs.field(repr=False)
     _lock: trio.Lock = attrs.field(repr=False)
 
@@ -67,6 +72,7 @@ class TokenProvider:
         self._environ = os.environ if environ is None else environ
         self._ttl_seconds = ttl_seconds
         self._now = now
+        self._ahead_seconds = 0.0
         self._minted = None
         self._lock = trio.Lock()
 
@@ -78,12 +84,20 @@ class TokenProvider:
         if not callable(self._source):
             self._immediate(fresh=False)
 
-    async def get(self, *, fresh: bool = False) -> str:
-        """Return a token; with `fresh`, not a minted one that was handed out before.
+    async def get(self, *, fresh: bool = False, ahead_seconds: float = 0.0) -> str:
+        """Return a token. Cancelling it leaves the provider as it was.
 
-        Raises `TokenError` where there is none or it is malformed, `ConnectError` where the
-        callable raised an exception. Cancelling it leaves the provider as it was.
+        Args:
+            fresh: not a minted one that was handed out before: that one was refused.
+            ahead_seconds: how far the clock of whoever has refused it is ahead of ours. A token
+                that is minted from here on is one for that clock, where it differs by up to a day.
+
+        Raises:
+            TokenError: where there is none or it is malformed.
+            ConnectError: where the callable raised an exception.
         """
+        if fresh and abs(ahead_seconds) <= _MOST_AHEAD_SECONDS:
+            self._ahead_seconds = ahead_seconds
         if not callable(self._source):
             await trio.lowlevel.checkpoint()
             return self._immediate(fresh=fresh)
@@ -121,7 +135,9 @@ class TokenProvider:
         now = self._now()
         if self._minted is None or fresh or now >= self._minted.renew_at:
             self._minted = _Kept(
-                mint_token(api_key, secret, now=now, ttl_seconds=self._ttl_seconds),
+                mint_token(
+                    api_key, secret, now=now + self._ahead_seconds, ttl_seconds=self._ttl_seconds
+                ),
                 now + _RENEW_AFTER * self._ttl_seconds,
             )
         return self._minted.token
@@ -150,12 +166,12 @@ def check_token(token: object, *, origin: str) -> str:
 def mint_token(
     api_key: str, secret: str, *, now: float, ttl_seconds: float = TOKEN_TTL_SECONDS
 ) -> str:
-    """Sign a VideoSDK JWT (HS256) that is valid from `now` for `ttl_seconds`."""
+    """Sign a VideoSDK JWT (HS256) that is valid from a minute before `now`, for `ttl_seconds`."""
     claims = {
         "apikey": api_key,
         "permissions": ["allow_join"],
         "version": 2,
-        "iat": int(now),
+        "iat": int(now - _BACKDATED_SECONDS),
         "exp": int(now + ttl_seconds),
     }
     signed = b".".join((_part({"alg": "HS256", "typ": "JWT"}), _part(claims)))

@@ -8,7 +8,7 @@ is listed with a test each in `tests/backend/test_websocket_faults.py`.
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import cast
 
@@ -23,6 +23,7 @@ from .._single_errors import without_own_group
 from .._websocket_link import Link
 from ..errors import ConnectError
 from ..protocol.bounds import MAX_MESSAGE_BYTES
+from .clock import NoteDate, unnoted
 from .dialer import Dialer
 from .tls import default_ssl_context, secure
 from .urls import Target, split_target
@@ -56,12 +57,13 @@ async def open_link(
     connect_timeout: float = 10.0,
     goodbye_timeout: float = GOODBYE_SECONDS,
     max_message_bytes: int = MAX_MESSAGE_BYTES,
+    note_date: NoteDate = unnoted,
 ) -> AsyncGenerator[Link]:
     """Open a WebSocket to `url` for the length of the block.
 
     Arguments: `connect_timeout`, seconds for all of dialling, TLS and the upgrade together;
     `goodbye_timeout`, seconds for the close handshake, also when the block is cancelled.
-    A token in `headers` is masked where the peer quotes it.
+    A token in `headers` is masked where the peer quotes it. `note_date`: see `NoteDate`.
 
     Raises `ConnectRejected` for an HTTP answer, `ConnectError` for every other way in which the
     attempt fails. Exceptions of the block come out as they are. The socket is closed in any case.
@@ -84,6 +86,7 @@ async def open_link(
                         _header_list(headers),
                         deadline,
                         max_message_bytes,
+                        note_date,
                     )
                     yield link
                 finally:
@@ -123,6 +126,7 @@ async def _upgrade(
     headers: Sequence[tuple[bytes, bytes]],
     deadline: float,
     max_message_bytes: int,
+    note_date: NoteDate,
 ) -> Link:
     """Do the opening handshake. Its end comes from the answer, the reader's end or the deadline."""
     ws: WebSocketConnection | None = None
@@ -140,8 +144,10 @@ async def _upgrade(
             receive_buffer_size=None,
         )
     if ws is not None:
+        note_date(_fields(ws.handshake_headers).get(b"date", b""))
         return Link(ws, watched, guard, _shown)
     if isinstance(guard.error, ConnectionRejected):
+        note_date(_fields(guard.error.headers).get(b"date", b""))
         raise _rejection(guard.error.status_code, guard.error.headers, guard.error.body or b"")
     if status := getattr(guard.reader_of, "_reject_status", 0):
         # Rejected with a body that has no length: trio-websocket waits for its end, and then
@@ -161,7 +167,7 @@ def _rejection(
     headers: Sequence[tuple[bytes, bytes]],
     body: bytes,
 ) -> ConnectRejected:
-    fields = {name.lower(): value for name, value in headers}
+    fields = _fields(headers)
     detail = body.decode("utf-8", "replace")
     if location := fields.get(b"location"):
         detail = f"it points to {location.decode('ascii', 'replace')}, which is not followed"
@@ -170,6 +176,10 @@ def _rejection(
         _shown(detail),
         retry_after=parse_retry_after(fields.get(b"retry-after", b"")),
     )
+
+
+def _fields(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    return {name.lower(): value for name, value in headers}
 
 
 def _shown(text: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from .. import __version__
 from .._exit_codes import ExitCode
 from ..backend.api import RegistryApi, is_refusal
+from ..backend.clock import PeerClock
 from ..backend.dialer import Dialer
 from ..backend.opening import Opener, Registration
 from ..backend.urls import agent_url, api_base
@@ -21,13 +22,16 @@ from ..options import Options
 from ._agent import agent_job, chosen_options
 from ._client import run
 from ._doctor_network import StepFailed, Way
-from ._doctor_token import examine_token
+from ._doctor_token import HeldToken, examine_token
 from ._finding import Finding, Verdict, print_finding, print_findings_json
 
 AGENT_NAME: Final = "vsdk-trio-doctor"
 """What it registers as: no job is dispatched to an agent of this name."""
 
 _REFUSED: Final = "the registry does not want this token: is it of the right project, and valid?"
+_CLOCKS: Final = (
+    "set the clock of this machine (NTP); a worker that makes its own tokens allows for up to a day"
+)
 _UNKNOWN: Final = (
     "is this the address of a VideoSDK registry? signaling_base_url is the REST API, backend_url "
     "the registry itself"
@@ -82,12 +86,18 @@ def examine_and_say(
 
 async def _examine(options: Options, way: Way) -> None:
     finding, token = await examine_token(options)
+    clocks = {"API": PeerClock(), "registry": PeerClock()}
     way.report(finding)
     try:
-        url = await _find_registry(way, options, token)
-        await _try_registry(way, url, token)
+        url = await _find_registry(way, options, token, clocks["API"])
+        await _try_registry(way, url, token, clocks["registry"])
     except StepFailed:
         way.report(Finding("the rest", Verdict.SKIPPED, "it stands on what has failed"))
+    for name, clock in clocks.items():
+        if clock.is_off:
+            way.report(Finding(f"{name} clock", Verdict.WARNING, str(clock), _CLOCKS))
+        elif clock.is_known:
+            way.ok(f"{name} clock", "as this machine's")
 
 
 def _options(agent: str | None, given: Mapping[str, Any], registry: str | None) -> Options:
@@ -96,7 +106,9 @@ def _options(agent: str | None, given: Mapping[str, Any], registry: str | None) 
     return Options(**chosen_options(Options, given, registry))
 
 
-async def _find_registry(way: Way, options: Options, token: str | None) -> str:
+async def _find_registry(
+    way: Way, options: Options, token: HeldToken | None, clock: PeerClock
+) -> str:
     """Where the registry is, from the REST API, or as the options say."""
     if options.backend_url:
         way.report(Finding("init-config", Verdict.SKIPPED, "backend_url says where to go"))
@@ -109,13 +121,16 @@ async def _find_registry(way: Way, options: Options, token: str | None) -> str:
     dialer = await way.go("API", base)
     if token is None:
         raise StepFailed("token")
-    api = RegistryApi(options.signaling_base_url, lambda _: dialer, way.ssl_context)
+    api = RegistryApi(options.signaling_base_url, lambda _: dialer, way.ssl_context, clock.note)
 
     async def ask() -> str:
         try:
-            return await api.init_config(token)
+            return await api.init_config(token.value)
         except ApiError as error:
-            way.fail("init-config", str(error), _REFUSED if is_refusal(error) else _UNKNOWN)
+            refused = is_refusal(error)
+            if refused and await token.try_another(ahead_seconds=clock.ahead_seconds):
+                return await ask()
+            way.fail("init-config", str(error), _refused(clock) if refused else _UNKNOWN)
             raise StepFailed from None
 
     slow = "something listens there, but does not answer: is it the right port?"
@@ -124,7 +139,9 @@ async def _find_registry(way: Way, options: Options, token: str | None) -> str:
     return url
 
 
-async def _try_registry(way: Way, registry_url: str, token: str | None) -> None:
+async def _try_registry(
+    way: Way, registry_url: str, token: HeldToken | None, clock: PeerClock
+) -> None:
     """The way to the registry itself, the WebSocket, and a registration."""
     try:
         url = agent_url(registry_url)
@@ -134,24 +151,31 @@ async def _try_registry(way: Way, registry_url: str, token: str | None) -> None:
     dialer = await way.go("registry", url)
     if token is None:
         raise StepFailed("token")
-    await _upgrade(way, url, dialer, token)
-    await _register(way, registry_url, dialer, token)
+    await _upgrade(way, url, dialer, token, clock)
+    await _register(way, registry_url, dialer, token, clock)
 
 
-async def _upgrade(way: Way, url: str, dialer: Dialer, token: str) -> None:
+def _refused(clock: PeerClock) -> str:
+    return f"{clock}: is the token valid by that one? {_CLOCKS}" if clock.is_off else _REFUSED
+
+
+async def _upgrade(way: Way, url: str, dialer: Dialer, token: HeldToken, clock: PeerClock) -> None:
     async def upgrade() -> None:
         try:
             async with open_link(
                 url,
                 dialer=dialer,
-                headers={"Authorization": f"Bearer {token}"},
+                headers={"Authorization": f"Bearer {token.value}"},
                 ssl_context=way.ssl_context,
                 connect_timeout=way.seconds,
+                note_date=clock.note,
             ):
                 pass
         except ConnectRejected as error:
             refused = error.status in (401, 403)
-            way.fail("WebSocket", str(error), _REFUSED if refused else _UNKNOWN)
+            if refused and await token.try_another(ahead_seconds=clock.ahead_seconds):
+                return await upgrade()
+            way.fail("WebSocket", str(error), _refused(clock) if refused else _UNKNOWN)
             raise StepFailed from None
 
     advice = "does a proxy or a gateway on the way keep WebSockets out?"
@@ -159,7 +183,9 @@ async def _upgrade(way: Way, url: str, dialer: Dialer, token: str) -> None:
     way.ok("WebSocket", url)
 
 
-async def _register(way: Way, registry_url: str, dialer: Dialer, token: str) -> None:
+async def _register(
+    way: Way, registry_url: str, dialer: Dialer, token: HeldToken, clock: PeerClock
+) -> None:
     opener = Opener(
         backend_url=registry_url,
         signaling_base_url="",
@@ -175,10 +201,12 @@ async def _register(way: Way, registry_url: str, dialer: Dialer, token: str) -> 
 
     async def register() -> str:
         try:
-            async with opener.open_session(token, "", lambda _: None) as (_, _, registered):
+            async with opener.open_session(token.value, "", lambda _: None) as (_, _, registered):
                 return registered.worker_id
         except RegistrationRefusedError as error:
-            way.fail("registration", str(error), _REFUSED)
+            if await token.try_another(ahead_seconds=clock.ahead_seconds):
+                return await register()
+            way.fail("registration", str(error), _refused(clock))
             raise StepFailed from None
 
     slow = "it takes WebSockets, but does not answer a worker: is it the worker endpoint?"

@@ -13,6 +13,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
+import attrs
+
 from ..backend.token import TokenProvider
 from ..errors import ConnectError, TokenError
 from ..options import Options
@@ -26,18 +28,40 @@ _NEW_ONE: Final = (
 )
 
 
-async def examine_token(options: Options) -> tuple[Finding, str | None]:
+@attrs.define
+class HeldToken:
+    """The token that a worker would have: where it is refused, once another one."""
+
+    provider: TokenProvider = attrs.field(repr=False)
+    value: str = attrs.field(repr=False)
+    is_second: bool = False
+
+    async def try_another(self, *, ahead_seconds: float) -> bool:
+        """Whether there is another one to be tried; `ahead_seconds` as `TokenProvider.get`."""
+        if self.is_second:
+            return False
+        self.is_second = True
+        refused = self.value
+        try:
+            self.value = await self.provider.get(fresh=True, ahead_seconds=ahead_seconds)
+        except (TokenError, ConnectError):
+            return False
+        return self.value != refused
+
+
+async def examine_token(options: Options) -> tuple[Finding, HeldToken | None]:
     """What is to be said of the token, and the token, where there is one."""
+    provider = TokenProvider(options.auth_token)
     try:
-        token = await TokenProvider(options.auth_token).get()
+        token = await provider.get()
     except (TokenError, ConnectError) as error:
         return Finding("token", Verdict.FAILED, str(error), "give one, as it says"), None
     origin = f"from {_origin(options, os.environ)}"
     claims = read_claims(token)
     if claims is None:
         text = f"{origin}; no JWT, so what it claims cannot be seen"
-        return Finding("token", Verdict.OK, text), token
-    return _of_claims(origin, claims, now=time.time()), token
+        return Finding("token", Verdict.OK, text), HeldToken(provider, token)
+    return _of_claims(origin, claims, now=time.time()), HeldToken(provider, token)
 
 
 def read_claims(token: str) -> dict[str, Any] | None:
