@@ -16,6 +16,7 @@ from vsdk_trio.cli._tables import (
     Column,
     TableOf,
     rendered,
+    shares,
     table_of_jobs,
     table_of_processes,
     table_of_workers,
@@ -97,6 +98,44 @@ def test_what_needs_a_person_has_a_colour() -> None:
     _, well, bad = out.getvalue().splitlines()
     assert "\x1b" not in well
     assert bad.startswith("\x1b[33m")
+
+
+def on_screen(*parts: str | TableOf, width: int, height: int) -> list[str]:
+    out = StringIO()
+    console = Console(file=out, width=width, height=height, force_terminal=True, no_color=True)
+    console.set_alt_screen(True)
+    shown = console.render_lines(rendered(*parts))
+    return ["".join(segment.text for segment in line).rstrip() for line in shown]
+
+
+def test_on_a_low_screen_the_newest_jobs_are_seen_and_how_many_are_not() -> None:
+    jobs = [{**JOBS[0], "job_id": f"{n:08d}-x", "error": ""} for n in range(40)]
+    shown = on_screen(table_of_jobs(jobs), width=80, height=12)
+    assert shown[0].startswith("JOB")
+    assert shown[1] == "… 31 more"
+    assert [row.split()[0] for row in shown[2:11]] == [f"{n:08d}" for n in range(31, 40)]
+    assert len(shown) == 11  # one is for what is said where the registry is away
+
+
+def test_two_tables_share_a_screen() -> None:
+    workers = [{"worker_id": f"worker-{n:03d}", "agent_id": "a", "status": ""} for n in range(30)]
+    parts = ("head", "", table_of_workers(workers), "", table_of_jobs(JOBS))
+    shown = on_screen(*parts, width=80, height=24)
+    assert len(shown) == 23
+    assert sum("failed" in row for row in shown) == len(JOBS)
+    assert sum(row.startswith("worker-") for row in shown) == 14
+    assert "… 16 more" in shown
+
+
+@given(st.lists(st.integers(0, 50), max_size=4), st.integers(-5, 60))
+def test_shares_are_fair(needs: list[int], room: int) -> None:
+    given_lines = shares(needs, room)
+    assert sum(given_lines) <= max(0, room)
+    assert all(got <= need for got, need in zip(given_lines, needs, strict=True))
+    if sum(needs) <= room:
+        assert given_lines == needs
+    short = [got for got, need in zip(given_lines, needs, strict=True) if got < need]
+    assert not short or min(short) >= max(0, room) // len(needs)
 
 
 CELL = st.text("ab \u4e16\U0001f600", max_size=30)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 import sys
+import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -42,6 +44,7 @@ async def entrypoint(ctx):
         case _:
             await trio.sleep_forever()
 """
+OVER = "over-and-out"
 ROOM = "a-room-with-a-name-that-is-longer-than-its-column"
 
 
@@ -74,6 +77,11 @@ class Screen:
         text = await self.tmux("capture-pane", "-p")
         return [line for line in text.splitlines() if line.strip()]
 
+    async def styled(self) -> list[str]:
+        """The same, with what colours it."""
+        text = await self.tmux("capture-pane", "-p", "-e")
+        return [line for line in text.splitlines() if line.strip()]
+
     async def until(self, part: str) -> list[str]:
         """Wait until that is on the screen; returns all of it."""
         shown: list[str] = []
@@ -87,12 +95,14 @@ class Screen:
 
 @asynccontextmanager
 async def on_screen(
-    directory: Path, command: str, *, columns: int, rows: int = 50
+    directory: Path, command: str, *, columns: int, rows: int = 50, plain: bool = False
 ) -> AsyncGenerator[Screen]:
     """Run `vsdk-trio COMMAND` in a window of that size; it stays there when it has ended."""
-    screen = Screen(directory / f"tmux-{columns}")
+    # A server of its own each time: one that ends would take the next window with it.
+    screen = Screen(Path(tempfile.mkdtemp(dir=directory)) / "tmux")
+    run = f"{shlex.quote(sys.executable)} -m vsdk_trio {command}"
     program = (
-        f"env -u COLUMNS {shlex.quote(sys.executable)} -m vsdk_trio {command}; echo ended; sleep 60"
+        f"env -u COLUMNS -u LINES {'NO_COLOR=1' if plain else ''} {run}; echo {OVER}; sleep 60"
     )
     size = ("-x", str(columns), "-y", str(rows))
     await screen.tmux("new-session", "-d", *size, "sh", "-c", program)
@@ -101,6 +111,13 @@ async def on_screen(
     finally:
         with trio.move_on_after(10, shield=True):
             await screen.tmux("kill-server")
+
+
+async def styles_of(screen: Screen, part: str) -> list[str]:
+    """The colours of the line that has this in it, as a terminal numbers them."""
+    [line] = [line for line in await screen.styled() if part in line]
+    codes = [code for codes in re.findall(r"\x1b\[([\d;]*)m", line) for code in codes.split(";")]
+    return [code for code in codes if code.startswith(("3", "4", "9")) and code not in ("39", "49")]
 
 
 @asynccontextmanager
@@ -135,10 +152,10 @@ async def test_a_job_is_a_line_and_is_named_by_what_is_shown(tmp_path: Path) -> 
         for columns in (40, 80, 200):
             command = f"jobs {' '.join(registry)}"
             async with on_screen(tmp_path, command, columns=columns) as screen:
-                shown = await screen.until("ended")
+                shown = await screen.until(OVER)
                 rows = [line for line in shown if line.startswith("e32b6455")]
                 assert len(rows) == 4, shown
-                assert len(shown) == 6  # and the head, and "ended"
+                assert len(shown) == 6  # and the head, and OVER
                 assert sum("failed" in row for row in rows) == 3
                 assert columns < 80 or sum(row.rstrip().endswith("…") for row in rows) == 3
         short = rows[-1].split()[0]
@@ -169,3 +186,50 @@ async def test_dumb_terminals_and_no_color(name: str, value: str, tmp_path: Path
             assert await terminal.end() == 0
         assert len(terminal.text.splitlines()) == 2, terminal.text
         assert "\x1b[3" not in terminal.text
+
+
+@pytest.mark.timeout(180)  # six terminals, one after the other
+@pytest.mark.parametrize("columns", [60, 80])
+async def test_what_is_blocked_and_what_is_full_is_seen_at_once(
+    columns: int, tmp_path: Path
+) -> None:
+    rules = ("--max-processes", "2", "--ping-interval", "1", "--loop-warn-after", "1")
+    async with open_site(tmp_path, *rules) as (running, worker):
+        blocked = await start(running, "blocks")
+        async with on_screen(tmp_path, f"top {worker}", columns=columns, rows=20) as screen:
+            shown = await screen.until("BLOCKED")
+            assert not any("full" in line for line in shown)
+            await start(running, "waits")
+            await screen.until("full")
+            with trio.fail_after(30):  # the idle process goes
+                while len(shown := await screen.lines()) != 4:  # noqa: ASYNC110  # it has no event
+                    await trio.sleep(0.1)
+            assert shown[0].startswith("worker ")
+            assert "jobs 2 of 2" in shown[0]
+            [row] = [line for line in shown if "BLOCKED" in line]
+            assert blocked[:8] in row
+            assert "33" in await styles_of(screen, "BLOCKED")
+        for command in ("top --once", "workers --registry"):
+            once = f"{command} {running.url}"
+            async with on_screen(tmp_path, once, columns=columns, rows=20) as screen:
+                shown = await screen.until(OVER)
+                [row] = [line for line in shown if "full" in line]
+                assert row.split()[0].startswith("e32b6455")
+                assert len(shown) == (7 if "top" in command else 3), shown
+                assert "33" in await styles_of(screen, "full")
+            async with on_screen(tmp_path, once, columns=columns, rows=20, plain=True) as screen:
+                assert await screen.until("full")
+                assert not await styles_of(screen, "full")
+
+
+async def test_more_jobs_than_lines_show_the_newest(tmp_path: Path) -> None:
+    async with open_site(tmp_path, "--max-processes", "20") as (running, _):
+        for _ in range(12):
+            await running.registry.wait_ended(await start(running, "raises"))
+        newest = await start(running, "waits")
+        command = f"jobs --watch --registry {running.url}"
+        async with on_screen(tmp_path, command, columns=80, rows=9) as screen:
+            shown = await screen.until("running")
+            assert shown[1] == "… 7 more"
+            assert newest.startswith(shown[-1].split()[0])
+            assert len(shown) == 8

@@ -206,16 +206,45 @@ def widths(table: TableOf, room: int) -> list[int]:
     return [size if n in shown else 0 for n, size in enumerate(wide)]
 
 
+def shares(needs: Sequence[int], room: int) -> list[int]:
+    """How many lines each is given of `room`: what it needs, or an equal share of what is left."""
+    given = [0] * len(needs)
+    for left, n in enumerate(sorted(range(len(needs)), key=needs.__getitem__)):
+        given[n] = min(needs[n], max(0, room - sum(given)) // (len(needs) - left))
+    return given
+
+
 @attrs.frozen
 class _Fitted:
-    """A table that fits its terminal, a line for each row; elsewhere nothing is cut off."""
+    """Lines and tables that fit their terminal, a line for each row; elsewhere nothing is cut off.
 
-    table: TableOf
+    Where there are more rows than a screen has lines, the first of a table give way: the newest
+    jobs are the last. A line says how many.
+    """
+
+    parts: Sequence[str | TableOf]
 
     def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        from rich.cells import cell_len
         from rich.text import Text
 
-        table = self.table.shortened() if console.is_terminal else self.table
+        needs = [len(part.rows) for part in self.parts if isinstance(part, TableOf)]
+        if console.is_alt_screen:
+            # One line is for what is said where the server is away for a while.
+            needs = shares(needs, console.height - 1 - len(self.parts))
+        end = "..." if options.ascii_only else "…"
+        for part in self.parts:
+            if isinstance(part, str):
+                room = options.max_width if console.is_terminal else _NO_LIMIT
+                text = _fit(part, room, end).rstrip() if cell_len(part) > room else part
+                yield Text(text, style="bold", no_wrap=True, overflow="crop")
+            else:
+                yield from self._lines(part, needs.pop(0), console, options)
+
+    def _lines(self, table: TableOf, count: int, console: Any, options: Any) -> Iterator[Any]:
+        from rich.text import Text
+
+        table = table.shortened() if console.is_terminal else table
         rows = [tuple(harmless(cell) for cell in row) for row in table.rows]
         table = attrs.evolve(table, rows=rows)
         room = options.max_width if console.is_terminal else _NO_LIMIT
@@ -223,7 +252,10 @@ class _Fitted:
         end = "..." if options.ascii_only else "…"
         names = [column.name for column in table.columns]
         yield Text(_line(names, sizes, end), style="bold", no_wrap=True, overflow="crop")
-        for n, row in enumerate(rows):
+        hidden = 0 if count >= len(rows) else len(rows) - max(0, count - 1)
+        if hidden:
+            yield Text(f"{end} {hidden} more", style="dim", no_wrap=True, overflow="crop")
+        for n, row in enumerate(rows[hidden:], hidden):
             style = "yellow" if n in table.marked else ""
             yield Text(_line(row, sizes, end), style=style, no_wrap=True, overflow="crop")
 
@@ -241,9 +273,9 @@ def _fit(text: str, size: int, end: str) -> str:
     return set_cell_size(text, max(0, size - len(end))) + end[:size]
 
 
-def rendered(table: TableOf) -> Any:
-    """The table as rich shows it; nothing in it can do more to a terminal than be shown."""
-    return _Fitted(table)
+def rendered(*parts: str | TableOf) -> Any:
+    """Lines and tables as rich shows them; nothing in them can do more than be shown."""
+    return _Fitted([harmless(part) if isinstance(part, str) else part for part in parts])
 
 
 def rendered_job(answer: dict[str, Any]) -> Any:

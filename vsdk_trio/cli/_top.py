@@ -8,11 +8,9 @@ from typing import Any
 from urllib.parse import quote
 
 import attrs
-from rich.console import Group
-from rich.text import Text
 
 from ._client import CallError, Peer, worker_at
-from ._output import console, harmless, print_json
+from ._output import console, print_json
 from ._tables import (
     has_ended,
     is_full,
@@ -94,13 +92,7 @@ def _of_registry(
         f"registry {registry.url}  workers {len(workers)}  "
         f"jobs open {len(open_jobs)}, ended {len(jobs) - len(open_jobs)}"
     )
-    shown = Group(
-        Text(harmless(head), style="bold"),
-        "",
-        rendered(table_of_workers(workers)),
-        "",
-        rendered(table_of_open_jobs(open_jobs)),
-    )
+    shown = rendered(head, "", table_of_workers(workers), "", table_of_open_jobs(open_jobs))
     return Picture(shown, {"workers": workers, "jobs": open_jobs})
 
 
@@ -120,9 +112,8 @@ def _of_worker(worker: Peer, stats: dict[str, Any]) -> Picture:
     elif _is_taken(stats):
         state += ", full"
     head = (
-        f"worker {str(stats.get('worker_id'))[:8]} of {stats.get('agent_id')}  {state}  "
-        f"load {number(stats.get('worker_load'))}  "
-        f"jobs {stats.get('current_jobs')} of {stats.get('max_processes')}"
+        f"worker {str(stats.get('worker_id'))[:8]} of {stats.get('agent_id')}  "
+        f"jobs {stats.get('current_jobs')} of {stats.get('max_processes')}  {state}  "
+        f"load {number(stats.get('worker_load'))}"
     )
-    table = rendered(table_of_processes(resources, time.time()))
-    return Picture(Group(Text(harmless(head), style="bold"), "", table), stats)
+    return Picture(rendered(head, "", table_of_processes(resources, time.time())), stats)
