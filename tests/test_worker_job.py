@@ -9,14 +9,17 @@ import os
 import subprocess
 import sys
 import threading
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 import vsdk_trio
 from vsdk_trio import _recording, aio
+from vsdk_trio.backend.token import TokenProvider
 from vsdk_trio.errors import (
     ConnectError,
     EntrypointError,
@@ -257,6 +260,23 @@ def test_the_published_options_are_read_field_by_field(caplog: pytest.LogCapture
     assert options.permissions.hidden
     assert not options.permissions.can_publish
     assert "no effect here: colour" in caplog.text
+
+
+def test_a_token_that_the_published_package_has_signed_is_signed_anew_by_us(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Theirs is valid for an hour, which a worker outlives."""
+    utils: Any = types.ModuleType("videosdk.agents.utils")
+    utils._generated_token_cache = "theirs"
+    monkeypatch.setitem(sys.modules, "videosdk.agents.utils", utils)
+    for name, value in {"API_KEY": "key", "SECRET_KEY": "secret", "AUTH_TOKEN": "theirs"}.items():
+        monkeypatch.setenv(f"VIDEOSDK_{name}", value)
+    for token, kept in (("theirs", None), ("a person's", "a person's")):
+        given = instance("Options", auth_token=token)
+        assert WorkerJob(entrypoint, options=given).options.auth_token == kept
+    assert trio.run(TokenProvider().get).count(".") == 2
+    monkeypatch.setenv("VIDEOSDK_AUTH_TOKEN", "a-persons")
+    assert trio.run(TokenProvider().get) == "a-persons"
 
 
 def test_the_published_room_options_and_context_are_read_field_by_field() -> None:

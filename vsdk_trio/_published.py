@@ -6,6 +6,7 @@ class. What is of any other class is not guessed at.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection
 from typing import Any, Final
 
@@ -36,6 +37,17 @@ def fields_of(value: object, known: Collection[str]) -> dict[str, Any]:
         cls = type(value).__name__
         logger.warning("%s of %s: no effect here: %s", cls, PACKAGE, ", ".join(other))
     return {name: getattr(value, name) for name in public if name in known}
+
+
+def has_signed(token: object) -> bool:
+    """Whether the package has signed `token` itself, from the API key in the environment.
+
+    It does so as its `Options` or `JobContext` are made, and sets `VIDEOSDK_AUTH_TOKEN` to it. The
+    token is valid for an hour and never renewed, so that nothing of ours should keep it.
+    """
+    utils = sys.modules.get(f"{PACKAGE}.utils")
+    signed = getattr(utils, "_generated_token_cache", None)
+    return signed is not None and token == signed
 
 
 def described(value: object) -> str:

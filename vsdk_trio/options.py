@@ -17,7 +17,7 @@ import attrs
 from . import _option_checks as _check
 from ._keywords import ends_in_one_line, helpful_init, unknown_name
 from ._option_texts import environment_values
-from ._published import described, fields_of, is_published
+from ._published import described, fields_of, has_signed, is_published
 from ._registry_address import Source, address_options
 from .errors import OptionsError
 
@@ -297,7 +297,8 @@ class Options:
                 "write options=Options(...) with `from vsdk_trio import Options`"
             )
         given = fields_of(value, attrs.fields_dict(Options))
-        given["auth_token"] = given.get("auth_token") or None  # an empty one is none
+        token = given.get("auth_token")
+        given["auth_token"] = None if not token or has_signed(token) else token
         return Options(**given)
 
     def tls_context(self) -> ssl.SSLContext | None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import attrs
 import pytest
+import trio
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -25,6 +26,7 @@ with warnings.catch_warnings():
     from videosdk import agents
 
 import vsdk_trio
+from vsdk_trio.backend.token import TokenProvider
 
 pytestmark = pytest.mark.filterwarnings("default")  # its warnings are not ours to forbid
 
@@ -43,6 +45,19 @@ def test_its_options_are_read() -> None:
         True,
     )
     assert own.permissions == vsdk_trio.WorkerPermissions()
+
+
+def test_a_token_that_it_has_signed_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIDEOSDK_API_KEY", "key")
+    monkeypatch.setenv("VIDEOSDK_SECRET_KEY", "a secret of thirty-two characters")
+    monkeypatch.setenv("VIDEOSDK_AUTH_TOKEN", "")  # put back at the end, as the package sets it
+    given = agents.Options()
+    assert given.auth_token
+    assert os.environ["VIDEOSDK_AUTH_TOKEN"] == given.auth_token
+    own = vsdk_trio.WorkerJob(entrypoint, options=given).options
+    assert own.auth_token is None
+    token = trio.run(TokenProvider(own.auth_token).get)
+    assert token != given.auth_token
 
 
 def test_our_options_have_all_that_its_worker_reads() -> None:

@@ -1,8 +1,9 @@
 """The worker's VideoSDK token: where it comes from, and when a new one is made.
 
-Order: explicit, then `VIDEOSDK_AUTH_TOKEN`, then a JWT signed with `VIDEOSDK_API_KEY` and
-`VIDEOSDK_SECRET_KEY`. Must not know what the token is used for. A token or a key appears in no
-repr, no error and no log, and the environment is read, never written.
+Order: explicit, then `VIDEOSDK_AUTH_TOKEN` (but not what the published package has put there), then
+a JWT signed with `VIDEOSDK_API_KEY` and `VIDEOSDK_SECRET_KEY`. Must not know what the token is used
+for. A token or a key appears in no repr, no error and no log, and the environment is read, never
+written.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import attrs
 import trio
 
 from .._masking import hide
+from .._published import has_signed
 from ..errors import ConnectError, TokenError
 
 TokenSource = str | Callable[[], str | Awaitable[str]]
@@ -118,7 +120,8 @@ class TokenProvider:
     def _immediate(self, *, fresh: bool) -> str:
         if isinstance(self._source, str):
             return check_token(self._source, origin="auth_token")
-        if token := self._variable("VIDEOSDK_AUTH_TOKEN"):
+        token = self._variable("VIDEOSDK_AUTH_TOKEN")
+        if token and not has_signed(token):
             return check_token(token, origin="VIDEOSDK_AUTH_TOKEN")
         return self._mint(fresh=fresh)
 
