@@ -48,6 +48,7 @@ RUNNER = {
     "_room_configs",
     "_room_overlay",
     "_shortages",
+    "_standard_library",
     "_signals",
     "_threads",
     "control",

@@ -17,6 +17,7 @@ LEAVES = (
     "room_options",
     "load",
     "_alarm",
+    "_standard_library",
     "_aio_loop",
     "_aio_thread",
     "_asgi",

@@ -6,7 +6,10 @@ package too, and must start light.
 
 from __future__ import annotations
 
-# Nothing is imported here: a Ctrl-C is quiet only once `_signals` is there.
+from ._standard_library import require_standard_library
+
+require_standard_library()
+# Nothing else is imported here: a Ctrl-C is quiet only once `_signals` is there.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any

@@ -10,7 +10,7 @@ import pytest
 from vsdk_trio.registry.actions import DispatchError
 from vsdk_trio.registry.placement import Policy
 
-from .conftest import open_system
+from .conftest import eventually, open_system
 
 pytestmark = [
     pytest.mark.real,
@@ -27,9 +27,16 @@ async def test_what_the_initializer_stores_is_there_for_the_job(tmp_path: Path) 
         assert system.notes(job.job_id)[1:3] == ["loaded", "same process: True"]
 
 
-async def test_an_initializer_that_fails(tmp_path: Path) -> None:
+async def test_an_initializer_that_fails_is_tried_again(tmp_path: Path) -> None:
+    """Before the worker registers, and later on: what it needs may come."""
     async with open_system(tmp_path) as system:
-        worker = await system.open_agent(initialize_process_fnc="fail_to_initialize")
+        options = {"num_idle_processes": 0, "initialize_process_fnc": "initialize_with_the_model"}
+        worker = await system.start_agent(**options)
+        await eventually(lambda: "the model is missing" in worker.output, "it did not fail")
+        assert not system.registry.workers()
+        (tmp_path / "model").touch()
+        await eventually(system.registry.workers, "it does not register")
+        (tmp_path / "model").unlink()
         job = await system.run_job("returns")
         assert job.state.value == "failed"
         assert "RuntimeError: the model is missing" in str(job.error)

@@ -11,6 +11,7 @@ import signal
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import attr
 import pytest
@@ -129,7 +130,61 @@ async def test_a_file_named_like_a_module_of_the_standard_library_is_named(tmp_p
     write_agent(tmp_path / "agent.py", tail=IN_JOB_PROCESSES + "from colorsys import rgb_to_hls")
     (tmp_path / "colorsys.py").write_text("rgb = 1")
     async with open_system(tmp_path) as system:
-        await is_refused(system, await start(system), "colorsys.py may hide", "rename it")
+        await is_refused(
+            system, await start(system), "colorsys.py hides the library", "another name"
+        )
+
+
+@pytest.mark.parametrize(
+    "name",
+    # The last two crash a library that is written in Rust.
+    ["types", "queue", "logging", "random", "signal", "json", "email", "uuid", "dataclasses"],
+)
+async def test_a_file_beside_the_program_is_refused_by_its_name(tmp_path: Path, name: str) -> None:
+    """The worker itself finds it first, and so do the libraries that it needs."""
+    write_agent(tmp_path / "agent.py")
+    (tmp_path / f"{name}.py").write_text("x = 1")
+    async with open_system(tmp_path) as system:
+        program = await start(system)
+        assert await program.exit_code() == 1
+        last = program.output.splitlines()[-1]
+        assert f"{tmp_path / name}.py hides the library '{name}' of Python" in last
+        assert "give it another name" in last
+
+
+async def test_a_program_that_does_not_look_beside_itself(tmp_path: Path) -> None:
+    write_agent(tmp_path / "agent.py")
+    for name in ("types", "queue", "logging", "random", "signal", "json", "email", "uuid", "html"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('not this one')")
+    async with open_system(tmp_path) as system:
+        program = await start(system, "-P", "agent.py")
+        await runs_a_job(system, program)
+        assert (await ask(program, "/readyz"))[0] == 200
+
+
+VSDK_TRIO = str(Path(sys.executable).with_name("vsdk-trio"))
+
+
+async def test_a_command_has_loaded_most_of_it_before(tmp_path: Path) -> None:
+    """So the agent's own files are what the agent gets, and the libraries get the others."""
+    write_agent(tmp_path / "agent.py")
+    for name in ("types", "queue", "logging", "random", "signal", "json"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('not this one')")
+    async with open_system(tmp_path) as system:
+        program = await start(system, VSDK_TRIO, "run", "agent.py")
+        await runs_a_job(system, program)
+        assert (await ask(program, "/readyz"))[0] == 200
+
+
+async def test_a_command_refuses_what_would_be_hidden_later(tmp_path: Path) -> None:
+    """The first probe loads the HTTP server, which would have found the file."""
+    write_agent(tmp_path / "agent.py")
+    (tmp_path / "html.py").touch()
+    async with open_system(tmp_path) as system:
+        program = await start(system, VSDK_TRIO, "run", "agent.py")
+        assert await program.exit_code() == 1
+        assert "html.py hides the library 'html' of Python" in program.output
+        assert "Traceback" not in program.output
 
 
 async def test_files_named_like_modules_that_a_start_needs_do_no_harm(tmp_path: Path) -> None:
@@ -214,6 +269,56 @@ async def test_what_fails_later_is_said_and_refused_until_it_is_better(tmp_path:
         assert (await ask(program, "/readyz"))[0] == 200
 
 
+async def test_a_shortage_of_processes_holds_up_whatever_is_started_first(tmp_path: Path) -> None:
+    """The guardian, the template and the first job process are all programs."""
+    short = tmp_path / "short"
+    short.touch()
+    write_agent(
+        tmp_path / "agent.py",
+        head="import os, subprocess\n"
+        "class Popen(subprocess.Popen):\n"
+        "    def __init__(self, *arguments, **named):\n"
+        f"        if os.path.exists({str(short)!r}):\n"
+        "            raise BlockingIOError(11, 'Resource temporarily unavailable')\n"
+        "        super().__init__(*arguments, **named)\n"
+        "subprocess.Popen = Popen",
+    )
+    async with open_system(tmp_path) as system:
+        program = await start(system)
+        await eventually(lambda: "no idle job process" in program.output, "no failure")
+        status, ready = await ask(program, "/readyz")
+        assert (status, "out of processes" in ready["reasons"][0]) == (503, True)
+        assert system.registry.frames == []
+        short.unlink()
+        await runs_a_job(system, program)
+
+
+async def test_an_interpreter_that_goes_away_and_comes_back(tmp_path: Path) -> None:
+    """As while the environment is replaced. What was forked from a template needs none."""
+    python = tmp_path / "python"
+    python.symlink_to(sys.executable)
+    write_agent(
+        tmp_path / "agent.py",
+        head=f"import sys; __name__ == '__main__' and setattr(sys, 'executable', {str(python)!r})",
+    )
+    async with open_system(tmp_path) as system:
+        program = await start(system, VSDK_TRIO_NUM_IDLE_PROCESSES="0")
+        await runs_a_job(system, program)
+        python.unlink()
+        if start_method() == "forkserver":
+            await runs_a_job(system, program)
+            return
+        lost = await system.registry.dispatch(JobRequest(agent_id="agent", room_id="room"))
+        end = await system.registry.wait_ended(lost.job_id)
+        assert "No such file or directory" in str(end.error)
+        status, ready = await ask(program, "/readyz")
+        assert (status, str(python) in ready["reasons"][0]) == (503, True)
+        python.symlink_to(sys.executable)
+        await eventually(lambda: "jobs can be run again" in program.output, "not better")
+        assert (await ask(program, "/readyz"))[0] == 200
+        await runs_a_job(system, program)
+
+
 # What works.
 
 
@@ -254,7 +359,8 @@ async def test_a_path_made_by_the_program(tmp_path: Path) -> None:
 async def test_variables_of_the_interpreter(tmp_path: Path, variable: str) -> None:
     write_agent(tmp_path / "agent.py")
     async with open_system(tmp_path) as system:
-        await runs_a_job(system, await start(system, **{variable: "1"}))
+        given: dict[str, Any] = {variable: "1"}
+        await runs_a_job(system, await start(system, **given))
 
 
 @pytest.mark.parametrize("newline", ["", "\\n"])
@@ -280,6 +386,43 @@ async def test_a_directory_that_is_gone(tmp_path: Path, when: str) -> None:
         write_agent(tmp_path / "agent.py", tail=main_only)
     async with open_system(tmp_path) as system:
         await runs_a_job(system, await start(system, str(tmp_path / "agent.py")))
+
+
+async def test_a_directory_that_goes_away_while_the_worker_runs(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    write_agent(tmp_path / "agent.py")
+    async with open_system(tmp_path) as system:
+        program = await start(
+            system, str(tmp_path / "agent.py"), cwd=home, VSDK_TRIO_NUM_IDLE_PROCESSES="0"
+        )
+        await runs_a_job(system, program)
+        home.rmdir()
+        await runs_a_job(system, program)
+
+
+async def test_a_directory_that_may_not_be_entered(tmp_path: Path) -> None:
+    """As for a service that was started in the home of another user; root may enter any."""
+    write_agent(tmp_path / "agent.py")
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os\ndef no(path): raise PermissionError(13, 'Permission denied', path)\n"
+        "os.chdir = no"
+    )
+    async with open_system(tmp_path) as system:
+        await runs_a_job(system, await start(system, PYTHONPATH=str(tmp_path)))
+
+
+async def test_what_the_agent_prints_as_it_is_imported(tmp_path: Path) -> None:
+    write_agent(
+        tmp_path / "agent.py",
+        head="import os, sys; print('hello', end=''); os.write(1, b'raw'); "
+        "os.system('echo from a child')",
+        body="print('in the job'); os.write(1, b'raw in the job')",
+    )
+    async with open_system(tmp_path) as system:
+        program = await start(system)
+        await runs_a_job(system, program)
+        await eventually(lambda: "in the job" in program.output, "what the job prints is lost")
 
 
 async def test_an_agent_in_a_package_with_relative_imports(tmp_path: Path) -> None:

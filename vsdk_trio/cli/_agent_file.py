@@ -17,21 +17,22 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec, SourceFileLoader
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import Any, Final
 
 from .. import _recording
 from .._exit_codes import ExitCode
 from .._import_hints import explained, patched
 from .._published import is_published
+from .._standard_library import require_standard_library
 from ..errors import EntrypointError, OptionsError
 from ..jobs.entrypoint import parse
 from ..options import Options
+from ..runner.outcome import from_the_agent_on
 from ..worker_job import WorkerJob
 from ._errors import CommandError
 
 DEFAULT_NAME: Final = "entrypoint"
-_PACKAGE: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def find_job(text: str) -> WorkerJob:
@@ -44,6 +45,7 @@ def find_job(text: str) -> WorkerJob:
     if not colon:
         target, name = text, ""
     _check_target(target)
+    _check_what_is_beside(target)
     with _told_as_one(target):
         with _recording.recording() as jobs:
             found = _named(text) if name else _executed(target)
@@ -68,6 +70,18 @@ def _check_target(target: str) -> None:
     raise CommandError(f"there is no file {target}{hint}", ExitCode.USAGE)
 
 
+def _check_what_is_beside(target: str) -> None:
+    try:
+        require_standard_library(_directory_of(target))
+    except ImportError as error:
+        raise CommandError(f"{target} cannot be loaded: {error}", ExitCode.ERROR) from None
+
+
+def _directory_of(target: str) -> str:
+    """What stands first in Python's path as the target is loaded."""
+    return os.path.dirname(os.path.abspath(target)) if _is_path(target) else os.getcwd()
+
+
 def _is_path(target: str) -> bool:
     return target.endswith(".py") or os.sep in target
 
@@ -80,8 +94,7 @@ def _named(text: str) -> Any:
 
 def _executed(target: str) -> ModuleType:
     """Execute a file or a module as the main program."""
-    first = os.path.dirname(os.path.abspath(target)) if _is_path(target) else os.getcwd()
-    sys.path[:] = dict.fromkeys([first, *sys.path])
+    sys.path[:] = dict.fromkeys([_directory_of(target), *sys.path])
     if _is_path(target):
         path = os.path.abspath(target)
         spec = ModuleSpec("__main__", SourceFileLoader("__main__", path), origin=path)
@@ -181,9 +194,7 @@ def _told_as_one(target: str) -> Iterator[None]:
     except Exception as error:
         if (hint := _hint_for(error)) is not None:
             raise CommandError(f"{target} cannot be loaded: {hint}", ExitCode.ERROR) from None
-        shown = "".join(
-            traceback.format_exception(type(error), error, users_part(error.__traceback__))
-        )
+        shown = "".join(traceback.format_exception(from_the_agent_on(error)))
         raise CommandError(f"{target} cannot be loaded\n{shown.rstrip()}", ExitCode.ERROR) from None
 
 
@@ -196,13 +207,3 @@ def _hint_for(error: Exception) -> str | None:
             "RoomOptions and Options from vsdk_trio"
         )
     return explained(error)
-
-
-def users_part(trace: TracebackType | None) -> TracebackType | None:
-    """The traceback from the first frame on that is not ours nor Python's import machinery."""
-    while trace is not None:
-        path = trace.tb_frame.f_code.co_filename
-        if not (path.startswith((_PACKAGE, "<frozen")) or "importlib" in path):
-            return trace
-        trace = trace.tb_next
-    return None

@@ -14,8 +14,8 @@ from .._exit_codes import ExitCode
 from .._masked_tracebacks import print_masked
 from ..errors import OptionsError, VsdkTrioError
 from ..room_options import RoomOptions
+from ..runner.outcome import from_the_agent_on
 from ._agent import agent_job
-from ._agent_file import users_part
 from ._json import json_object
 
 
@@ -45,7 +45,7 @@ def run_one_job(
         raise
     except Exception as error:
         # The entrypoint's own. What called it is of no use to whom it belongs to.
-        print_masked(type(error), error, users_part(error.__traceback__))
+        print_masked(type(error), from_the_agent_on(error), error.__traceback__)
         sys.exit(ExitCode.ERROR)
 
 

@@ -184,23 +184,6 @@ def _target_of(
     return {"main_path": path}
 
 
-def hidden_modules(reference: EntrypointRef) -> tuple[str, ...]:
-    """Files beside the entrypoint's that the code finds where it wants the standard library."""
-    path = reference.main_path
-    if path is None:
-        path = getattr(sys.modules.get(reference.target), "__file__", None) or ""
-    directory = os.path.dirname(path)
-    try:
-        names = sorted(os.listdir(directory))
-    except OSError:
-        return ()
-    return tuple(
-        os.path.join(directory, name)
-        for name in names
-        if name.removesuffix(".py") in sys.stdlib_module_names and name.endswith(".py")
-    )
-
-
 def _cwd() -> str:
     """The current directory; "" where it is gone: then a job process stays where it starts."""
     try:

@@ -18,6 +18,7 @@ import trio
 
 from .._loggers import get_logger
 from .._service import open_service
+from ..errors import ShortageError
 from .edge import OnStarted
 from .guardian_main import start_time
 from .program import Program, run_program
@@ -70,12 +71,18 @@ class Guardian:
     async def run(self, stopping: trio.Event, *, task_status: trio.TaskStatus[Guardian]) -> None:
         """Service body: keep one guardian process running until `stopping`.
 
-        Calls `started()` once the first one runs. Raises `OSError` where that cannot be started;
-        a later one that cannot is tried again, because jobs depend on the worker by then.
+        Calls `started()` once the first one runs, or where there is a shortage: it is tried again
+        then, as later ones are, because jobs depend on the worker by then. Raises `OSError` where
+        the first one cannot be started for another reason.
         """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._cancel_when, stopping, nursery.cancel_scope)
-            await self._run_once(partial(task_status.started, self))
+            try:
+                await self._run_once(partial(task_status.started, self))
+            except ShortageError as error:
+                logger.error("the guardian cannot be started: %s; trying on", error)
+                task_status.started(self)
+                await self._run_again()
             while True:
                 logger.warning("the guardian ended and is started again")
                 await self._run_again()

@@ -19,7 +19,6 @@ from ..backend.token import TokenProvider
 from ..control.orders import Brief
 from ..errors import JobProcessError, OptionsError, PreflightError
 from ..jobs.admission import Admission
-from ..jobs.entrypoint import hidden_modules
 from ..jobs.prewarm import Prewarm
 from ..jobs.starting import PREFLIGHT_SECONDS
 from ..journal.journal import Journal
@@ -52,6 +51,8 @@ from .telling import Teller
 
 logger = get_logger(__name__)
 
+_NOT_REGISTERED = "not registered, because no job could be run: "
+
 # How long the last messages may take to be delivered, and proven so.
 FLUSH_SECONDS = 5.0
 
@@ -69,7 +70,6 @@ class Parts:
         traces: Traces,
     ) -> None:
         self._options = options
-        self._agent = agent
         self._traces = traces
         self.observers = observers
         """Told of everything that an operator counts; see `observations`."""
@@ -289,23 +289,16 @@ class Parts:
             try:
                 await self.pool.first_up()
             except JobProcessError as error:
-                raise self._cannot_run(error.summary) from None
+                raise PreflightError(_NOT_REGISTERED + error.summary) from None
             self._can_run_jobs.set()
             return
         why = f"{self.trouble()}; tried for {PREFLIGHT_SECONDS:g} s"
-        raise self._cannot_run(why)
+        raise PreflightError(_NOT_REGISTERED + why)
 
     async def preflight_and_registration(self) -> None:
         """Wait until jobs can be run, and then until the registry knows of the worker."""
         await self.preflight()
         await self.is_registered.wait()
-
-    def _cannot_run(self, why: str) -> PreflightError:
-        text = f"not registered, because no job could be run: {why}"
-        hidden = hidden_modules(self._agent.entrypoint)
-        if hidden and ("ImportError" in why or "AttributeError" in why):
-            text += f"; {', '.join(hidden)} may hide a module of the standard library: rename it"
-        return PreflightError(text)
 
     async def tell_of_starts(self) -> None:
         """Let the registry know when jobs can be run again, or cannot any more; until cancelled."""

@@ -38,8 +38,9 @@ def initialize(process: Any) -> None:
     process.userdata["pid"] = os.getpid()
 
 
-def fail_to_initialize(process: Any) -> None:
-    raise RuntimeError("the model is missing")
+def initialize_with_the_model(process: Any) -> None:
+    if not Path("model").exists():
+        raise RuntimeError("the model is missing")
 
 
 def refuse(request: Any) -> str | None:
