@@ -35,12 +35,15 @@ pytestmark = [
 
 AGENT = """
 import time, trio
+from pathlib import Path
+BLOCK = Path(__file__).with_name("block")
 async def entrypoint(ctx):
     match ctx.metadata.get("kind"):
         case "raises":
             raise ValueError("the model said no\\n" + "and here is why, at length; " * 30)
         case "blocks":
-            time.sleep(600)
+            while BLOCK.exists():
+                time.sleep(0.1)
         case _:
             await trio.sleep_forever()
 """
@@ -124,6 +127,7 @@ async def styles_of(screen: Screen, part: str) -> list[str]:
 async def open_site(directory: Path, *args: str) -> AsyncGenerator[tuple[RunningRegistry, str]]:
     """A registry and a worker of agent `a`; yields the worker's URL, too."""
     (directory / "agent.py").write_text(AGENT)
+    (directory / "block").touch()
     async with open_registry(Registry(rng=AlikeIds(1))) as running:
         env = {
             "VSDK_TRIO_SIGNALING_BASE_URL": running.url,
@@ -134,7 +138,10 @@ async def open_site(directory: Path, *args: str) -> AsyncGenerator[tuple[Running
         run = ("run", "agent.py", "--agent-id", "a", "--port", "0", "--host", "127.0.0.1", *args)
         async with open_cli(*run, env=env, cwd=directory) as worker:
             await worker.read_until("registered with the registry")
-            yield running, worker.text.partition("dashboard at ")[2].partition(",")[0]
+            try:
+                yield running, worker.text.partition("dashboard at ")[2].partition(",")[0]
+            finally:
+                (directory / "block").unlink()  # so that nothing is left of the job
 
 
 async def start(running: RunningRegistry, kind: str) -> str:
