@@ -13,7 +13,7 @@ from vsdk_trio import _loggers
 from vsdk_trio._masking import MASKER
 from vsdk_trio._shortages import SHORTAGES
 
-from .alone import StoppedRuns
+from .alone import StoppedRuns, signals_as_they_were
 from .left_running import LeftRunning
 from .start_methods import START_METHODS, VARIABLE
 
@@ -65,6 +65,9 @@ def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
 def each_start_method(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The test runs once for each way in which job processes come to be."""
     monkeypatch.setenv(VARIABLE, request.param)
+
+
+__all__ = ["signals_as_they_were"]  # a fixture, for every test
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -26,7 +26,7 @@ def environments() -> set[str]:
 def run_tests(directory: Path, text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The session of a project that has one file of tests, and the check of ours."""
     (directory / "conftest.py").write_text(
-        "from tests.alone import StoppedRuns\n"
+        "from tests.alone import StoppedRuns, signals_as_they_were\n"
         "from tests.left_running import LeftRunning\n"
         "def pytest_configure(config):\n"
         "    config.pluginmanager.register(StoppedRuns())\n"
@@ -95,6 +95,25 @@ def test_a_test_that_is_stopped_fails_alone(tmp_path: Path) -> None:
     done = run_tests(tmp_path, STOPPED, "-p", "no:randomly", "-p", "no:xdist")
     assert "1 failed, 1 passed" in done.stdout, done.stdout
     assert "Timeout (>1.0s)" in done.stdout
+
+
+CHANGES_SIGNALS = """
+import signal
+def test_1_that_ignores():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+def test_2_that_blocks():
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+def test_3_after_them():
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+"""
+
+
+def test_a_test_that_changes_signals_fails_alone(tmp_path: Path) -> None:
+    done = run_tests(tmp_path, CHANGES_SIGNALS, "-p", "no:randomly", "-p", "no:xdist")
+    assert "3 passed, 2 errors" in done.stdout, done.stdout
+    assert "'SIGHUP': " in done.stdout
+    assert "'SIGTERM': " in done.stdout
 
 
 def test_a_session_that_leaves_nothing_is_as_it_was(tmp_path: Path) -> None:

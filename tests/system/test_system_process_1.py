@@ -94,8 +94,11 @@ async def test_behind_an_init(tmp_path: Path, init: str, signum: signal.Signals)
         unshare, first = await _start_in_a_namespace(system, *words)
         assert await system.run_job("forks")
         await eventually(lambda: not _zombies(first), "zombies are left")
-        job_id = await system.dispatch("returns", seconds=2)
+        job_id = await system.dispatch("goes on")
         first.send_signal(signum)
+        if signum != signal.SIGINT:
+            await eventually(lambda: "draining" in unshare.output, "not draining")
+            system.let_go()
         state = (await system.end_of(job_id)).state.value
         assert state == ("cancelled" if signum == signal.SIGINT else "completed")
         assert await unshare.exit_code() == 0, unshare.output

@@ -26,9 +26,10 @@ async def ended(system: System, program: Program, *, code: int) -> None:
 async def test_sigterm_drains(tmp_path: Path) -> None:
     async with open_system(tmp_path) as system:
         worker = await system.open_agent(max_processes=2)
-        job_id = await system.dispatch("returns", seconds=1.5)
+        job_id = await system.dispatch("goes on")
         worker.signal(signal.SIGTERM)
         await eventually(lambda: "draining" in system.registry.story(), "not draining")
+        system.let_go()
         job = await system.end_of(job_id)
         assert (job.state.value, job.error) == ("completed", None)
         await ended(system, worker, code=0)
@@ -74,7 +75,7 @@ async def test_a_drain_asked_for_again_goes_on(tmp_path: Path, first: str) -> No
     """As Kubernetes does with a preStop hook, supervisors and closing terminals do."""
     async with open_system(tmp_path) as system:
         worker = await system.open_agent()
-        job_id = await system.dispatch("returns", seconds=3)
+        job_id = await system.dispatch("goes on")
         if first == "POST /drain":
             assert (await ask(worker, "/drain", "POST"))[0] == 202
         else:
@@ -83,6 +84,7 @@ async def test_a_drain_asked_for_again_goes_on(tmp_path: Path, first: str) -> No
         for signum in (signal.SIGTERM, signal.SIGHUP, signal.SIGTERM):
             worker.signal(signum)
         await eventually(lambda: "SIGTERM changes nothing: draining" in worker.output, "no line")
+        system.let_go()
         job = await system.end_of(job_id)
         assert (job.state.value, job.error) == ("completed", None)
         await ended(system, worker, code=0)
@@ -107,15 +109,16 @@ async def test_a_signal_to_the_processes_of_jobs_ends_none(
     """As a supervisor does that signals the whole tree; the worker decides about its jobs."""
     async with open_system(tmp_path) as system:
         worker = await system.open_agent(num_idle_processes=1, max_processes=2)
-        job_id = await system.dispatch("returns", seconds=2)
+        job_id = await system.dispatch("goes on")
         await eventually(lambda: len(system.job_processes()) == 2, "no idle process")
         before = {process.pid for process in system.processes()}
         for process in system.processes():
             if process.pid != worker.pid:
                 process.send_signal(signum)
+        await eventually(lambda: f"{signum.name} ignored" in worker.output, "no line")
+        system.let_go()
         job = await system.end_of(job_id)
         assert (job.state.value, job.error) == ("completed", None)
-        assert f"{signum.name} ignored" in worker.output
         # The job's own process is gone by now, and is replaced; of the others none is.
         assert len(before - {process.pid for process in system.processes()}) <= 1
         worker.signal(signal.SIGTERM)

@@ -26,12 +26,13 @@ async def test_a_hook_that_drains_and_the_sigterm_after_it(tmp_path: Path) -> No
     """The hook is the command, as a preStop hook would call it."""
     async with open_system(tmp_path) as system:
         worker = await system.open_agent()
-        job_id = await system.dispatch("returns", seconds=4)
+        job_id = await system.dispatch("goes on")
         (url,) = re.findall(r"(http://\S+)/health", worker.output)
         hook = await system.start("-m", "vsdk_trio", "drain", url)
         assert await hook.exit_code() == 0, hook.output
         worker.signal(TERM)
         await eventually(lambda: "SIGTERM changes nothing" in worker.output, "not said")
+        system.let_go()
         assert (await system.end_of(job_id)).state.value == "completed"
         assert await worker.exit_code() == 0, worker.output
 
@@ -58,11 +59,12 @@ async def test_signals_after_the_registry_was_lost_change_nothing(tmp_path: Path
             worker = await system.start_agent(signaling_base_url=running.url, max_retry=0)
             await eventually(lost.workers, "no worker")
             system.registry = lost
-            job_id = await system.dispatch("returns", seconds=4)
+            job_id = await system.dispatch("goes on")
         await eventually(lambda: "draining: running jobs go on" in worker.output, "not given up")
         for signum in (TERM, HUP):
             worker.signal(signum)
             await eventually(lambda s=signum: f"{s.name} changes nothing" in worker.output, "")
+        system.let_go()
         await eventually(lambda: len(system.notes(job_id)) == 3, "not ended")
         assert system.notes(job_id)[-1] == "callback: the entrypoint returned"
         worker.signal(INT)  # else it would go on telling the registry until its drain_timeout
@@ -75,7 +77,7 @@ async def test_signals_to_everything_at_any_moment_of_the_start_end_nothing_that
     """Templates and job processes that load, idle ones and one with a job; during a drain, too."""
     async with open_system(tmp_path) as system:
         worker = await system.open_agent(num_idle_processes=2, max_processes=3)
-        job_id = await system.dispatch("returns", seconds=3)
+        job_id = await system.dispatch("goes on")
         await eventually(lambda: len(system.job_processes()) >= 3, "no idle processes")
         worker.signal(TERM)
         before = {process.pid for process in system.job_processes()}
@@ -86,6 +88,7 @@ async def test_signals_to_everything_at_any_moment_of_the_start_end_nothing_that
             await trio.sleep(0.1)
         # Nothing was replaced: a drain starts no new ones either.
         assert {process.pid for process in system.job_processes()} == before
+        system.let_go()
         assert (await system.end_of(job_id)).state.value == "completed"
         assert worker.output.count("SIGTERM ignored") == 1
         assert await worker.exit_code() == 0, worker.output
@@ -103,12 +106,14 @@ async def test_what_a_supervisor_sends_to_everything_is_one_drain(
     """As systemd does unless KillMode says otherwise, in any order of the processes."""
     async with open_system(tmp_path) as system:
         worker = await system.open_agent(num_idle_processes=1, max_processes=2)
-        job_id = await system.dispatch("returns", seconds=2)
+        job_id = await system.dispatch("goes on")
         everything = sorted(system.processes(), key=lambda one: one.pid, reverse=is_worker_last)
         for signum in signals:
             for process in everything:
                 with suppress(psutil.NoSuchProcess):  # an idle process that the drain has ended
                     process.send_signal(signum)
+        await eventually(lambda: "draining" in worker.output, "not draining")
+        system.let_go()
         assert (await system.end_of(job_id)).state.value == "completed"
         assert system.notes(job_id)[-1] == "callback: the entrypoint returned"
         assert await worker.exit_code() == 0, worker.output

@@ -23,6 +23,7 @@ import os, signal, sys, time
 def say(text): os.write(1, text)
 if "stubborn" in sys.argv: signal.signal(signal.SIGTERM, signal.SIG_IGN)
 else: signal.signal(signal.SIGTERM, lambda *_: os._exit(15))
+signal.pthread_sigmask(signal.SIG_SETMASK, ())  # they are held back while a program loads
 say(b"ready\\n")
 if "talks" in sys.argv: os.write(2, b"last words"); say(b"x" * 10_000); sys.exit(3)
 if "crashes" in sys.argv: os.kill(os.getpid(), signal.SIGSEGV)

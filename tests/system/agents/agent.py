@@ -22,6 +22,7 @@ import trio.lowlevel
 
 from vsdk_trio import JobContext, Options, RoomOptions, WorkerJob
 
+LET_GO = Path("let-go")
 FOREVER = 600
 
 print("printed at import")
@@ -96,6 +97,9 @@ async def run(ctx: JobContext, options: dict[str, Any]) -> None:
     match options["kind"]:
         case "returns":
             await trio.sleep(options.get("seconds", 0))
+        case "goes on":
+            while not LET_GO.exists():  # noqa: ASYNC110, ASYNC240  # the file system sets no events
+                await trio.sleep(0.02)
         case "waits":
             await trio.sleep(FOREVER)
         case "raises":
