@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -256,3 +257,16 @@ def test_what_is_no_address_is_one_clear_error(address: str, shown: str) -> None
         "VSDK_TRIO_REGISTRY_URL must be the URL of a registry, such as http://127.0.0.1:8080 or "
         f"wss://registry.example.com, got {shown!r}"
     )
+
+
+# -- the table of names --------------------------------------------------------------------------
+
+DOCS = (Path(__file__).parent.parent / "docs" / "command-line.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_the_docs_have_every_name(name: str) -> None:
+    """In code, as a flag and as a variable; a secret has no flag."""
+    option = TEXTS[name]
+    flag = " " if option.is_secret else f" `--{name.replace('_', '-')}` "
+    assert DOCS.count(f"\n| `{name}` |{flag}| `{option.variable}` |\n") == 1

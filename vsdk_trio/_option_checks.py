@@ -51,6 +51,17 @@ def _taking_texts(field: attrs.Attribute[Any]) -> Callable[[Any], Any]:
     return take
 
 
+def is_quoted(text: str) -> bool:
+    """Whether quotation marks stand around a text, as `docker run --env-file` leaves them there."""
+    return len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+
+
+QUOTED: Final = (
+    "has quotation marks around it, which are part of it (docker run --env-file keeps them); "
+    "leave them out"
+)
+
+
 def truth_of(text: str) -> bool | str:
     """What the text stands for; the text itself where that is neither true nor false."""
     return _TRUTH.get(text.lower(), text)

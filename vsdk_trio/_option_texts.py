@@ -22,7 +22,7 @@ from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 import attrs
 
 from ._keywords import unknown_name
-from ._option_checks import truth_of
+from ._option_checks import QUOTED, is_quoted, truth_of
 from .errors import OptionsError
 
 ENVIRONMENT_PREFIX: Final = "VSDK_TRIO_"
@@ -110,6 +110,8 @@ def environment_values(cls: type, environ: Mapping[str, str]) -> dict[str, Any]:
             continue
         if (option := known.get(variable)) is None:
             raise unknown_name("the environment", variable, known)
+        if is_quoted(text.strip()):
+            raise OptionsError(f"{variable} {QUOTED}")
         values[option.name] = option.read(variable, text)
     return values
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import attrs
 
+from ._option_checks import QUOTED, is_quoted
 from .errors import OptionsError
 
 VARIABLE: Final = "VSDK_TRIO_REGISTRY_URL"
@@ -87,6 +88,8 @@ def rest_address(*sources: Source, default: str) -> str:
 
 
 def _checked_scheme(origin: str, address: str) -> str:
+    if is_quoted(address):
+        raise OptionsError(f"{origin} {QUOTED}")
     scheme, colon, rest = address.partition("://")
     if not colon or scheme.lower() not in _REST_SCHEME or not rest.strip("/"):
         raise OptionsError(

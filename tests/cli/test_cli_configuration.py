@@ -30,6 +30,15 @@ AGENT = "async def entrypoint(ctx): ...\n"
 ASKING = (("jobs",), ("workers",), ("top", "--once"), ("dispatch", "A"), ("terminate", "x"))
 
 
+async def copy(source: trio.abc.Stream, sink: trio.abc.Stream) -> None:
+    try:
+        async for data in source:
+            await sink.send_all(data)
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        pass
+    await trio.aclose_forcefully(sink)
+
+
 @asynccontextmanager
 async def behind_tls(url: str, directory: Path, *, name: str = "127.0.0.1") -> AsyncGenerator[str]:
     """A TLS proxy before `url`, of an authority that is in `directory / "ca.pem"`; yields its URL.
@@ -41,14 +50,6 @@ async def behind_tls(url: str, directory: Path, *, name: str = "127.0.0.1") -> A
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert(name).configure_cert(context)
     port = int(url.rpartition(":")[2])
-
-    async def copy(source: trio.abc.Stream, sink: trio.abc.Stream) -> None:
-        try:
-            async for data in source:
-                await sink.send_all(data)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass
-        await trio.aclose_forcefully(sink)
 
     async def pass_on(stream: trio.SSLStream[trio.SocketStream]) -> None:
         try:
@@ -239,6 +240,54 @@ async def test_commands_go_through_the_proxy(tmp_path: Path) -> None:
         assert "127.0.0.1:1" in done.err, done.err
     async with open_registry(Registry()) as running:
         assert await workers_at("--registry", running.url, env={"HTTP_PROXY": AWAY}) == 0
+
+
+@asynccontextmanager
+async def open_proxy(port: int) -> AsyncGenerator[tuple[str, list[bytes]]]:
+    """A proxy that leads everybody to `port`; yields its URL, and what it is asked for."""
+    asked: list[bytes] = []
+
+    async def tunnel(stream: trio.SocketStream) -> None:
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += await stream.receive_some()
+        asked.append(head.split()[1])
+        await stream.send_all(b"HTTP/1.1 200 OK\r\n\r\n")
+        target = await trio.open_tcp_stream("127.0.0.1", port)
+        async with target, trio.open_nursery() as nursery:
+            nursery.start_soon(copy, stream, target)
+            await copy(target, stream)
+            nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await nursery.start(partial(trio.serve_tcp, tunnel, 0, host="127.0.0.1"))
+        yield f"http://127.0.0.1:{listener.socket.getsockname()[1]}", asked
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("variable", ["VSDK_TRIO_HTTP_PROXY", "HTTPS_PROXY", "all_proxy"])
+async def test_a_registry_with_a_private_authority_behind_a_proxy(
+    variable: str, tmp_path: Path
+) -> None:
+    """The three together: the tunnel, the name in the certificate, and whom to trust."""
+    ca = str(tmp_path / "ca.pem")
+    registry = Registry(auth_token="word-of-mine")
+    async with (
+        open_registry(registry) as running,
+        behind_tls(running.url, tmp_path, name="registry.test") as url,
+        open_proxy(int(url.rpartition(":")[2])) as (proxy, asked),
+    ):
+        environ = {variable: proxy, "VSDK_TRIO_REGISTRY_URL": "https://registry.test"}
+        environ["VSDK_TRIO_REGISTRY_TOKEN"] = "word-of-mine"
+        done = await run_cli("jobs", "--ca-file", ca, env=environ)
+        assert done.code == 0, done.err
+        assert asked == [b"registry.test:443"]
+        if not variable.startswith("VSDK"):
+            done = await run_cli("jobs", "--ca-file", ca, env={**environ, "NO_PROXY": ".test"})
+            assert done.code == 4  # there is no such host
+            assert len(asked) == 1
+        done = await run_cli("jobs", env=environ)
+        assert "its certificate is not accepted" in done.err
 
 
 async def test_json_is_not_mixed_with_words() -> None:

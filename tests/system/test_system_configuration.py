@@ -13,6 +13,7 @@ import trio
 from vsdk_trio._option_texts import text_options
 from vsdk_trio.options import Options
 from vsdk_trio.registry.ledger import JobRequest, JobState
+from vsdk_trio.registry.server import open_registry
 
 from ..test_configuration import links_of
 from .conftest import Program, System, eventually, open_system
@@ -171,6 +172,15 @@ async def test_links_of_services_are_ignored_and_said_once(tmp_path: Path, mode:
         (FROM_ENV, {"VSDK_TRIO_HTTP_PROXY": "ftp://proxy"}, "a proxy is one of"),
         (FROM_ENV, {"VIDEOSDK_AUTH_TOKEN": "a b"}, "VIDEOSDK_AUTH_TOKEN contains white space"),
         (FROM_ENV, {"VIDEOSDK_AUTH_TOKEN": ""}, "there is no VideoSDK token"),
+        # As `docker run --env-file` passes them on.
+        (FROM_ENV, {"VIDEOSDK_AUTH_TOKEN": '"abc"'}, "VIDEOSDK_AUTH_TOKEN has quotation marks"),
+        (
+            FROM_ENV,
+            {**KEYS, "VIDEOSDK_AUTH_TOKEN": "", "VIDEOSDK_API_KEY": "'key'"},
+            "VIDEOSDK_API_KEY has quotation marks",
+        ),
+        (FROM_ENV, {"VSDK_TRIO_AGENT_ID": '"A"'}, "VSDK_TRIO_AGENT_ID has quotation marks"),
+        (FROM_ENV, {"VSDK_TRIO_REGISTRY_URL": "'http://x'"}, "has quotation marks around it"),
         (DIRECT, {"VIDEOSDK_AUTH_TOKEN": "a b"}, "VIDEOSDK_AUTH_TOKEN contains white space"),
         (DIRECT, {"VIDEOSDK_AUTH_TOKEN": "Bearer abc"}, "starts with 'Bearer '"),
         (DIRECT, {"VSDK_TRIO_AUTH_TOKEN": "a b"}, "auth_token contains white space"),
@@ -284,6 +294,19 @@ def found(host, *args, **fields):
     return real("::1", *args, **fields) + real("127.0.0.1", *args, **fields)
 socket.getaddrinfo = found
 """
+
+
+async def test_localhost_is_reached_at_whichever_address_it_listens(tmp_path: Path) -> None:
+    """What listens on one address only is found by a name that has two."""
+    (tmp_path / "sitecustomize.py").write_text(TWO_ADDRESSES)
+    here = {**LOCAL, "PYTHONPATH": str(tmp_path), "VSDK_TRIO_HOST": "127.0.0.1"}
+    async with open_system(tmp_path) as system:
+        for host in ("127.0.0.1", "::1"):
+            async with open_registry(host=host) as running:
+                url = f"http://localhost:{running.url.rpartition(':')[2]}"
+                program = await start(system, FROM_ENV, VSDK_TRIO_REGISTRY_URL=url, **here)
+                await eventually(lambda r=running: r.registry.workers(), "no worker")
+                await ended(program)
 
 
 @pytest.mark.parametrize("program", ["worker", "registry"])

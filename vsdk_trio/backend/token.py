@@ -21,6 +21,7 @@ import attrs
 import trio
 
 from .._masking import hide
+from .._option_checks import QUOTED, is_quoted
 from .._published import has_signed
 from ..errors import ConnectError, TokenError
 
@@ -135,6 +136,9 @@ class TokenProvider:
             half = " (only one of the two keys is set)" if api_key or secret else ""
             raise TokenError(f"there is no VideoSDK token{half}: {_HOW}")
         hide(secret)
+        for name in ("VIDEOSDK_API_KEY", "VIDEOSDK_SECRET_KEY"):
+            if is_quoted(self._variable(name)):
+                raise TokenError(f"{name} {QUOTED}")
         now = self._now()
         if self._minted is None or fresh or now >= self._minted.renew_at:
             self._minted = _Kept(
@@ -158,6 +162,8 @@ def check_token(token: object, *, origin: str) -> str:
         raise TokenError(f"{origin} starts with 'Bearer '; give the raw token")
     if not token:
         raise TokenError(f"{origin} is empty; {_HOW}")
+    if is_quoted(token):
+        raise TokenError(f"{origin} {QUOTED}")
     if any(character.isspace() for character in token):
         raise TokenError(f"{origin} contains white space or a line break; give the raw token")
     if not (token.isascii() and token.isprintable()):
