@@ -60,21 +60,31 @@ async def test_a_shortage_is_said_once_and_outlived(
     ]
 
 
+async def answer_or_not(scope: Any, receive: Any, send: Any) -> None:
+    if scope.get("path") == "/forever":
+        await trio.sleep_forever()
+    await answer(scope, receive, send)
+
+
 async def test_without_descriptors_clients_are_served_one_by_one() -> None:
     """Who probes a worker must not find it dead because it is short of something."""
     listeners = await _asgi.bind_listeners("127.0.0.1", 0)
     stopping = trio.Event()
     clients = [trio.socket.socket() for _ in range(3)]
+    greedy = trio.socket.socket()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     taken: list[int] = []
     async with trio.open_nursery() as nursery:
-        await nursery.start(partial(_asgi.serve_app, answer, listeners, stopping))
+        await nursery.start(partial(_asgi.serve_app, answer_or_not, listeners, stopping))
         await trio.testing.wait_all_tasks_blocked()
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (_highest() + 1, hard))
             with suppress(OSError):
                 while True:
                     taken.append(os.dup(0))
+            # One that would keep it for ever is cut off.
+            await greedy.connect(listeners[0].getsockname())
+            await greedy.send(b"GET /forever HTTP/1.1\r\nHost: x\r\n\r\n")
             for client in clients:
                 await client.connect(listeners[0].getsockname())
                 await client.send(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -83,6 +93,7 @@ async def test_without_descriptors_clients_are_served_one_by_one() -> None:
                         pass
                 client.close()
         finally:
+            greedy.close()
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
             for fd in taken:
                 os.close(fd)

@@ -347,6 +347,27 @@ def test_a_partial_and_a_method_are_entrypoints_of_direct_mode(
     assert seen == ["Service"]
 
 
+def test_an_entrypoint_of_ours_may_run_a_loop_of_asyncios(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("VSDK_TRIO_TRANSPORT", "loopback")
+    seen: list[int] = []
+
+    async def seven() -> int:
+        await asyncio.sleep(0)
+        return 7
+
+    async def agent(ctx: JobContext) -> None:
+        seen.append(asyncio.run(seven()))
+        await ctx.connect()
+        loop = asyncio.new_event_loop()
+        seen.append(loop.run_until_complete(seven()))
+        loop.close()
+
+    WorkerJob(agent).start()
+    assert seen == [7, 7]
+
+
 def test_a_thread_may_start_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VSDK_TRIO_TRANSPORT", "loopback")
     threads: list[threading.Thread] = []

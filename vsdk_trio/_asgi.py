@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
@@ -36,6 +37,8 @@ Listeners: TypeAlias = tuple[socket.socket, ...]
 _Address: TypeAlias = tuple[int, tuple[Any, ...]]
 # A shortage may pass, and those that wait can be served then.
 _SHORTAGE_SECONDS: Final = 0.1
+# How long a client is served by the last descriptor: others wait for it, probes among them.
+_LAST_DESCRIPTOR_SECONDS: Final = 1.0
 
 _log = get_logger("vsdk_trio.http")
 _log.setLevel(logging.WARNING)  # where it runs is said by whoever serves
@@ -218,20 +221,22 @@ async def accept_connections(
         connections: Where that runs.
 
     Not `trio.serve_listeners`: that prints a traceback ten times a second while there are no file
-    descriptors left. Here one is held back for that time, so that clients are served one by one:
-    who probes the program must not take it for dead, and end what runs in it.
+    descriptors left. Here one is held back for that time, so that clients are served one by one,
+    each for a moment: who probes the program must not take it for dead, and end what runs in it.
     """
     reserve = _Reserve()
 
-    async def serve(stream: trio.SocketStream) -> None:
+    async def serve(stream: trio.SocketStream, seconds: float) -> None:
         try:
-            await serve_connection(stream)
+            with trio.move_on_after(seconds):
+                await serve_connection(stream)
         finally:
             if reserve.take():
                 SHORTAGES.over(Resource.DESCRIPTORS, Resource.MEMORY)
 
     with closing(reserve):
         async with listening:
+            seconds = math.inf
             while True:
                 try:
                     stream = await listening.accept()
@@ -239,10 +244,13 @@ async def accept_connections(
                     if (resource := resource_of(error)) is None:
                         raise
                     SHORTAGES.note(resource, "accept connections", error.strerror)
-                    if not reserve.give():
+                    if reserve.give():
+                        seconds = _LAST_DESCRIPTOR_SECONDS
+                    else:
                         await trio.sleep(_SHORTAGE_SECONDS)
                     continue
-                connections.start_soon(serve, stream)
+                connections.start_soon(serve, stream, seconds)
+                seconds = math.inf
 
 
 class _Reserve:

@@ -134,6 +134,23 @@ async def test_an_agent_may_print_ask_start_threads_and_programs_as_it_is_loaded
 
 
 @pytest.mark.slow
+async def test_broken_code_takes_no_job_until_it_is_mended(tmp_path: Path) -> None:
+    async with open_dev(tmp_path) as (dev, url):
+        await change(dev, tmp_path / "helper.py", "VERSION = (\n")
+        await dev.read_until("idle processes keep the code they have")
+        await dispatch(url)
+        await dev.read_until("one ends")  # by the process that was idle
+        await dev.read_until("no job process comes up")
+        refused = await run_cli("dispatch", "d", "--registry", url)
+        assert "No workers available" in refused.err
+        await dev.read_until("offer refused: no job process comes up")
+        await change(dev, tmp_path / "helper.py", "VERSION = 'two'\n")
+        await dev.read_until("jobs can be run again")
+        await dispatch(url)
+        await dev.read_until("two ends")
+
+
+@pytest.mark.slow
 async def test_an_agent_that_ends_its_process_is_told_and_waited_for(tmp_path: Path) -> None:
     async with open_dev(tmp_path) as (dev, _):
         await change(dev, tmp_path / "helper.py", "import os\nos._exit(0)\n")
@@ -247,12 +264,15 @@ main.RustNotify = watching
 
 
 @pytest.mark.slow
-async def test_without_inotify_the_files_are_looked_at(tmp_path: Path) -> None:
+@pytest.mark.parametrize("variables", [{}, {"WATCHFILES_FORCE_POLLING": "1"}], ids=str)
+async def test_without_inotify_the_files_are_looked_at(
+    tmp_path: Path, variables: dict[str, str]
+) -> None:
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(NO_WATCHES)
-    env = {"PYTHONPATH": str(tmp_path / "site")}
+    env = {"PYTHONPATH": str(tmp_path / "site")} | variables
     async with open_dev(tmp_path, env=env) as (dev, _):
-        assert "raise fs.inotify.max_user_watches" in dev.text
+        assert ("raise fs.inotify.max_user_watches" in dev.text) is not bool(variables)
         await change(dev, tmp_path / "helper.py", "VERSION = 'two'\n")
         await dev.read_until("new jobs get the new code")
 

@@ -127,6 +127,22 @@ async def test_one_job_of_it_here_and_now(home: Path, way: str) -> None:
     assert (done.code, done.out) == (0, "acting as Ada {'k': 'v'}\n"), done
 
 
+@pytest.mark.parametrize(
+    ("target", "lines"),
+    [
+        ("agent", WAYS["guarded"]),
+        ("agent", WAYS["not guarded"]),
+        ("agent.py:entrypoint", WAYS["not guarded"]),
+        ("agent:job", "job = WorkerJob(entrypoint=entrypoint, jobctx=make_context)\n"),
+        ("agent.py:job", "job = WorkerJob(entrypoint=entrypoint, jobctx=make_context)\n"),
+    ],
+)
+async def test_each_way_to_name_it(home: Path, target: str, lines: str) -> None:
+    (home / "agent.py").write_text(AGENT + lines)
+    done = await run_cli("connect", target, env=surroundings(home), cwd=home)
+    assert (done.code, done.out) == (0, "acting as Ada {'k': 'v'}\n"), done
+
+
 async def test_a_session_of_its_in_a_loopback_room_is_warned_of(home: Path) -> None:
     (home.parent / "library" / "videosdk" / "agents" / "agent_session.py").touch()
     (home / "agent.py").write_text(

@@ -72,6 +72,23 @@ async def execute(
     return outcome
 
 
+@pytest.mark.parametrize("way", ["run", "run_until_complete"])
+async def test_a_loop_in_the_entrypoint_says_to_await_instead(way: str) -> None:
+    async def work() -> None: ...
+
+    async def entrypoint(ctx: AsyncioJobContext) -> None:
+        coroutine = work()
+        with contextlib.closing(coroutine):
+            if way == "run":
+                asyncio.run(coroutine)
+            else:
+                asyncio.get_running_loop().run_until_complete(coroutine)
+
+    outcome = await execute(entrypoint)
+    assert outcome.error is not None
+    assert "await the coroutine instead" in outcome.error
+
+
 async def test_it_runs_under_asyncio_with_the_context_of_its_job() -> None:
     seen: list[object] = []
 

@@ -101,6 +101,18 @@ async def test_cancellation_is_taken_out() -> None:
     assert unwrapped(rest) is error
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "asyncio.run() cannot be called from a running event loop",
+        "This event loop is already running",
+        "Attempted to call run() from inside a run()",
+    ],
+)
+def test_a_loop_inside_of_a_loop_is_told_to_be_awaited(words: str) -> None:
+    assert "; await the coroutine instead (" in describe_error(raised(RuntimeError(words)))
+
+
 def test_an_entrypoint_that_needs_asyncio_is_told_how() -> None:
     error = describe_error(raised(RuntimeError("no running event loop")))
     assert error.startswith(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -52,12 +53,6 @@ async def limited(program: Program, kind: int, limit: int) -> AsyncGenerator[Non
         yield
     finally:
         resource.prlimit(program.pid, kind, (soft, hard))
-
-
-async def health(worker: Program) -> str:
-    async with httpcore.AsyncConnectionPool() as pool:
-        answer = await pool.request("GET", f"http://127.0.0.1:{port_of(worker)}/health")
-    return answer.content.decode()
 
 
 async def fails_by(system: System, *names: str) -> str:
@@ -158,7 +153,7 @@ async def test_no_threads(tmp_path: Path, journal: bool) -> None:
         await still_runs(system, worker, call)
         (tmp_path / "starved").unlink()
         await works_again(system)
-        assert worker.output.count("out of threads") <= 8, worker.output
+        assert worker.output.count("shortages: out of threads") <= 2, worker.output
 
 
 @each
@@ -177,9 +172,42 @@ async def test_no_descriptors(tmp_path: Path) -> None:
             assert len(worker.output.splitlines()) < 60, worker.output
         for client in clients:
             await client.aclose()
-        text = await health(worker)
-        assert text.startswith("OK")
         await works_again(system)
+        assert (await health(worker)).startswith("OK")
+
+
+@each
+async def test_probes_without_descriptors(tmp_path: Path) -> None:
+    """A supervisor that finds no answer would end the worker, and all its calls with it."""
+    async with open_system(tmp_path) as system:
+        worker = await system.open_agent(env=sandbox(tmp_path, "no descriptors"), max_processes=4)
+        assert "OK" in await health(worker)  # the HTTP server is loaded
+        call = await system.dispatch("waits")
+        (tmp_path / "starved").touch()
+        await fails_by(system, "out of file descriptors", "no file descriptors")
+        (tmp_path / "held").touch()
+        (tmp_path / "starved").unlink()
+        idle = await trio.open_tcp_stream("127.0.0.1", port_of(worker))  # and asks nothing
+        with trio.fail_after(20):
+            assert await ask(worker, "livez") == (200, "OK")
+            status, text = await ask(worker, "readyz")
+            assert status == 503
+            assert "out of file descriptors" in text
+            assert (await ask(worker, "livez"))[0] == 200
+        await idle.aclose()
+        await still_runs(system, worker, call)
+        (tmp_path / "held").unlink()
+        await works_again(system)
+
+
+async def ask(worker: Program, path: str) -> tuple[int, str]:
+    async with httpcore.AsyncConnectionPool() as pool:
+        answer = await pool.request("GET", f"http://127.0.0.1:{port_of(worker)}/{path}")
+    return answer.status, answer.content.decode()
+
+
+async def health(worker: Program) -> str:
+    return (await ask(worker, "health"))[1]
 
 
 def port_of(worker: Program) -> int:
@@ -231,23 +259,25 @@ def python_for(user: int, directory: Path) -> tuple[str, dict[str, str]]:
     pytest.skip("no Python of this version that another user may run")
 
 
+@each
 @linux
 async def test_no_memory(tmp_path: Path) -> None:
-    """No more address space for what a template forks."""
+    """No more address space for what is started; what starts it has a little to go on with."""
     async with open_system(tmp_path) as system:
-        worker = await system.open_agent(start_method="forkserver", max_processes=4)
+        worker = await system.open_agent(max_processes=4)
         call = await system.dispatch("waits")
-        [template] = system.templates()
-        soft, hard = resource.prlimit(template.pid, resource.RLIMIT_AS)
-        resource.prlimit(template.pid, resource.RLIMIT_AS, (template.memory_info().vms, hard))
-        for _ in range(3):  # what is idle was forked before
+        [parent] = system.templates() or [psutil.Process(worker.pid)]
+        soft, hard = resource.prlimit(parent.pid, resource.RLIMIT_AS)
+        room = parent.memory_info().vms + (64 << 20)
+        resource.prlimit(parent.pid, resource.RLIMIT_AS, (room, hard))
+        for _ in range(3):  # what is idle was started before
             await system.run_job("returns")
-        job = await system.run_job("eats", megabytes=256)
+        job = await system.run_job("eats", megabytes=room >> 20)
         assert job.state.value == "failed", job
         assert "memory" in str(job.error).lower(), job
         await still_runs(system, worker, call, tracebacks=1)  # the job's own
-        for process in system.templates():
-            resource.prlimit(process.pid, resource.RLIMIT_AS, (soft, hard))
+        for pid in (worker.pid, *(process.pid for process in system.templates())):
+            resource.prlimit(pid, resource.RLIMIT_AS, (soft, hard))
         await works_again(system)
 
 
@@ -278,3 +308,64 @@ async def test_a_full_disk(tmp_path: Path) -> None:
         await still_runs(system, worker, call)
         assert "going on without a journal" in worker.output
         assert "journal" in await health(worker)
+
+
+@each
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+async def test_a_log_on_a_full_disk(tmp_path: Path) -> None:
+    """What cannot be written is lost, and nothing else."""
+    full = os.open("/dev/full", os.O_WRONLY)
+    try:
+        async with open_system(tmp_path) as system:
+            worker = await system.open_agent(stderr=full, max_processes=4)
+            for kind in ("returns", "prints", "returns"):
+                assert (await system.run_job(kind)).state.value == "completed"
+            assert (await system.run_job("raises")).state.value == "failed"
+            worker.signal(signal.SIGTERM)
+            assert await worker.exit_code() == 0
+    finally:
+        os.close(full)
+
+
+LOCKED_DOWN = """
+set -e
+touch notes.txt; chmod 666 notes.txt
+mount --bind notes.txt notes.txt  # in which the agent tells the test what it does
+for place in / /dev/shm "$PWD"; do
+    mount --bind "$place" "$place"
+    mount -o remount,bind,ro "$place"
+done
+"""
+
+
+@pytest.mark.skipif("os.geteuid() != 0", reason="mounts, and another user's program: for root")
+@pytest.mark.skipif("not can_mount()", reason="needs a mount namespace of its own")
+@pytest.mark.skipif("shutil.which('setpriv') is None", reason="needs setpriv, of util-linux")
+async def test_a_container_that_is_locked_down(tmp_path: Path) -> None:
+    """Nothing can be written, /tmp and /dev/shm included; a user without a name and a HOME; no
+    pidfds, no memfds, no clone3, by seccomp."""
+    python, env = python_for(USER, tmp_path)
+    agent = [python, str(AGENTS / "locked_down.py"), str(AGENTS / "agent.py")]
+    for file in (*AGENTS.parents[:3], AGENTS):
+        assert os.stat(file).st_mode & 0o005 == 0o005, f"{file} cannot be read by all"
+    user = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
+    command = shlex.join(["exec", "env", "-u", "HOME", "-u", "USER", "-u", "TMPDIR", *user, *agent])
+    async with open_system(tmp_path) as system:
+        worker = await system.open_agent(
+            executable="unshare",
+            prefix=("--mount", "sh", "-c", LOCKED_DOWN + command),
+            env=env,
+            start_method="auto",
+            max_processes=4,
+        )
+        assert psutil.Process(worker.pid).uids().real == USER
+        for _ in range(3):
+            assert (await system.run_job("returns")).state.value == "completed"
+        assert "exited with code 7" in str((await system.run_job("os._exit", code=7)).error)
+        assert (await system.run_job("forks")).state.value == "completed"
+        await eventually(lambda: not system.find("sleep"), "daemons are left")
+        assert "OK" in await health(worker)
+        assert worker.output.count("started afresh") == 1, worker.output
+        assert "Traceback" not in worker.output, worker.output
+        worker.signal(signal.SIGTERM)
+        assert await worker.exit_code() == 0, worker.output

@@ -141,7 +141,7 @@ def _chosen(found: Any, made: list[WorkerJob], text: str) -> WorkerJob:
     if found is None:
         raise CommandError(f"{target} has no {name!r}", ExitCode.USAGE)
     for job in made:
-        if job.entrypoint is found:
+        if inspect.unwrap(job.entrypoint) is inspect.unwrap(found):
             return job
     try:
         return WorkerJob(found, options=Options(register=True))

@@ -25,20 +25,26 @@ _E = TypeVar("_E", bound=BaseException)
 
 MAX_ERROR_CHARS = 2000
 _MAX_MESSAGE_CHARS = 1000
-# What asyncio says where no loop of its runs, and Trio of what belongs to asyncio.
-_NO_ASYNCIO = (
-    "no running event loop",
-    "no current event loop",
-    "should be used inside a task",
-    "library written for asyncio",
-)
 _ASYNCIO_HINT = "an entrypoint that needs asyncio is marked with @vsdk_trio.aio.entrypoint"
-# What Python says in any other thread; `runner.aio.job` has replaced the function by then.
-_NOT_IN_THIS_THREAD = "signal only works in main thread"
+_AWAIT_HINT = "the entrypoint runs in an event loop already; await the coroutine instead"
 _SIGNAL_HINT = (
     "call it as signal.signal(...), or loop.add_signal_handler(...); what is to run when the job "
     "ends is for ctx.add_shutdown_callback(...)"
 )
+# What Python's libraries say, and what to do about that.
+_HINTS = {
+    # asyncio, where no loop of its runs, and Trio of what belongs to asyncio.
+    "no running event loop": _ASYNCIO_HINT,
+    "no current event loop": _ASYNCIO_HINT,
+    "should be used inside a task": _ASYNCIO_HINT,
+    "library written for asyncio": _ASYNCIO_HINT,
+    # Both, where a loop of theirs runs.
+    "cannot be called from a running event loop": _AWAIT_HINT,
+    "event loop is already running": _AWAIT_HINT,
+    "call run() from inside a run()": _AWAIT_HINT,
+    # In any other thread; `runner.aio.job` has replaced the function by then.
+    "signal only works in main thread": _SIGNAL_HINT,
+}
 _MAX_LISTED_ERRORS = 5
 # What stands between our first line and the agent's own, when its code is loaded or called.
 _AROUND: Final = (
@@ -112,11 +118,9 @@ def from_the_agent_on(error: _E) -> _E:
 
 def hint_for(error: BaseException) -> str | None:
     """What to do about an error whose own text does not say it; None where nothing is known."""
-    text = _text_of(error)
-    if isinstance(error, (RuntimeError, TypeError)) and any(words in text for words in _NO_ASYNCIO):
-        return _ASYNCIO_HINT
-    if isinstance(error, ValueError) and _NOT_IN_THIS_THREAD in text:
-        return _SIGNAL_HINT
+    if isinstance(error, (RuntimeError, TypeError, ValueError)):
+        text = _text_of(error)
+        return next((hint for words, hint in _HINTS.items() if words in text), None)
     return explained(error) if isinstance(error, (ImportError, AttributeError)) else None
 
 

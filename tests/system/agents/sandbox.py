@@ -6,6 +6,7 @@ included, but for those that are started with `-S`.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import pathlib
@@ -47,6 +48,31 @@ def _no_more_threads() -> None:
     _thread_cache.IDLE_TIMEOUT = 0.1
 
 
+def _use_descriptors_up() -> None:
+    """While there is a file `starved`, this program leaks all its descriptors; while there is one
+    `held`, it keeps what it has leaked."""
+    import resource
+    import threading
+    import time
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+    def leak() -> None:
+        leaked: list[int] = []
+        while True:
+            if os.path.exists("starved"):
+                with contextlib.suppress(OSError):
+                    while True:
+                        leaked.append(os.dup(0))
+            elif not os.path.exists("held"):
+                while leaked:
+                    os.close(leaked.pop())
+            time.sleep(0.02)
+
+    threading.Thread(target=leak, daemon=True).start()
+
+
+is_worker = not any("runner" in word or "template" in word for word in sys.orig_argv)
 match os.environ.get("SANDBOX"):
     case "no pidfds":
         os.pidfd_open = _refuse
@@ -54,3 +80,5 @@ match os.environ.get("SANDBOX"):
         signal.pidfd_send_signal = _refuse
     case "no threads" if not any("runner" in word for word in sys.orig_argv):
         _no_more_threads()
+    case "no descriptors" if is_worker:
+        _use_descriptors_up()
