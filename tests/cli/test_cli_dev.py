@@ -117,15 +117,15 @@ async def test_an_agent_may_print_ask_start_threads_and_programs_as_it_is_loaded
     noisy = (
         "import subprocess, sys, threading, time\n"
         "print('LOADED', sys.stdin.read())\n"
-        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(15)'])\n"
-        "threading.Thread(target=time.sleep, args=(15,)).start()\n"
+        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(45)'])\n"
+        "threading.Thread(target=time.sleep, args=(45,)).start()\n"
     )
     (tmp_path / "helper.py").write_text("VERSION = 'one'\n")
     (tmp_path / "agent.py").write_text(noisy + AGENT)
     env = {"PYTHONPATH": str(tmp_path / "site")}
     ports = ("--port", "0", "--registry-port", "0")
     async with open_cli("dev", "agent.py", *ports, cwd=tmp_path, env=env) as dev:
-        with trio.fail_after(14):  # sooner than what the agent has started ends
+        with trio.fail_after(40):  # sooner than what the agent has started ends
             await dev.read_until("watching ")
             assert dev.text.count("LOADED \n") == 1, "the worker loads the agent once"
             await change(dev, tmp_path / "helper.py", "VERSION = 'two'\n")

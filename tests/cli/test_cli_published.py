@@ -97,8 +97,9 @@ def surroundings(home: Path, **more: str) -> dict[str, str]:
     return {"PYTHONPATH": library, "VSDK_TRIO_TRANSPORT": "loopback"} | more
 
 
-@pytest.mark.parametrize("method", ["forkserver", "spawn"])
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("way", "method"), [*((way, "forkserver") for way in WAYS), ("not guarded", "spawn")]
+)
 async def test_its_worker_job_runs_under_our_worker(home: Path, way: str, method: str) -> None:
     (home / "agent.py").write_text(AGENT + WAYS[way])
     async with open_registry(Registry()) as running:
@@ -282,12 +283,11 @@ async def test_a_file_that_hides_a_library_is_named(
     (home / name).touch()
     (home / "agent.py").write_text(lines + "\n")
     hiding = home / name.removesuffix("/__init__.py")
-    for command in ("run", "connect"):
-        done = await run_cli(command, "agent.py", env=surroundings(home), cwd=home)
-        assert done.code == 1
-        assert f"{hiding} hides the library '{wanted}' (" in done.err
-        assert done.err.endswith("; give it another name\n")
-        assert done.err.count("\n") == 1
+    done = await run_cli("run", "agent.py", env=surroundings(home), cwd=home)
+    assert done.code == 1
+    assert f"{hiding} hides the library '{wanted}' (" in done.err
+    assert done.err.endswith("; give it another name\n")
+    assert done.err.count("\n") == 1
 
 
 async def test_an_agent_that_has_the_name_of_what_it_imports(home: Path) -> None:

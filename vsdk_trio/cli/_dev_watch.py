@@ -23,7 +23,7 @@ from ..errors import ShortageError
 logger: Final = get_logger("vsdk_trio.dev")
 
 # A burst of changes ends with a pause of this length: a checkout of many files is one burst.
-_PAUSE_MS: Final = 100
+_PAUSE_MS: Final = 250
 # How often the directories themselves are looked at: the kernel watches one, and not its name.
 _LOOK_MS: Final = 500
 # Without the kernel's help each file is looked at, and there may be many.
