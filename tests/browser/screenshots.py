@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import trio
@@ -55,12 +56,14 @@ async def fill(system: System, nursery: trio.Nursery) -> None:
     await trio.sleep(6)  # until the jobs have answered a ping
 
 
-async def take(page: Page, url: str, name: str, directory: Path) -> None:
-    """The page in every shape."""
+async def take(
+    page: Page, url: str, name: str, directory: Path, *, shapes: Iterable[str] = SHAPES
+) -> None:
+    """The page in these shapes."""
     await page.goto(url)
     await page.until_text("#connection", "live")
-    for shape, look in SHAPES.items():
-        await page.look_like(**look)
+    for shape in shapes:
+        await page.look_like(**SHAPES[shape])
         await trio.sleep(2.2)
         path = trio.Path(directory / f"{name}-{shape}.png")
         await path.write_bytes(await page.screenshot())
@@ -80,6 +83,8 @@ async def main(directory: Path) -> None:
             url = re.findall(r"dashboard at (\S+?),", worker.output)[-1]
             await take(page, url, "worker", directory)
             await take(page, system.url, "registry", directory)
+            [ended] = [job for job in system.registry.jobs() if job.room_id == "call-4713"]
+            await take(page, f"{url}/jobs/{ended.job_id}", "job", directory, shapes=("light",))
             nursery.cancel_scope.cancel()
 
 

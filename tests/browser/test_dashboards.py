@@ -226,6 +226,38 @@ async def test_what_is_blocked_or_full_looks_so(tmp_path: Path) -> None:
             all_is_well(registry)
 
 
+# What can be pressed or filled in; and which of them has the focus, with an outline.
+REACHABLE = """
+    window.reachable = [...document.querySelectorAll(
+        "a[href], button, input, textarea, summary, [tabindex='0']")]
+        .filter((e) => e.checkVisibility() && !e.disabled);
+    reachable.length
+"""
+FOCUSED = """
+    document.activeElement === document.body ? "nothing"
+        : getComputedStyle(document.activeElement).outlineStyle === "none" ? "unseen"
+        : reachable.indexOf(document.activeElement)
+"""
+
+
+async def test_everything_is_reached_by_the_keyboard_and_seen_to_be(tmp_path: Path) -> None:
+    async with operating(tmp_path, max_processes=2) as (system, worker, web):
+        failed = await system.run_job("raises", text=ERROR)
+        await system.dispatch("waits")
+        for site in (url_of(worker), system.url):
+            for path, ready in (("/", JOBS), (f"/jobs/{failed.job_id}", "#job-facts")):
+                async with web.open_page(site + path) as page:
+                    await page.until_text(ready, failed.job_id[:8])
+                    count = await page.evaluate(REACHABLE)
+                    reached = set()
+                    for _ in range(count + 4):  # a browser stops at what scrolls, too
+                        await page.press("Tab")
+                        reached.add(await page.evaluate(FOCUSED))
+                    assert set(range(count)) <= reached, (site, path, reached)
+                    assert "unseen" not in reached
+                    all_is_well(page)
+
+
 async def test_a_worker_is_drained_by_its_button(tmp_path: Path) -> None:
     async with operating(tmp_path) as (system, worker, web):
         job_id = await system.dispatch("waits")
