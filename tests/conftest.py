@@ -21,6 +21,16 @@ from .start_methods import START_METHODS, VARIABLE
 settings.register_profile("vsdk_trio", deadline=None)
 settings.load_profile("vsdk_trio")
 
+# What the caller's shell, proxy, service manager or own agent has set is not for the tests: every
+# program that they start would inherit it.
+_NOT_OURS = (
+    *("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "NOTIFY_SOCKET", "WATCHDOG_USEC"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
+)
+for name in list(os.environ):
+    if name.startswith(("VIDEOSDK_", "VSDK_TRIO_")) or name.upper() in _NOT_OURS:
+        del os.environ[name]
+
 # What starts the suite may have signals ignored or blocked: SIGINT a shell that runs it in the
 # background, SIGHUP `nohup`, SIGCHLD a supervisor. Every program of the tests would inherit that.
 # SIGPIPE and SIGXFSZ are ignored by Python itself.

@@ -97,6 +97,21 @@ def test_a_test_that_is_stopped_fails_alone(tmp_path: Path) -> None:
     assert "Timeout (>1.0s)" in done.stdout
 
 
+def test_what_the_caller_has_set_reaches_no_test() -> None:
+    names = ("VSDK_TRIO_PORT", "VIDEOSDK_AUTH_TOKEN", "HTTPS_PROXY", "http_proxy", "COLUMNS")
+    code = "import os, tests.conftest; print(sorted(os.environ))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, **dict.fromkeys(names, "7")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "PATH" in done.stdout
+    assert not [name for name in names if f"'{name}'" in done.stdout]
+
+
 CHANGES_SIGNALS = """
 import signal
 def test_1_that_ignores():
