@@ -15,6 +15,8 @@ import psutil
 import pytest
 import trio
 
+from vsdk_trio.registry.actions import DispatchError
+
 from ..system.conftest import Program, System, eventually, open_system
 from .aftermath import all_is_well, calm, end_of, health, run_one, taken
 
@@ -139,20 +141,37 @@ def limit(worker: Program, kind: int, soft: int) -> None:
 NO_LIMIT = -1
 
 
+async def until_refused(system: System) -> list[tuple[str, str]]:
+    """How jobs end that the worker takes, until it has learnt that it can run none."""
+    found: list[tuple[str, str]] = []
+    for _ in range(3):
+        try:
+            job_id = await system.dispatch("returns")
+        except DispatchError:
+            assert found, "it refuses what it has not tried"
+            return found
+        found.append(await end_of(system, job_id))
+    raise AssertionError("it goes on taking what it cannot run")
+
+
+async def can_run_jobs_again(worker: Program) -> None:
+    """By itself: it tries up to every 30 s."""
+    await eventually(lambda: "jobs can be run again" in worker.output, "it did not try", seconds=40)
+
+
 async def test_no_file_descriptors_are_left(tmp_path: Path) -> None:
     async with open_system(tmp_path) as system:
         worker = await open_worker(system, num_idle_processes=0)
         before = await calm(system, worker)
         running = await system.dispatch("returns", seconds=2.0)
         limit(worker, resource.RLIMIT_NOFILE, before.fds)
-        starved = [await system.dispatch("returns") for _ in range(3)]
-        for job_id in starved:
-            status, error = await end_of(system, job_id)
+        for status, error in await until_refused(system):
             assert status == "failed"
             assert "Too many open files" in error
         # A job that has its process does not notice.
         assert await end_of(system, running) == ("completed", "")
         limit(worker, resource.RLIMIT_NOFILE, NO_LIMIT)
+        await can_run_jobs_again(worker)
         await all_is_well(system, worker, before)
         await ended(system, worker)
 
@@ -201,7 +220,7 @@ async def test_a_guardian_without_file_descriptors(tmp_path: Path) -> None:
 # that moment, it fails, and is not what is tested.
 @pytest.mark.flaky(reruns=3)
 async def test_no_memory_is_left_for_job_processes(tmp_path: Path) -> None:
-    """They inherit the limit and cannot start; each job is told so, and the next ones run."""
+    """They inherit the limit and cannot start: a job is told so, and others are refused."""
     async with open_system(tmp_path) as system:
         # What is forked from a template has the template's limits.
         worker = await open_worker(system, num_idle_processes=0, start_method="spawn")
@@ -210,12 +229,12 @@ async def test_no_memory_is_left_for_job_processes(tmp_path: Path) -> None:
         used = psutil.Process(worker.pid).memory_info().vms
         limit(worker, resource.RLIMIT_AS, used + (64 << 20))
         resource.prlimit(worker.pid, resource.RLIMIT_DATA, (16 << 20, resource.RLIM_INFINITY))
-        starved = [await system.dispatch("returns") for _ in range(3)]
-        found = [await end_of(system, job_id) for job_id in starved]
+        found = await until_refused(system)
         limit(worker, resource.RLIMIT_AS, NO_LIMIT)
         limit(worker, resource.RLIMIT_DATA, NO_LIMIT)
         assert {status for status, _ in found} == {"failed"}, found
         assert await end_of(system, running) == ("completed", "")
+        await can_run_jobs_again(worker)
         await all_is_well(system, worker, before)
         await ended(system, worker)
 
