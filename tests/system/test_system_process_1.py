@@ -81,12 +81,27 @@ async def test_orphans_of_jobs_are_reaped(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-@pytest.mark.parametrize("init", ["tini --", "tini -g --", "dumb-init --", "sh -c"])
+@pytest.mark.parametrize(
+    "init",
+    [
+        pytest.param(
+            f"{program} {arguments}",
+            marks=pytest.mark.skipif(
+                f"not _can_unshare() or shutil.which('{program}') is None",
+                reason=f"needs {program} and a PID namespace of its own",
+            ),
+        )
+        for program, arguments in (
+            ("tini", "--"),
+            ("tini", "-g --"),
+            ("dumb-init", "--"),
+            ("sh", "-c"),
+        )
+    ],
+)
 async def test_behind_an_init(tmp_path: Path, init: str, signum: signal.Signals) -> None:
     """It hands signals on, to the worker or to its group, and reaps what jobs leave."""
     words = init.split()
-    if not _can_unshare() or shutil.which(words[0]) is None:
-        pytest.skip(f"needs {words[0]} and a PID namespace of its own")
     if words[0] == "sh":
         # As a shell script that is the entrypoint of an image must end.
         words += ['exec "$0" "$@"']
