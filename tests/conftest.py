@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -58,6 +60,13 @@ def secrets_of_this_test() -> Iterator[None]:
 def _no_shortage_of_another_test(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test made this process short of is there again in the next one, without a word."""
     monkeypatch.setattr(SHORTAGES, "_kinds", {})
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A directory with room for a socket's name in it: a whole path may have about 100 bytes."""
+    with tempfile.TemporaryDirectory(prefix="test-", dir="/tmp") as path:
+        yield Path(path)
 
 
 @pytest.fixture

@@ -102,6 +102,7 @@ def _foreign(modules: list[str]) -> set[str]:
     tops = {name.partition(".")[0] for name in modules}
     stdlib = sys.stdlib_module_names | {"__main__", "__mp_main__", "vsdk_trio", "job"}
     # Of the environment and the interpreter: coverage's start-up file, editable installations.
+    stdlib |= {"sitecustomize", "usercustomize"}
     return {top for top in tops - stdlib if not top.startswith(("_", "coverage", "a1_"))}
 
 

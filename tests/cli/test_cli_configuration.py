@@ -344,7 +344,7 @@ async def test_rooms_without_a_home(home: str | None, tmp_path: Path) -> None:
     environ = clean_environment({"PYTHONPATH": str(tmp_path), "XDG_CACHE_HOME": ""})
     environ |= {"HOME": home} if home is not None else {}
     if home is None:
-        del environ["HOME"]
+        environ.pop("HOME", None)
     done = await trio.run_process(
         [*PROGRAM, "registry", "--rooms", "--port", "0"],
         capture_stderr=True,

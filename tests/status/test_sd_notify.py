@@ -44,10 +44,10 @@ class Systemd:
 
 
 @pytest.fixture(params=["path", "abstract"])
-def systemd(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Systemd]:
+def systemd(request: pytest.FixtureRequest, short_path: Path) -> Iterator[Systemd]:
     if request.param == "abstract" and sys.platform != "linux":
         pytest.skip("abstract addresses are Linux's")
-    manager = Systemd(str(tmp_path / "n") if request.param == "path" else f"@{tmp_path}")
+    manager = Systemd(str(short_path / "n") if request.param == "path" else f"@{short_path}")
     with manager.socket:
         yield manager
 

@@ -65,9 +65,11 @@ async def test_a_job_is_seen_and_a_drain_waits_for_it(tmp_path: Path) -> None:
         assert "s3cr3t" not in worker.output
 
 
-async def test_systemd_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_systemd_is_told(
+    tmp_path: Path, short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Ready once registered; leaving as soon as it drains; jobs know nothing of it."""
-    path = str(tmp_path / "notify")
+    path = str(short_path / "notify")
     heard: list[str] = []
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(path)
