@@ -48,13 +48,14 @@ def find_job(text: str) -> WorkerJob:
     _check_what_is_beside(target)
     with _told_as_one(target):
         with _recording.recording() as jobs:
-            found = _named(text) if name else _executed(target)
+            module = None if name else _executed(target)
+            found = _named(text) if name else None
         made = [WorkerJob.taken_over(job) for job in jobs]
         if (why := patched()) is not None:
             raise CommandError(f"{target}: {why}", ExitCode.ERROR)
         if is_published(found, "WorkerJob"):
             found = made[[*jobs].index(found)]
-    return _chosen(found, made, text) if name else _only(found, made, target)
+    return _chosen(found, made, text) if module is None else _only(module, made, target)
 
 
 def _check_target(target: str) -> None:
