@@ -9,6 +9,7 @@ PACKAGE = Path(__file__).parents[2] / "vsdk_trio"
 
 # Who may read it, and why that decides nothing.
 READERS = {
+    "backend/clock.py": "compared with the clock of an answer, so that tokens fit the registry's",
     "backend/live_session.py": "the timestamp in a ping; what counts is that it grows",
     "cli/_doctor_network.py": "the end of a certificate, which others hold against their clocks",
     "cli/_doctor_token.py": "`exp` of a token, as in backend/token.py; times for people",
