@@ -20,9 +20,9 @@ import attrs
 import trio
 
 from .._loggers import get_logger
-from .._shortages import resource_of
+from .._shortages import SHORTAGES, resource_of
 from .._wait import first_of
-from ..errors import FrameError
+from ..errors import FrameError, Resource
 from .edge import Command, DeliverCancel, OnStarted, ProcessHandle, Spawner
 from .forked import ForkedHandle
 from .guardian import Guardian
@@ -114,6 +114,7 @@ class Forkserver:
             with suppress(FrameError):  # too long for an order: start it afresh
                 handle = await template.fork(command)
                 if handle is not None:
+                    SHORTAGES.over(Resource.PROCESSES, Resource.MEMORY, Resource.DESCRIPTORS)
                     return await _own(handle, template, deliver_cancel, task_status)
         self._is_wanted.set()
         return await self._fallback.run(
