@@ -26,6 +26,7 @@ from vsdk_trio.control.frames import (
 )
 from vsdk_trio.control.job import JobInfo
 from vsdk_trio.jobs.entrypoint import EntrypointRef
+from vsdk_trio.processes.interpreter import program
 
 pytestmark = pytest.mark.real
 
@@ -114,7 +115,7 @@ def test_a_job_process_loads_what_a_job_needs(tmp_path: Path) -> None:
     hello = Hello(entrypoint=reference.to_dict())
     start = Start(job=JobInfo(job_id="a", room_options={"transport_mode": "loopback"}).to_dict())
     environment = {"IMPORTS": str(tmp_path / "imports.json"), "PATH": "/usr/bin"}
-    command = [sys.executable, "-m", "vsdk_trio.runner"]
+    command = program("vsdk_trio.runner")
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment) as process:
         assert process.stdin is not None

@@ -126,7 +126,7 @@ async def test_workers_and_top_show_what_there_is(tmp_path: Path) -> None:
         assert "workers 1  jobs open 1, ended 0" in done.out
         assert job_id in done.out
         done = await run_cli("top", site.worker_url, "--once")
-        assert "registered  load 0.50  jobs 1 of 2" in done.out
+        assert "jobs 1 of 2  registered  load 0.50" in done.out
         assert job_id in done.out
         assert " busy " in done.out
         assert "\x1b" not in done.out

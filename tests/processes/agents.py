@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import textwrap
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -22,6 +21,7 @@ from vsdk_trio.control.orders import Brief
 from vsdk_trio.jobs.entrypoint import parse
 from vsdk_trio.processes.bring_up import bring_up
 from vsdk_trio.processes.forkserver import Forkserver
+from vsdk_trio.processes.interpreter import program
 from vsdk_trio.processes.job_process import JobProcess, run_job_process
 from vsdk_trio.processes.spawn import SubprocessSpawner
 from vsdk_trio.processes.stop_ladder import Graces
@@ -29,8 +29,8 @@ from vsdk_trio.processes.template_process import TemplateSettings
 
 from .forking import CountingSpawner
 
-RUNNER = (sys.executable, "-m", "vsdk_trio.runner")
-TEMPLATE = (sys.executable, "-m", "vsdk_trio.template")
+RUNNER = program("vsdk_trio.runner")
+TEMPLATE = program("vsdk_trio.template")
 GRACES = Graces(close_timeout=5, termination_timeout=5)
 HEAD = """
 import atexit, os, random, signal, socket, sys, threading, time, trio

@@ -1,4 +1,4 @@
-"""Real job processes: `python -m vsdk_trio.runner`, spoken to in frames over real pipes."""
+"""Real job processes, spoken to in frames over real pipes."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ from vsdk_trio.control.frames import (
 )
 from vsdk_trio.control.job import JobInfo
 from vsdk_trio.jobs.entrypoint import parse
+from vsdk_trio.processes.interpreter import program
 
 pytestmark = pytest.mark.real
 
@@ -93,7 +94,7 @@ async def job_process(hello: Hello | None, **environment: str) -> AsyncGenerator
             process: trio.Process = await nursery.start(
                 partial(
                     trio.run_process,
-                    [sys.executable, "-W", "error", "-m", "vsdk_trio.runner"],
+                    [sys.executable, "-W", "error", *program("vsdk_trio.runner")[1:]],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,

@@ -19,10 +19,10 @@ import vsdk_trio
 
 from ..errors import PreflightError
 
-# Run by `-c`, which has the current directory first in its path, whether that exists or not. A file
-# there that is named like a module must not be taken for it.
+# Run by `-P -c`: without -P the current directory is first in the path. A file there that is named
+# like a module must not be taken for it, and Python 3.13.0 cannot import where it is gone.
 _BOOT: Final = (
-    "import sys; sys.flags.safe_path or sys.path.pop(0); "
+    "import sys; "
     "sys.path += [p for p in sys.argv[2:] if p not in sys.path and not p.isdigit()]; "
     "from importlib import import_module as i; i(sys.argv[1] + '.__main__').run()"
 )
@@ -35,7 +35,7 @@ def program(module: str) -> tuple[str, ...]:
     """
     require_interpreter()
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing
-    return (sys.executable, *flags, "-c", _BOOT, module, *_homes())
+    return (sys.executable, *flags, "-P", "-c", _BOOT, module, *_homes())
 
 
 def require_interpreter() -> None:

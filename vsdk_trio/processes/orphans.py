@@ -23,7 +23,7 @@ REAP_SECONDS: Final = 3.0
 """How long a zombie stays: how it ended can still be looked up meanwhile (`forked.py`)."""
 
 _COOKIE: Final = f"{COOKIE_VARIABLE}=".encode()
-_OURS: Final = b"vsdk_trio."  # of `-m vsdk_trio.runner`, `-m vsdk_trio.template`
+_OURS: Final = b"vsdk_trio."  # of vsdk_trio.runner and vsdk_trio.template
 
 logger = get_logger("vsdk_trio.orphans")
 

@@ -1,4 +1,4 @@
-"""`python -m vsdk_trio.runner`: a job process. Started by the worker, not by people."""
+"""The program of a job process. The worker starts it, by `processes/interpreter.py`."""
 
 from __future__ import annotations
 
@@ -27,14 +27,3 @@ def run() -> None:
 
     gc.freeze()
     sys.exit(code)
-
-
-if __name__ == "__main__":
-    import os
-    import sys
-
-    # `-m` has put the directory first that it was started in. A file there that is named like a
-    # module must not be taken for it: what the user's code needs comes with its reference.
-    if not sys.flags.safe_path and sys.path[0] != os.path.abspath(f"{__file__}/../../.."):
-        del sys.path[0]
-    run()

@@ -1,4 +1,4 @@
-"""`python -m vsdk_trio.template FD`: a template. Started by the worker, not by people."""
+"""The program of a template. The worker starts it, by `processes/interpreter.py`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,3 @@ def run() -> None:
     from .program import main
 
     main(fd)
-
-
-if __name__ == "__main__":
-    import os
-    import sys
-
-    # As in `vsdk_trio.runner`: a file in the worker's directory must not be taken for a module.
-    if not sys.flags.safe_path and sys.path[0] != os.path.abspath(f"{__file__}/../../.."):
-        del sys.path[0]
-    run()

@@ -96,7 +96,7 @@ def run_lines(data: bytes) -> None:
 
 
 def run_channel(data: bytes) -> None:
-    """The channel gives the frames of the whole lines, and counts the others."""
+    """The channel gives the frames of the whole lines, counts the others, and skips empty ones."""
     run_lines(data)
     frames: list[Frame] = []
     junk: list[str] = []
@@ -120,7 +120,7 @@ def run_channel(data: bytes) -> None:
     expected: list[Frame] = []
     faults = 0
     *whole, rest = data.split(b"\n")
-    for line in [*whole, *filter(None, [rest])]:
+    for line in filter(None, [*whole, rest]):
         try:
             expected.append(decode_frame(line))
         except FrameError:
