@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import attrs
+import psutil
 import pytest
 import trio
 
@@ -95,6 +96,21 @@ async def test_interrupted_before_any_job_it_counts_none() -> None:
         await demo.read_to_end()
     assert "unregistered" not in demo.text
     assert "latency" not in demo.text
+
+
+async def test_it_listens_on_this_machine_only() -> None:
+    async with open_demo() as demo:
+        await demo.read_until("worker ")
+        us = psutil.Process(demo.process.pid)
+        listening = {
+            connection.laddr.ip
+            for process in [us, *us.children(recursive=True)]
+            for connection in process.net_connections("inet")
+            if connection.status == psutil.CONN_LISTEN
+        }
+        demo.process.send_signal(signal.SIGINT)
+        await demo.read_to_end()
+    assert listening == {"127.0.0.1"}
 
 
 async def test_nobody_reads_it_any_more() -> None:

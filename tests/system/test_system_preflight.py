@@ -7,11 +7,13 @@ another Python. The registry must never see a worker that cannot run a job.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import zipfile
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import attr
 import pytest
@@ -212,6 +214,9 @@ async def test_a_shortage_is_tried_again_and_said_meanwhile(tmp_path: Path) -> N
         assert status == 503
         assert "no job process comes up" in ready["reasons"][0]
         assert "Too many open files" in ready["reasons"][0]
+        # A supervisor must not end what still tries.
+        url = re.findall(r"dashboard at (\S+),", program.output)[-1]
+        assert (await trio.to_thread.run_sync(urlopen, f"{url}/livez")).status == 200
         assert system.registry.frames == []
         short.unlink()
         await runs_a_job(system, program)
