@@ -69,6 +69,10 @@ _NAMES = tuple(
 )
 
 
+# Python reads what is nested as deep as its own stack allows: about 1,000 levels, less those above.
+_SURELY_READ = 300
+
+
 def run_frames(data: bytes) -> None:
     """A line, and an object of a job: decoded, encoded, the same; all else is a `FrameError`."""
     for line in data.split(b"\n"):
@@ -96,7 +100,7 @@ def run_lines(data: bytes) -> None:
 
 
 def run_channel(data: bytes) -> None:
-    """The channel gives the frames of the whole lines, counts the others, and skips empty ones."""
+    """The channel gives the frames of the lines, and counts the others but for empty ones."""
     run_lines(data)
     frames: list[Frame] = []
     junk: list[str] = []
@@ -119,8 +123,9 @@ def run_channel(data: bytes) -> None:
     expect(not any(TOKEN in reason or len(reason) > 500 for reason in junk), "a telling reason")
     expected: list[Frame] = []
     faults = 0
-    *whole, rest = data.split(b"\n")
-    for line in filter(None, [*whole, rest]):
+    for line in filter(None, data.split(b"\n")):
+        if line.count(b"{") + line.count(b"[") > _SURELY_READ:
+            return  # the channel reads it further down the stack than this function does
         try:
             expected.append(decode_frame(line))
         except FrameError:
