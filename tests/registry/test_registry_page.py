@@ -154,10 +154,10 @@ async def test_a_full_worker_looks_full_and_a_job_has_a_page(autojump_clock: Moc
         link = _Link()
         nursery.start_soon(registry.serve_worker, link)
         await link.say(type="register", agent_name="agent", max_processes=1, token="t")
-        await trio.sleep(0.2)
+        await trio.sleep(0.5)  # a page is told of a change once it has settled, after 0.2 s
         assert (pushed[-1]["full_agents"], pushed[-1]["workers"][0]["status"]) == ([], "registered")
         nursery.start_soon(_dispatch, registry)
-        await trio.sleep(0.2)
+        await trio.sleep(0.5)
         job_id = pushed[-1]["jobs"][0]["job_id"]
         await link.say(type="availability_response", job_id=job_id, available=True)
         await trio.sleep(1.2)

@@ -75,7 +75,7 @@ async def test_what_has_not_changed_is_not_told_again(autojump_clock: MockClock)
         lines.append(lines[0])
         view = a_view(state="busy")
         await trio.sleep(2)
-        assert pushed[2:] == [(5.6, "state"), (6.6, "state"), (6.6, "log")]
+        assert pushed[2:] == [(5.5, "state"), (6.6, "state"), (6.6, "log")]
         nursery.cancel_scope.cancel()
 
 

@@ -25,9 +25,17 @@ def _can_unshare() -> bool:
     return subprocess.run([*_UNSHARE, "true"], check=False, capture_output=True).returncode == 0
 
 
+# Values and no texts: pytest cannot evaluate those for an async test that is tried again.
+_HAS_NAMESPACES = _can_unshare()
+needs_namespace = pytest.mark.skipif(not _HAS_NAMESPACES, reason="needs a PID namespace of its own")
+# Orphans are looked for each second. A child that leads a session is taken for one only if it had
+# another parent when it was looked at.
+FOR_A_LOOK = 2.5
+
+
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 @pytest.mark.parametrize("program", [["-m", "vsdk_trio", "run"], []], ids=["run", "python"])
-@pytest.mark.skipif("not _can_unshare()", reason="needs a PID namespace of its own")
+@needs_namespace
 def test_a_signal_while_the_agent_is_imported_ends_it(
     tmp_path: Path, program: list[str], signum: signal.Signals
 ) -> None:
@@ -64,12 +72,12 @@ async def _start_in_a_namespace(system: System, *before: str) -> tuple[Program, 
 
 
 @pytest.mark.usefixtures("each_start_method")
-@pytest.mark.skipif("not _can_unshare()", reason="needs a PID namespace of its own")
+@needs_namespace
 async def test_orphans_of_jobs_are_reaped(tmp_path: Path) -> None:
     """A job leaves a daemon; it is killed, becomes a child of process 1, and must not stay."""
     async with open_system(tmp_path) as system:
         unshare, first = await _start_in_a_namespace(system)
-        job = await system.run_job("forks")
+        job = await system.run_job("forks", seconds=FOR_A_LOOK)
         assert job.state.value == "completed"
         assert await system.run_job("returns")  # a child of the worker's own is not taken from it
         await eventually(lambda: "reaped an orphan" in unshare.output, "not reaped")
@@ -87,7 +95,7 @@ async def test_orphans_of_jobs_are_reaped(tmp_path: Path) -> None:
         pytest.param(
             f"{program} {arguments}",
             marks=pytest.mark.skipif(
-                f"not _can_unshare() or shutil.which('{program}') is None",
+                not _HAS_NAMESPACES or shutil.which(program) is None,
                 reason=f"needs {program} and a PID namespace of its own",
             ),
         )
@@ -107,7 +115,7 @@ async def test_behind_an_init(tmp_path: Path, init: str, signum: signal.Signals)
         words += ['exec "$0" "$@"']
     async with open_system(tmp_path) as system:
         unshare, first = await _start_in_a_namespace(system, *words)
-        assert await system.run_job("forks")
+        assert await system.run_job("forks", seconds=FOR_A_LOOK)
         await eventually(lambda: not _zombies(first), "zombies are left")
         job_id = await system.dispatch("goes on")
         first.send_signal(signum)
@@ -121,7 +129,7 @@ async def test_behind_an_init(tmp_path: Path, init: str, signum: signal.Signals)
 
 
 @pytest.mark.usefixtures("unmeasured")
-@pytest.mark.skipif("not _can_unshare()", reason="needs a PID namespace of its own")
+@needs_namespace
 async def test_the_end_of_process_1_is_the_end_of_all(tmp_path: Path) -> None:
     """As by the SIGKILL of `docker stop`, ten seconds after its SIGTERM."""
     async with open_system(tmp_path) as system:

@@ -230,8 +230,8 @@ def port_of(worker: Program) -> int:
 
 @each
 @linux
-@pytest.mark.skipif("os.geteuid() != 0", reason="another user's program: for root to start")
-@pytest.mark.skipif("shutil.which('prlimit') is None", reason="needs prlimit, of util-linux")
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user's program: for root to start")
+@pytest.mark.skipif(shutil.which("prlimit") is None, reason="needs prlimit, of util-linux")
 async def test_no_processes(tmp_path: Path) -> None:
     """As a user without other processes: the limit counts all of the user's, and root has none."""
     executable, env = python_for(USER, tmp_path)
@@ -349,7 +349,7 @@ async def test_no_memory(tmp_path: Path) -> None:
         await works_again(system)
 
 
-@pytest.mark.skipif("not can_mount()", reason="needs a mount namespace of its own")
+@pytest.mark.skipif(not can_mount(), reason="needs a mount namespace of its own")
 async def test_a_full_disk(tmp_path: Path) -> None:
     """Journal, log and temporary files on one small disk: no job is lost for it."""
     async with open_system(tmp_path) as system:
@@ -406,8 +406,8 @@ done
 """
 
 
-@pytest.mark.skipif("os.geteuid() != 0", reason="mounts, and another user's program: for root")
-@pytest.mark.skipif("not can_mount()", reason="needs a mount namespace of its own")
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts, and another user's program: for root")
+@pytest.mark.skipif(not can_mount(), reason="needs a mount namespace of its own")
 @pytest.mark.skipif("shutil.which('setpriv') is None", reason="needs setpriv, of util-linux")
 async def test_a_container_that_is_locked_down(tmp_path: Path) -> None:
     """Nothing can be written, /tmp and /dev/shm included; a user without a name and a HOME; no

@@ -57,10 +57,11 @@ async def _follow(
                 told = state
                 now = to_unix + trio.current_time()
                 await push("state", {"now": now, **state})
-            with trio.move_on_after(LOOK_SECONDS) as waiting:
-                await change.wait()
-            if not waiting.cancelled_caught:
+                # Changes come in bursts; and what came meanwhile has woken nothing, so look again.
                 await trio.sleep(SETTLE_SECONDS)
+                continue
+            with trio.move_on_after(LOOK_SECONDS):
+                await change.wait()
 
 
 def snapshot(registry: Registry, to_unix: float) -> dict[str, Any]:

@@ -36,13 +36,14 @@ async def follow(sources: Sources, push: Push) -> None:
         while True:
             view = sources.look()
             state = snapshot(view, sources.history)
-            if state != told:
+            line, lines = sources.lines_since(line)
+            is_new = state != told
+            if is_new:
                 told = state
                 await push("state", {"now": view.now, **state})
-            line, lines = sources.lines_since(line)
             if lines:
                 await push("log", [attrs.asdict(one) for one in lines])
-            await _news(change)
+            await _news(change, has_pushed=is_new or bool(lines))
 
 
 async def follow_job(sources: Sources, typed: str, push: Push) -> None:
@@ -54,15 +55,16 @@ async def follow_job(sources: Sources, typed: str, push: Push) -> None:
         while True:
             view = sources.look()
             state = job_snapshot(view, sources.history, typed)
-            if state != told:
-                told = state
-                await push("state", {"now": view.now, **state})
             job = state["job"]
             lines = [] if job is None else [*map(attrs.asdict, sources.lines_of(job["job_id"]))]
-            if lines != told_lines:
+            is_new, has_lines = state != told, lines != told_lines
+            if is_new:
+                told = state
+                await push("state", {"now": view.now, **state})
+            if has_lines:
                 told_lines = lines
                 await push("lines", lines)
-            await _news(change)
+            await _news(change, has_pushed=is_new or has_lines)
 
 
 def job_snapshot(view: WorkerView, history: History, typed: str) -> dict[str, Any]:
@@ -81,12 +83,16 @@ def job_snapshot(view: WorkerView, history: History, typed: str) -> dict[str, An
     }
 
 
-async def _news(change: Change) -> None:
-    """Wait until something may look otherwise."""
-    with trio.move_on_after(LOOK_SECONDS) as waiting:
-        await change.wait()
-    if not waiting.cancelled_caught:
+async def _news(change: Change, *, has_pushed: bool) -> None:
+    """Wait until something may look otherwise.
+
+    Changes come in bursts; and what comes during a push wakes nothing, so the next look is soon.
+    """
+    if has_pushed:
         await trio.sleep(SETTLE_SECONDS)
+        return
+    with trio.move_on_after(LOOK_SECONDS):
+        await change.wait()
 
 
 def snapshot(view: WorkerView, history: History) -> dict[str, Any]:

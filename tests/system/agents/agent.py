@@ -124,6 +124,7 @@ async def run(ctx: JobContext, options: dict[str, Any]) -> None:
         case "forks":
             grandchild(escapes=False)
             grandchild(escapes=True)
+            await trio.sleep(options.get("seconds", 0))
             if options.get("waits"):
                 await trio.sleep(FOREVER)
         case "userdata":
