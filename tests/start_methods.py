@@ -7,8 +7,14 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 VARIABLE = "TEST_START_METHOD"
-START_METHODS = ("spawn", "forkserver")
+START_METHODS = (
+    "forkserver",
+    # Hundreds of tests with real programs: the quick suite has them with what workers use here.
+    pytest.param("spawn", marks=pytest.mark.slow),
+)
 
 
 def start_method() -> str:
