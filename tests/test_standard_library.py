@@ -31,6 +31,7 @@ ALWAYS_THERE = {
 
 
 @pytest.mark.real
+@pytest.mark.usefixtures("unmeasured")
 def test_all_that_is_needed_is_known() -> None:
     command = [sys.executable, "-I", "-c", LOADED]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)

@@ -127,6 +127,7 @@ async def test_an_agent_may_print_ask_start_threads_and_programs_as_it_is_loaded
     async with open_cli("dev", "agent.py", *ports, cwd=tmp_path, env=env) as dev:
         with trio.fail_after(40):  # sooner than what the agent has started ends
             await dev.read_until("watching ")
+            await dev.read_until("LOADED \n")
             assert dev.text.count("LOADED \n") == 1, "the worker loads the agent once"
             await change(dev, tmp_path / "helper.py", "VERSION = 'two'\n")
             await dev.read_until("new jobs get the new code")

@@ -78,8 +78,9 @@ class Story:
         # It may also have been killed after its last word, or before the job could note anything.
         if (self.pid is None or self.pid in killed) and status == KILLED[0] and KILLED[1] in error:
             return True
-        if self.pid is None:  # stopped before it began
-            return status == "cancelled" and TRUTH["cancelled"][1] in error
+        if self.pid is None:  # stopped before it began, or before it could note anything
+            is_true = status == "cancelled" or (status == "failed" and "had not begun" in error)
+            return is_true and TRUTH["cancelled"][1] in error
         deeds = [deed for deed in self.did if deed in TRUTH]
         if len(deeds) != 1:
             # Stopped between two awaits of its own: before it slept, or in `connect`.

@@ -137,6 +137,7 @@ async def test_a_file_named_like_a_module_of_the_standard_library_is_named(tmp_p
         )
 
 
+@pytest.mark.usefixtures("unmeasured")  # coverage needs some of them, too
 @pytest.mark.parametrize(
     "name",
     # The last two crash a library that is written in Rust.
@@ -178,6 +179,7 @@ async def test_a_command_has_loaded_most_of_it_before(tmp_path: Path) -> None:
         assert (await ask(program, "/readyz"))[0] == 200
 
 
+@pytest.mark.usefixtures("unmeasured")
 async def test_a_command_refuses_what_would_be_hidden_later(tmp_path: Path) -> None:
     """The first probe loads the HTTP server, which would have found the file."""
     write_agent(tmp_path / "agent.py")
