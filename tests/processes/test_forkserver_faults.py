@@ -323,10 +323,12 @@ async def test_the_template_ends_with_its_worker(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.skipif(
+    tuple(int(n) for n in os.uname().release.split(".")[:2]) < (6, 15),
+    reason="Linux tells since 6.15",
+)
 async def test_the_kernel_tells_how_a_buried_process_has_ended() -> None:
     """Process 1 has buried it, after its template had died; here, this test does."""
-    if tuple(int(n) for n in os.uname().release.split(".")[:2]) < (6, 15):
-        pytest.skip("Linux tells since 6.15")
     process = await trio.lowlevel.open_process([sys.executable, "-c", "raise SystemExit(7)"])
     pidfd = os.pidfd_open(process.pid)
     pipes = [os.pipe() for _ in range(3)]
