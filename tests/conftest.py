@@ -27,6 +27,7 @@ settings.load_profile("vsdk_trio")
 # program that they start would inherit it.
 _NOT_OURS = (
     *("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "NOTIFY_SOCKET", "WATCHDOG_USEC"),
+    *("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"),
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
 )
 for name in list(os.environ):

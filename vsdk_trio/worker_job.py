@@ -148,8 +148,6 @@ class WorkerJob:
         with interrupt_held_back():
             from .worker.main import run_worker_program
 
-        if sys.stdout is not None:  # it is where it was closed before we were started
-            sys.stdout.flush()  # what the script printed comes before what its jobs print
         run_worker_program(self.worker)
 
     def _run_here(self) -> None:

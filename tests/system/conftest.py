@@ -211,7 +211,15 @@ class Programs:
         return self.find("vsdk_trio.runner")
 
     def templates(self) -> list[psutil.Process]:
-        return self.find("vsdk_trio.template")
+        """Without their forks, which have a template's command line for a moment."""
+        found = self.find("vsdk_trio.template")
+        pids = {process.pid for process in found}
+        templates = []
+        for process in found:
+            with suppress(psutil.Error):
+                if process.ppid() not in pids:
+                    templates.append(process)
+        return templates
 
     @property
     def own(self) -> int:

@@ -334,9 +334,7 @@ async def test_no_memory(tmp_path: Path) -> None:
     async with open_system(tmp_path) as system:
         worker = await system.open_agent(max_processes=4)
         call = await system.dispatch("waits")
-        # A fork has the template's command line for a moment; its parent is the template.
-        templates = [one for one in system.templates() if one.ppid() == worker.pid]
-        [parent] = templates or [psutil.Process(worker.pid)]
+        [parent] = system.templates() or [psutil.Process(worker.pid)]
         soft, hard = resource.prlimit(parent.pid, resource.RLIMIT_AS)
         room = parent.memory_info().vms + (64 << 20)
         resource.prlimit(parent.pid, resource.RLIMIT_AS, (room, hard))

@@ -61,6 +61,8 @@ def program_log(
 ) -> Iterator[None]:
     """Around the body of a program: `configure_logging`, and at the end all of it is written."""
     configure_logging(level, log_format, secrets=secrets)
+    if sys.stdout is not None:  # it is where it was closed before we were started
+        sys.stdout.flush()  # what the script printed comes before what its jobs print
     try:
         yield
     finally:
