@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from vsdk_trio import _loggers
 from vsdk_trio._masking import MASKER
-from vsdk_trio._shortages import SHORTAGES
+from vsdk_trio.system.shortages import SHORTAGES
+from vsdk_trio.telemetry.logs import loggers as _loggers
 
 from .alone import StoppedRuns, signals_as_they_were
 from .left_running import LeftRunning

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 import pytest
 import trio
 
-from vsdk_trio._aio_thread import AioThread, open_aio_thread
+from vsdk_trio.asyncio_bridge.thread import AioThread, open_aio_thread
 from vsdk_trio.errors import AioThreadError
 
 # Real threads, real time: this is where the two worlds meet.
@@ -184,7 +184,7 @@ async def test_a_blocking_call_does_not_stall_trio() -> None:
 async def test_a_blocked_thread_is_named_and_left_behind(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vsdk_trio._aio_thread._SLACK_SECONDS", 0.1)
+    monkeypatch.setattr("vsdk_trio.asyncio_bridge.thread._SLACK_SECONDS", 0.1)
     go_on = threading.Event()
 
     async def block_for_long() -> None:
@@ -204,7 +204,7 @@ async def test_a_blocked_thread_is_named_and_left_behind(
 
 
 def test_a_thread_that_outlives_its_trio_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vsdk_trio._aio_thread._SLACK_SECONDS", 0.1)
+    monkeypatch.setattr("vsdk_trio.asyncio_bridge.thread._SLACK_SECONDS", 0.1)
     go_on = threading.Event()
     opened: list[AioThread] = []
 

@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from vsdk_trio._alarm import Alarm
+from vsdk_trio._service import Alarm
 
 
 async def test_it_rings_at_the_earliest_moment_that_was_said(autojump_clock: MockClock) -> None:

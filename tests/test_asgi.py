@@ -15,9 +15,9 @@ import pytest
 import trio
 import trio.testing
 
-from vsdk_trio import _asgi
-from vsdk_trio._shortages import Shortages
 from vsdk_trio.errors import PortInUseError
+from vsdk_trio.http_server import server as _asgi
+from vsdk_trio.system.shortages import Shortages
 
 pytestmark = pytest.mark.real
 

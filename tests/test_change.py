@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from vsdk_trio._change import Change
+from vsdk_trio._service import Change
 
 
 async def test_a_change_wakes_all_who_wait_and_nobody_later(autojump_clock: MockClock) -> None:

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vsdk_trio._option_texts import service_links, text_options
-from vsdk_trio._registry_address import OLDER_NAMES, Source, address_options, rest_address
 from vsdk_trio.errors import OptionsError
-from vsdk_trio.options import Options, WorkerOptions
+from vsdk_trio.options.registry_address import OLDER_NAMES, Source, address_options, rest_address
+from vsdk_trio.options.texts import service_links, text_options
+from vsdk_trio.options.worker import Options, WorkerOptions
 
 TEXTS = text_options(Options)
 HOSTED = "api.videosdk.live"

@@ -49,23 +49,23 @@ DOORS: dict[str, set[str]] = {
     },
     # By `JSONAnswer`, `TextAnswer`, `push`, `_answer`, through which each value goes.
     "HTTP of a worker and of the registry": {
-        "web.answers",
-        "web.events",
-        "web.pages",
+        "http_server.answers",
+        "http_server.events",
+        "http_server.pages",
         "registry.http_api",
     },
     # Reasons and errors are cut, and so masked, as they come in.
     "messages of the registry": {"registry.switchboard"},
     # By `read_line`, and by the formatter of `vsdk-trio registry`.
-    "the log": {"logs.setup", "logs.writer", "cli.registry"},
+    "the log": {"telemetry.logs.setup", "telemetry.logs.writer", "cli.registry"},
     # By `encode_record`, and by `JobLog` in the worker; what is printed, only there.
     "what a job process prints and logs": {
         "runner.job_log",
         "runner.renditions",
-        "template.child",
+        "forkserver.program.child",
     },
     # By `mask_tracebacks`, `say_last`, and `main` of the commands.
-    "the last words of a program": {"_masked_tracebacks", "cli.app", "cli._dev_look"},
+    "the last words of a program": {"telemetry.logs.tracebacks", "cli.app", "cli._dev_look"},
     # By `harmless` and `json_of`.
     "what commands print": {
         "cli._demo_run",
@@ -81,14 +81,14 @@ DOORS: dict[str, set[str]] = {
         "cli.terminate",
         "cli.version",
     },
-    "spans": {"traces.job_span", "traces.job_traces"},
+    "spans": {"telemetry.traces.job_span", "telemetry.traces.job_traces"},
     "systemd": {"status.sd_notify"},
 }
 # What carries bytes for one of the above, or stays among the processes of one worker.
 CARRIERS: dict[str, str] = {
-    "_cut_watch": "bytes of a WebSocket",
-    "_guarded_stream": "bytes of a server",
-    "_websocket_link": "frames of a WebSocket",
+    "websocket.write_failures": "bytes of a WebSocket",
+    "http_server.guarded_stream": "bytes of a server",
+    "websocket.link": "frames of a WebSocket",
     "backend.api": "bytes of httpcore: a request has its token in a header, by design",
     "backend.connection": "frames of whoever uses the connection",
     "backend.dialer": "a proxy is asked for a tunnel, with its own password",
@@ -99,26 +99,26 @@ CARRIERS: dict[str, str] = {
     "control.pipes": "frames between worker and job process",
     "processes.guardian": "cookies, for the guardian",
     "processes.caught_signals": "reads /proc",
-    "processes.forked": "reads /proc",
+    "forkserver.forked": "reads /proc",
     "processes.orphans": "reads /proc",
     "processes.guardian_main": "reads /proc",
     "processes.memory": "reads /proc",
     "runner.vitals": "reads /proc",
     "runner.process": "the first frames of a job process",
     "runner.stdio": "a newline, before the first frame",
-    "template.hazards": "reads /proc",
-    "template.mark": "a cookie, into its own memory",
-    "template.program": "a cookie, into its own memory",
-    "template.rehearsal": "what a rehearsed job writes is thrown away",
-    "template.server": "tracebacks of the template, on its stderr: a job's lines",
+    "forkserver.program.fork_safety": "reads /proc",
+    "forkserver.program.marker": "a cookie, into its own memory",
+    "forkserver.program.main": "a cookie, into its own memory",
+    "forkserver.program.rehearsal": "what a rehearsed job writes is thrown away",
+    "forkserver.program.server": "tracebacks of the template, on its stderr: a job's lines",
     "journal.place": "a lock file: a process id",
-    "_playground": "on a terminal the link has the token, for the person who sits there",
+    "rooms.playground": "on a terminal the link has the token, for the person who sits there",
 }
 # Slices of a text by a bound that are no cut of what somebody wrote.
 SLICES: dict[str, str] = {
     "_masking": "the masker's own",
     "journal.place": "the name of a file",
-    "logs.recent": "of a masked line",
+    "telemetry.logs.recent": "of a masked line",
     "processes.exit": "of masked lines",
     "processes.job_log": "lines, not characters",
     "runner.job_log": "of masked texts, to what a line has room for",
@@ -126,7 +126,7 @@ SLICES: dict[str, str] = {
     "status.dashboard": "points of a curve",
     "registry.page": "jobs and workers",
     "rooms.hosted.speech": "audio",
-    "template.server": "bytes of numbers",
+    "forkserver.program.server": "bytes of numbers",
 }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
-from vsdk_trio._extras import arguments, how_to_install
+from vsdk_trio.options.extras import arguments, how_to_install
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import threading
 import pytest
 import trio
 
-from vsdk_trio._handover import Handover
+from vsdk_trio.asyncio_bridge.thread_channel import Handover
 
 pytestmark = pytest.mark.real
 

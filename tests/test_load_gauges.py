@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from vsdk_trio import load
-from vsdk_trio._cpu_quota import find_cpu_quota
 from vsdk_trio.load import CpuLoad
+from vsdk_trio.system.cpu_quota import find_cpu_quota
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
-from vsdk_trio.observations import AssignmentRepeated, Observation, PromiseExpired, unobserved
-from vsdk_trio.observations.observers import Listener, Observers
+from vsdk_trio.telemetry.events import AssignmentRepeated, Observation, PromiseExpired, unobserved
+from vsdk_trio.telemetry.events.observers import Listener, Observers
 
 FIRST = PromiseExpired(job_id="a")
 SECOND = PromiseExpired(job_id="b")

@@ -10,10 +10,16 @@ from typing import Any
 import attrs
 import pytest
 
-from vsdk_trio._option_texts import text_options
 from vsdk_trio.errors import OptionsError
 from vsdk_trio.load import CpuLoad
-from vsdk_trio.options import ExecutorType, Options, WorkerOptions, WorkerPermissions, WorkerType
+from vsdk_trio.options.texts import text_options
+from vsdk_trio.options.worker import (
+    ExecutorType,
+    Options,
+    WorkerOptions,
+    WorkerPermissions,
+    WorkerType,
+)
 
 PUBLISHED = {
     "num_idle_processes": 1,

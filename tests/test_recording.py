@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from vsdk_trio import _recording
+from vsdk_trio.runner import recording as _recording
 
 
 def test_start_is_recorded_only_while_recording() -> None:

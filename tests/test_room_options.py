@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vsdk_trio.errors import OptionsError
-from vsdk_trio.room_options import (
+from vsdk_trio.options.room import (
     LoggingOptions,
     ObservabilityOptions,
     RecordingOptions,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vsdk_trio._short_ids import SHORT, find_ids, name_candidates, shorten
+from vsdk_trio.jobs.short_ids import SHORT, find_ids, name_candidates, shorten
 
 UUIDS = st.uuids().map(str)
 # Few letters, so that many begin alike, and some are the beginning of another.

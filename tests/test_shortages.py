@@ -8,10 +8,10 @@ import os
 
 import pytest
 
-from vsdk_trio import _shortages
-from vsdk_trio._cpu_quota import CpuQuota, count_processors
-from vsdk_trio._shortages import QUIET_SECONDS, Shortages, resource_of, shortage_among
 from vsdk_trio.errors import Resource, ShortageError, VsdkTrioError
+from vsdk_trio.system import shortages as _shortages
+from vsdk_trio.system.cpu_quota import CpuQuota, count_processors
+from vsdk_trio.system.shortages import QUIET_SECONDS, Shortages, resource_of, shortage_among
 
 
 def os_error(number: int) -> OSError:
@@ -110,7 +110,7 @@ def test_processors_are_those_of_the_container(
 ) -> None:
     limit = quota and CpuQuota(cpus=quota, usage=os.devnull, key="", units_per_second=1)  # type: ignore[arg-type]  # not read
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(affinity)), raising=False)
-    monkeypatch.setattr("vsdk_trio._cpu_quota.find_cpu_quota", lambda: limit)
+    monkeypatch.setattr("vsdk_trio.system.cpu_quota.find_cpu_quota", lambda: limit)
     assert count_processors() == processors
 
 
@@ -127,4 +127,4 @@ def test_processors_are_counted_in_one_place() -> None:
                 if "cpu_count(" in text or "sched_getaffinity" in text:
                     users.add(os.path.relpath(os.path.join(directory, name), package))
     # `load` measures the processors that it may run on, each by its number.
-    assert users == {"_cpu_quota.py", "load.py"}
+    assert users == {"system/cpu_quota.py", "load.py"}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vsdk_trio._standard_library import NEEDED, require_standard_library
+from vsdk_trio.system.standard_library import NEEDED, require_standard_library
 
 LOADED = """
 import sys

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vsdk_trio._stopping import TABLE, Request, Stage, Stopping
+from vsdk_trio.system.stopping import TABLE, Request, Stage, Stopping
 
 GENTLE = (signal.SIGTERM, signal.SIGHUP)
 

@@ -13,13 +13,13 @@ import trio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from vsdk_trio._aio_thread import open_aio_thread
-from vsdk_trio._asgi import bind_listeners
-from vsdk_trio._threads import run_in_thread, start_thread, starting_threads
+from vsdk_trio.asyncio_bridge.thread import open_aio_thread
 from vsdk_trio.backend.dialer import DirectDialer, ProxyDialer
 from vsdk_trio.errors import ConnectError, PortInUseError, Resource, ShortageError
-from vsdk_trio.logs.writer import LineWriter
-from vsdk_trio.web.answers import Entry, make_application
+from vsdk_trio.http_server.answers import Entry, make_application
+from vsdk_trio.http_server.server import bind_listeners
+from vsdk_trio.system.threads import run_in_thread, start_thread, starting_threads
+from vsdk_trio.telemetry.logs.writer import LineWriter
 from vsdk_trio.worker.loop_watch import watched_loop
 
 PACKAGE = Path(__file__).parent.parent / "vsdk_trio"
@@ -51,15 +51,15 @@ STARTS_A_THREAD = {
 """Names, whatever they are called on."""
 
 THROUGH_THE_SEAM = {
-    "_aio_thread: Thread": 1,
-    "_asgi: getaddrinfo": 1,
-    "_threads: to_thread": 1,
+    "asyncio_bridge.thread: Thread": 1,
+    "http_server.server: getaddrinfo": 1,
+    "system.threads: to_thread": 1,
     "backend.dialer: open_tcp_stream": 1,
     "cli._dev_changes: run_process": 1,
     "cli._dev_watch: awatch": 1,
     "cli._doctor_network: getaddrinfo": 1,
     "journal.threaded_disk: Thread": 1,
-    "logs.writer: Thread": 1,
+    "telemetry.logs.writer: Thread": 1,
     "runner.lasting_threads: Thread": 1,
     "status.occupant: open_tcp_stream": 1,
     "rooms.websocket.transport: open_tcp_listeners": 1,
@@ -89,7 +89,9 @@ def test_every_place_that_starts_a_thread_is_known() -> None:
         module = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
         for name in _uses(path):
             found[f"{module}: {name}"] = found.get(f"{module}: {name}", 0) + 1
-    assert found == THROUGH_THE_SEAM, "use `vsdk_trio._threads`, and add the place to the table"
+    assert found == THROUGH_THE_SEAM, (
+        "use `vsdk_trio.system.threads`, and add the place to the table"
+    )
 
 
 @pytest.mark.parametrize("place", sorted(THROUGH_THE_SEAM))

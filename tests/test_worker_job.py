@@ -18,7 +18,7 @@ import pytest
 import trio
 
 import vsdk_trio
-from vsdk_trio import _recording, aio
+from vsdk_trio import aio
 from vsdk_trio.backend.token import TokenProvider
 from vsdk_trio.errors import (
     ConnectError,
@@ -30,8 +30,9 @@ from vsdk_trio.errors import (
     TokenError,
     VsdkTrioError,
 )
-from vsdk_trio.options import Options, WorkerOptions
-from vsdk_trio.room_options import RoomOptions, TransportMode, WebSocketConfig
+from vsdk_trio.options.room import RoomOptions, TransportMode, WebSocketConfig
+from vsdk_trio.options.worker import Options, WorkerOptions
+from vsdk_trio.runner import recording as _recording
 from vsdk_trio.runner.job_context import JobContext
 from vsdk_trio.worker import main
 from vsdk_trio.worker.worker import Worker, WorkerReport

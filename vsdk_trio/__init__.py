@@ -6,7 +6,7 @@ package too, and must start light.
 
 from __future__ import annotations
 
-from ._standard_library import require_standard_library
+from .system.standard_library import require_standard_library
 
 require_standard_library()
 # Nothing else is imported here: a Ctrl-C is quiet only once `_signals` is there.
@@ -14,21 +14,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ._before_fork import before_fork
     from .backend import BackendConnection, open_backend_connection
     from .errors import VsdkTrioError
+    from .forkserver.before_fork import before_fork
     from .load import CpuLoad
-    from .options import (
-        ExecutorType,
-        JobRequest,
-        Options,
-        WorkerOptions,
-        WorkerPermissions,
-        WorkerType,
-    )
-    from .registry.core import Registry
-    from .registry.server import open_registry
-    from .room_options import (
+    from .options.room import (
         LoggingOptions,
         MetricsOptions,
         ObservabilityOptions,
@@ -39,6 +29,16 @@ if TYPE_CHECKING:
         WebRTCConfig,
         WebSocketConfig,
     )
+    from .options.worker import (
+        ExecutorType,
+        JobRequest,
+        Options,
+        WorkerOptions,
+        WorkerPermissions,
+        WorkerType,
+    )
+    from .registry.core import Registry
+    from .registry.server import open_registry
     from .runner.job_context import JobContext, get_current_job_context
     from .worker.worker import Worker, WorkerHandle, WorkerReport
     from .worker_job import WorkerJob
@@ -48,11 +48,11 @@ __version__ = "0.1.0"
 _MODULE_OF = {
     name: module
     for module, names in {
-        "_before_fork": ("before_fork",),
+        "forkserver.before_fork": ("before_fork",),
         "backend": ("BackendConnection", "open_backend_connection"),
         "errors": ("VsdkTrioError",),
         "load": ("CpuLoad",),
-        "options": (
+        "options.worker": (
             "ExecutorType",
             "JobRequest",
             "Options",
@@ -62,7 +62,7 @@ _MODULE_OF = {
         ),
         "registry.core": ("Registry",),
         "registry.server": ("open_registry",),
-        "room_options": (
+        "options.room": (
             "LoggingOptions",
             "MetricsOptions",
             "ObservabilityOptions",
@@ -127,14 +127,14 @@ def __getattr__(name: str) -> Any:
 def _load(module: str) -> Any:
     from importlib import import_module
 
-    from ._signals import heed_signals_as_process_1, interrupt_held_back
+    from .system.signals import heed_signals_as_process_1, interrupt_held_back
 
     heed_signals_as_process_1()
     with interrupt_held_back():
         try:
             return import_module(f".{module}", __name__)
         except Exception as error:
-            from ._import_hints import explained
+            from .system.import_hints import explained
 
             if (why := explained(error)) is None:
                 raise

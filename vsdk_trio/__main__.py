@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._signals import heed_signals_as_process_1, interrupts_end_quietly
+from .system.signals import heed_signals_as_process_1, interrupts_end_quietly
 
 
 def main() -> None:

@@ -1,13 +1,14 @@
-"""A service: background work that outlives the cancellation of its users, by at most a grace.
+"""Services, and small synchronisation: an alarm, a change, the first of several waits.
 
-A leaf: knows trio and nothing of the project. In a plain nursery, a cancellation reaches the
+A leaf: knows trio and nothing of the project. A service is background work that outlives the
+cancellation of its users, by at most a grace. In a plain nursery, a cancellation reaches the
 helper and its users at the same time, so the helper is dead before its users have said goodbye.
 A service is told to stop only after its users are gone, and then has a deadline.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Protocol
@@ -86,3 +87,82 @@ async def open_service(run: ServiceBody, *, grace: float) -> AsyncGenerator[Any,
 def _name_of(run: ServiceBody) -> str:
     body = run.func if isinstance(run, partial) else run
     return f"{getattr(body, '__module__', '')}.{getattr(body, '__qualname__', repr(body))}"
+
+
+class Alarm:
+    """For one waiting task. It is silent until it is set, and again each time it has rung.
+
+    Setting it also works while nobody waits: the next wait is over at that moment.
+    """
+
+    def __init__(self) -> None:
+        self._pause = trio.CancelScope()
+
+    def ring(self) -> None:
+        """The wait is over now."""
+        self.ring_at(float("-inf"))
+
+    def ring_at(self, moment: float) -> None:
+        """The wait is over at `moment` of Trio's clock, or sooner if that was said before."""
+        if moment < self._pause.deadline:
+            self._pause.deadline = moment
+
+    async def wait(self) -> None:
+        """Wait until it rings."""
+        try:
+            with self._pause:
+                await trio.sleep_forever()
+        finally:
+            self._pause = trio.CancelScope()
+
+
+class Change:
+    """Wakes everybody who is waiting; whoever waits later waits for the next change.
+
+    Look at the state first and wait then, with no checkpoint in between, and no change is missed.
+    """
+
+    def __init__(self) -> None:
+        # Made by the first who waits: most changes are seen by nobody, and cost next to nothing.
+        self._next: trio.Event | None = None
+        self._settling: dict[trio.CancelScope, float] = {}
+
+    def notify(self) -> None:
+        """Something changed."""
+        if self._next is not None:
+            self._next.set()
+            self._next = None
+        for scope, seconds in self._settling.items():
+            # In a burst the first change has moved it already; moving it again is not for free.
+            if (settled_at := trio.current_time() + seconds) < scope.deadline:
+                scope.deadline = settled_at
+
+    async def wait(self) -> None:
+        """Wait for the next change."""
+        if self._next is None:
+            self._next = trio.Event()
+        await self._next.wait()
+
+    async def settle(self, seconds: float, *, at_most: float) -> None:
+        """Wait for the next change and `seconds` more, but `at_most` seconds in all.
+
+        Changes come in bursts, in the middle of what somebody waits for: they wake nobody here.
+        """
+        with trio.move_on_after(at_most) as scope:
+            self._settling[scope] = seconds
+            try:
+                await trio.sleep_forever()
+            finally:
+                del self._settling[scope]
+
+
+async def first_of(*waits: Callable[[], Awaitable[object]]) -> None:
+    """Wait until one of them returns; the others are cancelled."""
+    async with trio.open_nursery() as nursery:
+
+        async def wait_and_end(wait: Callable[[], Awaitable[object]]) -> None:
+            await wait()
+            nursery.cancel_scope.cancel()
+
+        for wait in waits:
+            nursery.start_soon(wait_and_end, wait)

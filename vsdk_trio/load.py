@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from ._cpu_quota import CpuQuota, find_cpu_quota
+from .system.cpu_quota import CpuQuota, find_cpu_quota
 
 
 class CpuLoad:

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 import trio
 
-from . import _recording
-from ._import_hints import patched
-from ._keywords import unknown_name
-from ._published import described, is_published
 from .errors import EntrypointError, EventLoopError, OptionsError, TokenError
 from .jobs.entrypoint import describe
-from .options import Options, TokenSource
-from .room_options import RoomOptions
+from .options.keywords import unknown_name
+from .options.published import described, is_published
+from .options.room import RoomOptions
+from .options.worker import Options, TokenSource
 from .runner import for_asyncio
+from .runner import recording as _recording
 from .runner.job_context import JobContext
+from .system.import_hints import patched
 
 if TYPE_CHECKING:
     from .worker.worker import Worker
@@ -124,7 +124,7 @@ class WorkerJob:
         _check_no_loop_runs()
         if (why := patched()) is not None:
             raise EventLoopError(why)
-        from ._signals import (
+        from .system.signals import (
             heed_ends_of_children,
             heed_signals_as_process_1,
             interrupt_held_back,
@@ -133,8 +133,8 @@ class WorkerJob:
         heed_signals_as_process_1()
         heed_ends_of_children()
         with interrupt_held_back():
-            from .logs.environment import tell_of_environment
-            from .logs.setup import program_log
+            from .telemetry.logs.environment import tell_of_environment
+            from .telemetry.logs.setup import program_log
 
         options = self.options
         token = options.auth_token if isinstance(options.auth_token, str) else ""
@@ -143,7 +143,7 @@ class WorkerJob:
             self._serve() if options.register else self._run_here()
 
     def _serve(self) -> None:
-        from ._signals import interrupt_held_back
+        from .system.signals import interrupt_held_back
 
         with interrupt_held_back():
             from .worker.main import run_worker_program
@@ -151,7 +151,7 @@ class WorkerJob:
         run_worker_program(self.worker)
 
     def _run_here(self) -> None:
-        from ._signals import interrupt_held_back
+        from .system.signals import interrupt_held_back
 
         with interrupt_held_back():
             from .runner.direct import run_direct
@@ -161,8 +161,8 @@ class WorkerJob:
             context.room_options.effective_transport(os.environ)
             token = _usable_token(self.options)
         except (OptionsError, TokenError) as error:
-            from ._exit_codes import exit_code_of
-            from .logs.setup import say_last
+            from .system.exit_codes import exit_code_of
+            from .telemetry.logs.setup import say_last
 
             say_last(f"vsdk_trio: {error}")
             raise SystemExit(exit_code_of(error)) from None

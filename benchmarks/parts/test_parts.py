@@ -7,10 +7,10 @@ from typing import Any
 
 from vsdk_trio.control.frames import Running, Start, decode_frame, encode_frame
 from vsdk_trio.control.job import JobInfo
+from vsdk_trio.options.room import RoomOptions
 from vsdk_trio.protocol.codec import decode_from_registry, encode
 from vsdk_trio.protocol.messages import JobUpdate
 from vsdk_trio.protocol.outbox import Outbox
-from vsdk_trio.room_options import RoomOptions
 
 OPTIONS = RoomOptions(transport_mode="loopback")
 OVERLAY = {"recording": False, "auto_end_session": True}

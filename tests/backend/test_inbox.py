@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 from vsdk_trio import backend
-from vsdk_trio._single_errors import single_errors
+from vsdk_trio._exceptions import single_errors
 from vsdk_trio.backend import JobAssignment, JobTermination, SessionLost
 from vsdk_trio.backend.inbox import QUEUE_LENGTH, Assignments, Inbox
 

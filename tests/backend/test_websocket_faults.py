@@ -12,7 +12,6 @@ import trio
 import trio.testing
 import trustme
 
-from vsdk_trio._websocket_link import LinkLost
 from vsdk_trio.backend.websocket import ConnectRejected, open_link
 from vsdk_trio.errors import ConnectError
 from vsdk_trio.testing.raw_websocket import (
@@ -24,6 +23,7 @@ from vsdk_trio.testing.raw_websocket import (
     frame,
     read_head,
 )
+from vsdk_trio.websocket.link import LinkLost
 
 URL = "ws://registry.test/agent"
 

@@ -108,9 +108,9 @@ def test_the_programs_help_says_of_a_command_what_the_command_says(command: str)
 
 
 def test_every_option_has_a_flag_or_is_secret_and_a_line_of_help() -> None:
-    from vsdk_trio._option_texts import text_options
-    from vsdk_trio.options import Options
-    from vsdk_trio.room_options import RoomOptions
+    from vsdk_trio.options.room import RoomOptions
+    from vsdk_trio.options.texts import text_options
+    from vsdk_trio.options.worker import Options
 
     flags = {param.name for param in load_command("run").params}
     for option in text_options(Options).values():

@@ -89,7 +89,7 @@ def test_ctrl_c_while_a_command_is_loaded_shows_no_traceback(
     ("register", "module"),
     [
         ("True", "trio"),
-        ("True", "vsdk_trio.logs.setup"),
+        ("True", "vsdk_trio.telemetry.logs.setup"),
         ("True", "vsdk_trio.worker.main"),
         ("False", "vsdk_trio.worker_job"),
         ("False", "vsdk_trio.runner.direct"),

@@ -9,9 +9,14 @@ import sys
 import pytest
 
 from vsdk_trio._masking import hide
-from vsdk_trio._records import log_with_trace
-from vsdk_trio.logs.formats import as_console, as_json, rfc3339, severity
-from vsdk_trio.logs.lines import MAX_EXCEPTION_CHARS, MAX_MESSAGE_CHARS, LogLine, read_line
+from vsdk_trio.telemetry.logs.formats import as_console, as_json, rfc3339, severity
+from vsdk_trio.telemetry.logs.lines import (
+    MAX_EXCEPTION_CHARS,
+    MAX_MESSAGE_CHARS,
+    LogLine,
+    read_line,
+)
+from vsdk_trio.telemetry.logs.records import log_with_trace
 
 
 def line(text: str = "m", *arguments: object, **values: object) -> LogLine:

@@ -15,9 +15,9 @@ import time
 
 import pytest
 
-from vsdk_trio._loggers import get_logger
 from vsdk_trio._masking import hide
-from vsdk_trio.logs.recent import (
+from vsdk_trio.telemetry.logs.loggers import get_logger
+from vsdk_trio.telemetry.logs.recent import (
     MAX_JOB_LINES,
     MAX_JOBS,
     MAX_LINES,
@@ -28,8 +28,8 @@ from vsdk_trio.logs.recent import (
 PROGRAM = """
 import logging, sys
 {before}
-from vsdk_trio._loggers import get_logger
-from vsdk_trio.logs.setup import configure_logging, say_last
+from vsdk_trio.telemetry.logs.loggers import get_logger
+from vsdk_trio.telemetry.logs.setup import configure_logging, say_last
 configure_logging("INFO", "{format}", secrets=["opaque-token"])
 configure_logging("WARNING", "{format}")
 log = get_logger("vsdk_trio.worker")
@@ -204,7 +204,7 @@ def test_only_so_many_recent_lines_are_kept() -> None:
 
 LIBRARY = """
 import logging
-from vsdk_trio.logs.recent import recent_lines
+from vsdk_trio.telemetry.logs.recent import recent_lines
 {before}
 logger = logging.getLogger("vsdk_trio")
 with recent_lines() as recent:

@@ -11,7 +11,12 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent.parent / "vsdk_trio"
 # They look at the loggers of others, or at the root.
-OTHERS = {"_loggers.py", "runner/renditions.py", "rooms/hosted/sdk_log.py", "cli/demo.py"}
+OTHERS = {
+    "telemetry/logs/loggers.py",
+    "runner/renditions.py",
+    "rooms/hosted/sdk_log.py",
+    "cli/demo.py",
+}
 
 
 def test_every_logger_of_ours_is_made_in_one_place() -> None:
@@ -64,9 +69,9 @@ def with_job(*arguments, **named):
 def deed():
     {deed}
 if {early}: deed()
-from vsdk_trio._loggers import get_logger
+from vsdk_trio.telemetry.logs.loggers import get_logger
 log = get_logger("vsdk_trio.worker")
-from vsdk_trio.logs.setup import configure_logging
+from vsdk_trio.telemetry.logs.setup import configure_logging
 if {between}: deed()
 configure_logging("INFO", "console")
 log = get_logger("vsdk_trio.worker")

@@ -10,14 +10,14 @@ from trio.testing import MockClock
 
 from tests.metrics.promtool import complaints, parsed
 from tests.status.asking import ask
-from vsdk_trio.metrics.exposition import render
-from vsdk_trio.observations import of_registry as seen
 from vsdk_trio.registry.actions import DispatchError
 from vsdk_trio.registry.core import Registry, open_registry_core
 from vsdk_trio.registry.http_api import make_app
 from vsdk_trio.registry.ledger import JobRequest
 from vsdk_trio.registry.metrics import RegistryTallies
 from vsdk_trio.registry.session import LinkClosed
+from vsdk_trio.telemetry.events import registry as seen
+from vsdk_trio.telemetry.metrics.exposition import render
 
 
 class Link:

@@ -15,16 +15,18 @@ from trio.testing import MockClock
 from tests.metrics.promtool import complaints, parsed
 from tests.status.asking import a_view
 from tests.worker.conftest import open_world
-from vsdk_trio import observations as seen
 from vsdk_trio.jobs.lifecycle import JobFact, JobLifecycle, Participant, StopCause
-from vsdk_trio.metrics import of_jobs, of_surroundings, worker_gauges
-from vsdk_trio.metrics.exposition import render
-from vsdk_trio.metrics.own_process import read_own_process
-from vsdk_trio.metrics.worker_gauges import read_worker
-from vsdk_trio.metrics.worker_tallies import WorkerTallies
 from vsdk_trio.processes.exit import ExitKind
 from vsdk_trio.processes.pool import ProcessState
 from vsdk_trio.status.view import DrainView, JobView, ProcessView, WorkerView
+from vsdk_trio.telemetry import events as seen
+from vsdk_trio.telemetry.metrics import infrastructure as of_surroundings
+from vsdk_trio.telemetry.metrics import jobs as of_jobs
+from vsdk_trio.telemetry.metrics import worker_gauges
+from vsdk_trio.telemetry.metrics.exposition import render
+from vsdk_trio.telemetry.metrics.own_process import read_own_process
+from vsdk_trio.telemetry.metrics.worker_gauges import read_worker
+from vsdk_trio.telemetry.metrics.worker_tallies import WorkerTallies
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
 # What a dashboard needs, and no counter: nothing of it is a metric.

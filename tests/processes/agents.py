@@ -18,19 +18,19 @@ from vsdk_trio._service import open_service
 from vsdk_trio.control.frames import Finished, Hello, Start
 from vsdk_trio.control.job import JobInfo
 from vsdk_trio.control.orders import Brief
+from vsdk_trio.forkserver.spawner import Forkserver
+from vsdk_trio.forkserver.template_process import TemplateSettings
 from vsdk_trio.jobs.entrypoint import parse
 from vsdk_trio.processes.bring_up import bring_up
-from vsdk_trio.processes.forkserver import Forkserver
 from vsdk_trio.processes.interpreter import program
 from vsdk_trio.processes.job_process import JobProcess, run_job_process
 from vsdk_trio.processes.spawn import SubprocessSpawner
 from vsdk_trio.processes.stop_ladder import Graces
-from vsdk_trio.processes.template_process import TemplateSettings
 
 from .forking import CountingSpawner
 
 RUNNER = program("vsdk_trio.runner")
-TEMPLATE = program("vsdk_trio.template")
+TEMPLATE = program("vsdk_trio.forkserver.program")
 GRACES = Graces(close_timeout=5, termination_timeout=5)
 HEAD = """
 import atexit, os, random, signal, socket, sys, threading, time, trio

@@ -11,9 +11,9 @@ import socket
 import sys
 
 from vsdk_trio.control.orders import Fork, TemplateReady
-from vsdk_trio.template.child import Marks, live
-from vsdk_trio.template.mark import find_command_line, find_variable
-from vsdk_trio.template.server import ControlSocket, ForkServer
+from vsdk_trio.forkserver.program.child import Marks, live
+from vsdk_trio.forkserver.program.marker import find_command_line, find_variable
+from vsdk_trio.forkserver.program.server import ControlSocket, ForkServer
 
 
 def run(argv: list[str]) -> int:

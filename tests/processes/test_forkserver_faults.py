@@ -20,11 +20,11 @@ import trio.lowlevel
 
 from vsdk_trio.control.frames import Finished
 from vsdk_trio.errors import JobProcessError, OptionsError
-from vsdk_trio.options import Options
-from vsdk_trio.processes import forked, template
+from vsdk_trio.forkserver import forked, template
+from vsdk_trio.forkserver.forked import ForkedHandle
+from vsdk_trio.forkserver.spawner import missing_for_forking
+from vsdk_trio.options.worker import Options
 from vsdk_trio.processes.edge import EXIT_UNKNOWN, Command
-from vsdk_trio.processes.forked import ForkedHandle
-from vsdk_trio.processes.forkserver import missing_for_forking
 from vsdk_trio.processes.job_process import JobProcess, run_job_process
 from vsdk_trio.processes.sweeper import kill_carriers
 from vsdk_trio.worker.worker import Worker

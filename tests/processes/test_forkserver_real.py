@@ -14,7 +14,7 @@ import trio
 
 from vsdk_trio.control.frames import Finished
 from vsdk_trio.errors import JobProcessError
-from vsdk_trio.processes.forkserver import Forkserver
+from vsdk_trio.forkserver.spawner import Forkserver
 
 from .agents import RUNNER, Agent, until
 from .forking import CountingSpawner
@@ -369,7 +369,7 @@ async def test_a_hundred_forks_leak_nothing(agent: Agent) -> None:
 async def test_the_template_that_hangs_while_loading_is_given_up_until_one_is_wanted_again(
     agent: Agent, caplog: pytest.LogCaptureFixture
 ) -> None:
-    agent.write("if 'vsdk_trio.template' in sys.modules: time.sleep(600)\n" + PLAIN)
+    agent.write("if 'vsdk_trio.forkserver.program' in sys.modules: time.sleep(600)\n" + PLAIN)
     async with agent.forkserver(load_seconds=2.0) as forkserver:
         assert await agent.run_job(forkserver) == DONE
         assert spawned(forkserver) == 1

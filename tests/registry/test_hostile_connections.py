@@ -12,8 +12,9 @@ import pytest
 import trio
 
 from tests.status.asking import sources
-from vsdk_trio import _asgi, _guarded_stream
 from vsdk_trio._service import open_service
+from vsdk_trio.http_server import guarded_stream as _guarded_stream
+from vsdk_trio.http_server import server as _asgi
 from vsdk_trio.registry.core import Registry
 from vsdk_trio.registry.server import open_registry
 from vsdk_trio.status.server import serve_status

@@ -21,8 +21,8 @@ from trio_websocket import (
     wrap_client_stream,
 )
 
-from vsdk_trio import _guarded_stream
 from vsdk_trio.errors import PortInUseError
+from vsdk_trio.http_server import guarded_stream as _guarded_stream
 from vsdk_trio.registry.core import Registry
 from vsdk_trio.registry.server import RunningRegistry, open_registry
 from vsdk_trio.registry.session import LinkClosed

@@ -15,8 +15,8 @@ import pytest
 import trio
 
 from vsdk_trio.errors import RoomError, RoomPermissionError
-from vsdk_trio.options import WorkerPermissions
-from vsdk_trio.room_options import RoomOptions
+from vsdk_trio.options.room import RoomOptions
+from vsdk_trio.options.worker import WorkerPermissions
 from vsdk_trio.rooms import (
     AudioFrame,
     ParticipantJoined,

@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from vsdk_trio.room_options import TransportMode
+from vsdk_trio.options.room import TransportMode
 from vsdk_trio.rooms import AudioFrame, Room, RoomRequest, open_room
 from vsdk_trio.rooms.joined import JoinedRoom
 from vsdk_trio.rooms.loopback import LoopbackTransport

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 import attrs
 import pytest
 
-from vsdk_trio.room_options import TransportMode
+from vsdk_trio.options.room import TransportMode
 from vsdk_trio.rooms import AudioFrame, Room, RoomRequest, open_room
 from vsdk_trio.rooms.tones import tone
 

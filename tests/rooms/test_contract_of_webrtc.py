@@ -11,9 +11,9 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed, WebSocketRequest, serve_websocket
 
-from vsdk_trio._aio_thread import AioThread, open_aio_thread
+from vsdk_trio.asyncio_bridge.thread import AioThread, open_aio_thread
 from vsdk_trio.errors import OptionsError, RoomError
-from vsdk_trio.room_options import TransportMode, WebRTCConfig
+from vsdk_trio.options.room import TransportMode, WebRTCConfig
 from vsdk_trio.rooms import AudioFrame, Room, RoomRequest, open_room
 from vsdk_trio.rooms.hosted.speech import Speech
 from vsdk_trio.rooms.tones import tone

@@ -10,8 +10,8 @@ import trio
 import trio.testing
 
 from vsdk_trio.errors import RoomError, RoomPermissionError
-from vsdk_trio.options import WorkerPermissions
-from vsdk_trio.room_options import RoomOptions, TransportMode
+from vsdk_trio.options.room import RoomOptions, TransportMode
+from vsdk_trio.options.worker import WorkerPermissions
 from vsdk_trio.rooms import (
     Message,
     Participant,

@@ -11,9 +11,9 @@ import trio
 import trio.testing
 from trio_websocket import ConnectionRejected
 
-from vsdk_trio._single_errors import single_errors
+from vsdk_trio._exceptions import single_errors
 from vsdk_trio.errors import OptionsError, RoomError
-from vsdk_trio.room_options import RoomOptions, TransportMode, WebSocketConfig
+from vsdk_trio.options.room import RoomOptions, TransportMode, WebSocketConfig
 from vsdk_trio.rooms import AudioFormat, AudioFrame, ParticipantLeft, Room, open_room
 from vsdk_trio.rooms.joined import JoinedRoom, open_joined_room
 from vsdk_trio.rooms.tones import tone

@@ -18,7 +18,7 @@ from vsdk_trio import aio
 from vsdk_trio.control.job import JobInfo
 from vsdk_trio.errors import EntrypointError, RoomPermissionError, TokenError
 from vsdk_trio.jobs.entrypoint import describe
-from vsdk_trio.room_options import RoomOptions
+from vsdk_trio.options.room import RoomOptions
 from vsdk_trio.rooms.audio import AudioFrame
 from vsdk_trio.runner.aio.context import AsyncioJobContext
 from vsdk_trio.runner.execution import run_entrypoint

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import trio
 
-from vsdk_trio.options import Options, WorkerPermissions
-from vsdk_trio.room_options import RoomOptions
+from vsdk_trio.options.room import RoomOptions
+from vsdk_trio.options.worker import Options, WorkerPermissions
 from vsdk_trio.runner.direct import run_direct
 from vsdk_trio.runner.job_context import JobContext, JobProcessInfo
 
@@ -123,7 +123,7 @@ def test_the_signal_handlers_are_put_back() -> None:
 
 PROGRAM = """
 import trio, sys
-from vsdk_trio.room_options import RoomOptions
+from vsdk_trio.options.room import RoomOptions
 from vsdk_trio.runner.direct import run_direct
 from vsdk_trio.runner.job_context import JobContext
 
@@ -204,7 +204,7 @@ def test_a_signal_again_lets_the_callbacks_run(first: signal.Signals, tmp_path: 
 
 BLOCKED = """
 import time, trio
-from vsdk_trio.room_options import RoomOptions
+from vsdk_trio.options.room import RoomOptions
 from vsdk_trio.runner.direct import run_direct
 from vsdk_trio.runner.job_context import JobContext
 

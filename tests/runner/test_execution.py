@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 
-from vsdk_trio.room_options import RoomOptions, TransportMode
+from vsdk_trio.options.room import RoomOptions, TransportMode
 from vsdk_trio.rooms import Room, RoomRequest
 from vsdk_trio.rooms.loopback import open_loopback_room
 from vsdk_trio.runner.execution import run_entrypoint

@@ -14,8 +14,8 @@ import trio.testing
 
 from vsdk_trio.control.job import JobInfo
 from vsdk_trio.errors import OptionsError, RoomError, TokenError
-from vsdk_trio.options import WorkerPermissions
-from vsdk_trio.room_options import RecordingOptions, RoomOptions, TransportMode
+from vsdk_trio.options.room import RecordingOptions, RoomOptions, TransportMode
+from vsdk_trio.options.worker import WorkerPermissions
 from vsdk_trio.rooms import Room, RoomRequest
 from vsdk_trio.rooms.loopback import open_loopback_room
 from vsdk_trio.runner import job_context, joining

@@ -325,7 +325,7 @@ async def test_sys_exit_in_a_job(script: Script, code: str, finished: Finished) 
 
 REFERENCE_SCRIPT = """
 from vsdk_trio.options import Options
-from vsdk_trio.room_options import RoomOptions
+from vsdk_trio.options.room import RoomOptions
 from vsdk_trio.runner.job_context import JobContext
 from vsdk_trio.worker_job import WorkerJob
 

@@ -13,9 +13,8 @@ import pytest
 import trio
 import trio.testing
 
-from vsdk_trio._playground import show_playground
 from vsdk_trio.errors import OptionsError
-from vsdk_trio.room_options import (
+from vsdk_trio.options.room import (
     ObservabilityOptions,
     RecordingOptions,
     RoomOptions,
@@ -26,6 +25,7 @@ from vsdk_trio.rooms.hub import RoomHub
 from vsdk_trio.rooms.joined import open_joined_room
 from vsdk_trio.rooms.limits import check_transport
 from vsdk_trio.rooms.loopback import LoopbackTransport, open_loopback, open_loopback_room
+from vsdk_trio.rooms.playground import show_playground
 from vsdk_trio.runner.execution import run_entrypoint
 from vsdk_trio.runner.job_context import JobContext
 from vsdk_trio.runner.outcome import Outcome

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from vsdk_trio import _recording
 from vsdk_trio.errors import EntrypointError
 from vsdk_trio.jobs.entrypoint import EntrypointRef, parse
-from vsdk_trio.room_options import RoomOptions
+from vsdk_trio.options.room import RoomOptions
+from vsdk_trio.runner import recording as _recording
 from vsdk_trio.runner.job_context import JobContext
 from vsdk_trio.runner.loader import Loaded, load, loading
 

@@ -31,7 +31,7 @@ from vsdk_trio.control.frames import (
     encode_frame,
 )
 from vsdk_trio.control.job import JobInfo
-from vsdk_trio.room_options import RoomOptions
+from vsdk_trio.options.room import RoomOptions
 from vsdk_trio.runner.job_context import JobContext, JobProcessInfo
 from vsdk_trio.runner.loader import Loaded
 from vsdk_trio.runner.runner import run_runner

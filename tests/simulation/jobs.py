@@ -12,7 +12,7 @@ from functools import partial
 import attrs
 import trio
 
-from vsdk_trio._wait import first_of
+from vsdk_trio._service import first_of
 from vsdk_trio.control.frames import Finished, Hello, Start, Stop, decode_frame
 from vsdk_trio.control.ndjson import LineSplitter
 from vsdk_trio.errors import FrameError

@@ -11,9 +11,9 @@ import trio
 
 from vsdk_trio.errors import VsdkTrioError
 from vsdk_trio.jobs.admission import Admission
-from vsdk_trio.options import JobRequest as Offer
-from vsdk_trio.options import Options
-from vsdk_trio.room_options import RoomOptions
+from vsdk_trio.options.room import RoomOptions
+from vsdk_trio.options.worker import JobRequest as Offer
+from vsdk_trio.options.worker import Options
 from vsdk_trio.testing.disk import MemoryDisk
 from vsdk_trio.testing.network import Connection, SimulatedDialer
 from vsdk_trio.testing.process_table import MemoryProcessTable

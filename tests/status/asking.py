@@ -11,11 +11,11 @@ from typing import Any
 import attrs
 import trio
 
-from vsdk_trio.observations.observers import Observers
 from vsdk_trio.status.app import make_app
 from vsdk_trio.status.history import History
 from vsdk_trio.status.sources import Sources
 from vsdk_trio.status.view import WorkerView
+from vsdk_trio.telemetry.events.observers import Observers
 
 LOCAL = {"host": "127.0.0.1:8081"}
 

@@ -9,10 +9,10 @@ import attrs
 import trio
 from trio.testing import MockClock
 
-from vsdk_trio import observations as seen
 from vsdk_trio.status.dashboard import follow, follow_job, snapshot
 from vsdk_trio.status.history import History
 from vsdk_trio.status.view import LineView
+from vsdk_trio.telemetry import events as seen
 
 from .asking import a_view, sources
 from .test_history import a_job, moved

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from trio.testing import MockClock
 
-from vsdk_trio import observations as seen
 from vsdk_trio.status import history as history_module
 from vsdk_trio.status.history import History, events_of
+from vsdk_trio.telemetry import events as seen
 
 
 def moved(

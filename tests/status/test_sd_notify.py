@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from vsdk_trio._change import Change
-from vsdk_trio._service import open_service
+from vsdk_trio._service import Change, open_service
 from vsdk_trio.status.sd_notify import ServiceManager, ServiceState, notify_service_manager
 
 pytestmark = pytest.mark.real

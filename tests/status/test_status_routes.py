@@ -8,10 +8,10 @@ import attrs
 import pytest
 import trio
 
-from vsdk_trio import observations as seen
 from vsdk_trio.status import dashboard
 from vsdk_trio.status.history import History
 from vsdk_trio.status.view import DrainView, JobView, LineView, ProcessView, WorkerView
+from vsdk_trio.telemetry import events as seen
 
 from .asking import a_view, app_of, ask
 from .test_history import a_job

@@ -7,9 +7,9 @@ from functools import partial
 import pytest
 import trio
 
-from vsdk_trio._asgi import bind_listeners, url_of
 from vsdk_trio._service import open_service
 from vsdk_trio.errors import PortInUseError
+from vsdk_trio.http_server.server import bind_listeners, url_of
 from vsdk_trio.status.server import serve_status
 
 from .asking import a_view, get, sources

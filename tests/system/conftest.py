@@ -212,7 +212,7 @@ class Programs:
 
     def templates(self) -> list[psutil.Process]:
         """Without their forks, which have a template's command line for a moment."""
-        found = self.find("vsdk_trio.template")
+        found = self.find("vsdk_trio.forkserver.program")
         pids = {process.pid for process in found}
         templates = []
         for process in found:

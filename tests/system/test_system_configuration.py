@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from vsdk_trio._option_texts import text_options
-from vsdk_trio.options import Options
+from vsdk_trio.options.texts import text_options
+from vsdk_trio.options.worker import Options
 from vsdk_trio.registry.ledger import JobRequest, JobState
 from vsdk_trio.registry.server import open_registry
 

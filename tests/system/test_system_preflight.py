@@ -46,7 +46,7 @@ if __name__ == "__main__":
     ).start()
 """
 IN_JOB_PROCESSES = 'if __name__ != "__main__":\n    '
-OURS = '"vsdk_trio.runner" in sys.orig_argv or "vsdk_trio.template" in sys.orig_argv'
+OURS = '"vsdk_trio.runner" in sys.orig_argv or "vsdk_trio.forkserver.program" in sys.orig_argv'
 
 
 def write_agent(path: Path, *, head: str = "", body: str = "pass", tail: str = "") -> None:

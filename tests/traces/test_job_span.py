@@ -14,7 +14,7 @@ from tests.runner.test_runner import running, start
 from tests.traces.spans import Spans, ids, parent
 from vsdk_trio.control.frames import Finished, Start, Stop
 from vsdk_trio.runner.job_context import JobContext
-from vsdk_trio.traces.job_span import entrypoint_span, prepare
+from vsdk_trio.telemetry.traces.job_span import entrypoint_span, prepare
 
 TRACE = 0x0AF7651916CD43DD8448EB211C80319C
 PARENT = 0xB7AD6B7169203331

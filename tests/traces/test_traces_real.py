@@ -13,7 +13,7 @@ import trio
 
 from tests.system.conftest import System, eventually, open_system
 from vsdk_trio.registry.ledger import Job, JobRequest
-from vsdk_trio.traces.provider import JOB_FLUSH_SECONDS, WORKER_FLUSH_SECONDS
+from vsdk_trio.telemetry.traces.provider import JOB_FLUSH_SECONDS, WORKER_FLUSH_SECONDS
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -39,7 +39,7 @@ async def run_job(system: System, **metadata: Any) -> Job:
 async def test_a_job_process_without_traces_loads_nothing_for_them() -> None:
     program = (
         "import sys, vsdk_trio.runner.process;"
-        "heavy = {'opentelemetry', 'importlib.metadata', 'vsdk_trio.observations'};"
+        "heavy = {'opentelemetry', 'importlib.metadata', 'vsdk_trio.telemetry.events'};"
         "print(sorted(heavy & sys.modules.keys()))"
     )
     run = await trio.run_process([sys.executable, "-c", program], capture_stdout=True)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from vsdk_trio.options import WorkerPermissions
-from vsdk_trio.room_options import RoomOptions, TransportMode
+from vsdk_trio.options.room import RoomOptions, TransportMode
+from vsdk_trio.options.worker import WorkerPermissions
 from vsdk_trio.rooms import Room, RoomRequest, open_room
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.a-token-of-a-job.signature"

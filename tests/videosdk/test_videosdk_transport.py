@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from vsdk_trio.errors import RoomError
-from vsdk_trio.options import WorkerPermissions
+from vsdk_trio.options.worker import WorkerPermissions
 from vsdk_trio.rooms import (
     ParticipantJoined,
     RoomEvent,

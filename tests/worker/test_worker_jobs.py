@@ -11,7 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from vsdk_trio.errors import OptionsError
-from vsdk_trio.options import JobRequest
+from vsdk_trio.options.worker import JobRequest
 from vsdk_trio.testing.scripted_runner import ScriptedRunner
 from vsdk_trio.worker import live_jobs
 

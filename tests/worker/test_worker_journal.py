@@ -20,7 +20,7 @@ from trio.testing import MockClock
 
 from vsdk_trio.errors import RegistryUnreachableError, StateDirInUseError
 from vsdk_trio.journal.records import JobEntry, RunBegan
-from vsdk_trio.options import Options
+from vsdk_trio.options.worker import Options
 from vsdk_trio.testing.disk import MemoryDisk, MemoryFile
 from vsdk_trio.testing.fake_registry import FakeRegistry, FakeSession, open_fake_registry
 from vsdk_trio.testing.memory import MemoryDialer

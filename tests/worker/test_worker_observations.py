@@ -10,8 +10,8 @@ import trio.lowlevel
 from trio.testing import MockClock
 
 from tests.worker.conftest import World, open_world
-from vsdk_trio import observations as seen
-from vsdk_trio.observations import Stage
+from vsdk_trio.telemetry import events as seen
+from vsdk_trio.telemetry.events import Stage
 
 
 def moves(world: World, job_id: str) -> list[tuple[str, str | None]]:

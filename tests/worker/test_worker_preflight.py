@@ -13,8 +13,8 @@ import trio
 from trio.testing import MockClock
 
 from vsdk_trio.errors import PreflightError
-from vsdk_trio.observations import ProcessFailed
-from vsdk_trio.options import Options
+from vsdk_trio.options.worker import Options
+from vsdk_trio.telemetry.events import ProcessFailed
 from vsdk_trio.testing.fake_registry import FakeRegistry, open_fake_registry
 from vsdk_trio.testing.processes import MemorySpawner
 from vsdk_trio.testing.scripted_runner import ScriptedRunner

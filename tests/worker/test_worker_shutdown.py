@@ -9,9 +9,9 @@ import trio
 from trio.testing import MockClock
 
 from vsdk_trio.errors import RegistrationRefusedError, RegistryUnreachableError
-from vsdk_trio.observations import Observe
-from vsdk_trio.options import JobRequest
+from vsdk_trio.options.worker import JobRequest
 from vsdk_trio.processes.job_process import JobProcess
+from vsdk_trio.telemetry.events import Observe
 from vsdk_trio.testing.fake_registry import FakeRegistry
 from vsdk_trio.worker import job_task
 from vsdk_trio.worker.health_watch import HealthRules

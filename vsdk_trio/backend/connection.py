@@ -16,12 +16,12 @@ from typing import Final
 
 import trio
 
-from .. import observations as seen
-from .._loggers import get_logger
+from .._exceptions import single_errors
 from .._service import open_service
-from .._single_errors import single_errors
 from ..errors import NotConnectedError, OptionsError
 from ..protocol.messages import JobAssignment, Message
+from ..telemetry import events as seen
+from ..telemetry.logs.loggers import get_logger
 from .dialer import Dialer
 from .event_source import EventSource
 from .keeper import OFFLINE_SECONDS, Keeper

@@ -18,9 +18,9 @@ import trio
 import trio.abc
 
 from .._masking import hide_login, peer_text
-from .._shortages import shortage_among
-from .._threads import starting_threads
 from ..errors import ConnectError, OptionsError, ShortageError
+from ..system.shortages import shortage_among
+from ..system.threads import starting_threads
 from .tls import default_ssl_context, secure
 from .urls import host_and_port, is_tls
 

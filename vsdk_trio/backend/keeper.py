@@ -13,16 +13,16 @@ from typing import Final
 import attrs
 import trio
 
-from .. import observations as seen
-from .._loggers import get_logger
-from .._shortages import shortage_among
-from .._websocket_link import Link, LinkLost
 from ..errors import ConnectError, RegistrationRefusedError, TokenError
 from ..protocol.codec import encode
 from ..protocol.messages import JobAssignment, Message, WorkerMessage
 from ..protocol.outbox import Outbox
 from ..protocol.session import Ignored, Inbound, Registered, Session
 from ..protocol.vocabulary import WorkerFact, vocabulary
+from ..system.shortages import shortage_among
+from ..telemetry import events as seen
+from ..telemetry.logs.loggers import get_logger
+from ..websocket.link import Link, LinkLost
 from .events import SessionLost
 from .inbox import Assignments, Inbox
 from .live_session import LiveSession, Wakeup

@@ -13,12 +13,12 @@ from typing import Final
 import attrs
 import trio
 
-from .. import observations as seen
-from .._websocket_link import Link, LinkLost
 from ..protocol.codec import encode
 from ..protocol.messages import WorkerPong
 from ..protocol.outbox import Outbox
 from ..protocol.session import Ignored, Inbound, Refused, Registered, Session
+from ..telemetry import events as seen
+from ..websocket.link import Link, LinkLost
 from .proof import Prover
 
 SETTLE_SECONDS: Final = 1.0

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from .._websocket_link import Link, LinkLost
 from ..errors import ApiError, ConnectError, OptionsError, RegistrationRefusedError
 from ..protocol.codec import encode
 from ..protocol.messages import WorkerMessage
 from ..protocol.session import Ignored, Refused, Registered, Session
+from ..websocket.link import Link, LinkLost
 from .clock import PeerClock
 from .dialer import Dialer, ProxyDialer, choose_dialer
 from .tls import default_ssl_context

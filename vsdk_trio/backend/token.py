@@ -21,9 +21,9 @@ import attrs
 import trio
 
 from .._masking import hide
-from .._option_checks import QUOTED, is_quoted
-from .._published import has_signed
 from ..errors import ConnectError, TokenError
+from ..options.checks import QUOTED, is_quoted
+from ..options.published import has_signed
 
 TokenSource = str | Callable[[], str | Awaitable[str]]
 """A token, or a function (sync or async) that makes one."""

@@ -16,13 +16,13 @@ import trio
 import trio.abc
 from trio_websocket import ConnectionRejected, WebSocketConnection, wrap_client_stream
 
-from .._cut_watch import CutWatch
+from .._exceptions import without_own_group
 from .._masking import hide, peer_text
-from .._reader_guard import ReaderGuard
-from .._single_errors import without_own_group
-from .._websocket_link import Link
 from ..errors import ConnectError
 from ..protocol.bounds import MAX_MESSAGE_BYTES
+from ..websocket.link import Link
+from ..websocket.reader_supervisor import ReaderGuard
+from ..websocket.write_failures import CutWatch
 from .clock import NoteDate, unnoted
 from .dialer import Dialer
 from .tls import default_ssl_context, secure

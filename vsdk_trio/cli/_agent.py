@@ -11,8 +11,8 @@ from typing import Any
 
 import attrs
 
-from .._option_texts import environment_values
-from .._registry_address import FLAG, Source, address_options
+from ..options.registry_address import FLAG, Source, address_options
+from ..options.texts import environment_values
 from ..worker_job import WorkerJob
 from ._agent_file import find_job
 

@@ -20,15 +20,15 @@ from importlib.machinery import ModuleSpec, SourceFileLoader
 from types import ModuleType
 from typing import Any, Final
 
-from .. import _recording
-from .._exit_codes import ExitCode
-from .._import_hints import explained, patched
-from .._published import is_published
-from .._standard_library import require_standard_library
 from ..errors import EntrypointError, OptionsError
 from ..jobs.entrypoint import parse
-from ..options import Options
+from ..options.published import is_published
+from ..options.worker import Options
+from ..runner import recording as _recording
 from ..runner.outcome import from_the_agent_on
+from ..system.exit_codes import ExitCode
+from ..system.import_hints import explained, patched
+from ..system.standard_library import require_standard_library
 from ..worker_job import WorkerJob
 from ._errors import CommandError
 

@@ -15,16 +15,16 @@ import attrs
 import httpcore
 import trio
 
-from .._exit_codes import ExitCode
-from .._option_texts import ENVIRONMENT_PREFIX
-from .._registry_address import FLAG, Source, rest_address
-from .._single_errors import single_errors
+from .._exceptions import single_errors
 from ..backend.api import DialerBackend, DialError
 from ..backend.dialer import choose_dialer
 from ..backend.tls import default_ssl_context
 from ..backend.urls import api_base, is_tls, split_target
 from ..errors import CertificateError, ConnectError
-from ..options import Options
+from ..options.registry_address import FLAG, Source, rest_address
+from ..options.texts import ENVIRONMENT_PREFIX
+from ..options.worker import Options
+from ..system.exit_codes import ExitCode
 from ._errors import CommandError
 from ._options import DEFAULT_REGISTRY_URL, TOKEN_VARIABLE
 

@@ -10,11 +10,11 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from .._exit_codes import ExitCode
-from .._masked_tracebacks import print_masked
 from ..errors import OptionsError, VsdkTrioError
-from ..room_options import RoomOptions
+from ..options.room import RoomOptions
 from ..runner.outcome import from_the_agent_on
+from ..system.exit_codes import ExitCode
+from ..telemetry.logs.tracebacks import print_masked
 from ._agent import agent_job
 from ._json import json_object
 

@@ -16,14 +16,14 @@ import psutil
 import trio
 from rich.console import Console
 
-from .._signals import ending_signals
 from ..backend.api import RegistryApi
 from ..backend.dialer import DirectDialer
-from ..options import Options
+from ..options.room import RoomOptions
+from ..options.worker import Options
 from ..registry.core import Registry
 from ..registry.ledger import Job, JobState
 from ..registry.server import open_registry
-from ..room_options import RoomOptions
+from ..system.signals import ending_signals
 from ..worker.worker import Worker, WorkerHandle, WorkerReport
 from ._demo_screen import Dispatched, Screen
 from .demo_agent import entrypoint

@@ -14,15 +14,15 @@ from typing import Any, Final
 
 import trio
 
-from .._exit_codes import ExitCode
-from .._loggers import get_logger
-from .._registry_address import FLAG, Source, address_options, rest_address
-from .._single_errors import single_errors
+from .._exceptions import single_errors
 from ..errors import PortInUseError
-from ..logs.environment import tell_of_service_links
-from ..logs.setup import program_log
+from ..options.registry_address import FLAG, Source, address_options, rest_address
 from ..registry.core import Registry
 from ..registry.server import open_registry
+from ..system.exit_codes import ExitCode
+from ..telemetry.logs.environment import tell_of_service_links
+from ..telemetry.logs.loggers import get_logger
+from ..telemetry.logs.setup import program_log
 from ..worker.worker import WorkerReport
 from ..worker_job import WorkerJob
 from ._agent import agent_job

@@ -19,9 +19,9 @@ from typing import IO, Any, Final
 import attrs
 import trio
 
-from .._loggers import get_logger
-from .._shortages import shortage_among
-from .._threads import starting_threads
+from ..system.shortages import shortage_among
+from ..system.threads import starting_threads
+from ..telemetry.logs.loggers import get_logger
 from ..worker.worker import WorkerHandle
 from ._dev_watch import Watch
 

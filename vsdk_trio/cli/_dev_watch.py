@@ -16,9 +16,9 @@ import trio
 from watchfiles import Change, DefaultFilter, awatch
 from watchfiles._rust_notify import WatchfilesRustInternalError
 
-from .._loggers import get_logger
-from .._threads import starting_threads
 from ..errors import ShortageError
+from ..system.threads import starting_threads
+from ..telemetry.logs.loggers import get_logger
 
 logger: Final = get_logger("vsdk_trio.dev")
 

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from .. import __version__
-from .._exit_codes import ExitCode
 from ..backend.api import RegistryApi, is_refusal
 from ..backend.clock import PeerClock
 from ..backend.dialer import Dialer
@@ -18,7 +17,8 @@ from ..backend.opening import Opener, Registration
 from ..backend.urls import agent_url, api_base
 from ..backend.websocket import ConnectRejected, open_link
 from ..errors import ApiError, ConnectError, RegistrationRefusedError
-from ..options import Options
+from ..options.worker import Options
+from ..system.exit_codes import ExitCode
 from ._agent import agent_job, chosen_options
 from ._client import run
 from ._doctor_network import StepFailed, Way

@@ -17,11 +17,11 @@ import attrs
 import trio
 import trio.abc
 
-from .._threads import starting_threads
 from ..backend.dialer import Dialer, ProxyDialer, choose_dialer
 from ..backend.tls import default_ssl_context, secure
 from ..backend.urls import host_and_port, is_tls
 from ..errors import ConnectError, OptionsError, ShortageError
+from ..system.threads import starting_threads
 from ._doctor_token import in_words
 from ._finding import Finding, Verdict, waiting_for
 

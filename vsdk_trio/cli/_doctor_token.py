@@ -17,7 +17,7 @@ import attrs
 
 from ..backend.token import TokenProvider
 from ..errors import ConnectError, TokenError
-from ..options import Options
+from ..options.worker import Options
 from ._finding import Finding, Verdict
 
 _SOON_SECONDS: Final = 3600.0

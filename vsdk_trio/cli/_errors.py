@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .._exit_codes import ExitCode
 from ..errors import VsdkTrioError
+from ..system.exit_codes import ExitCode
 
 
 class CommandError(VsdkTrioError):

@@ -15,10 +15,10 @@ from typing import Annotated, Any, Final
 import attrs
 import typer
 
-from .. import _option_checks as _check
-from .._option_texts import TextOption, text_options
-from ..options import Options
-from ..room_options import RoomOptions
+from ..options import checks as _check
+from ..options.room import RoomOptions
+from ..options.texts import TextOption, text_options
+from ..options.worker import Options
 from ._option_help import HELP, ROOM, ROOM_HELP
 
 Given = dict[str, Any]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from .._exit_codes import ExitCode
+from ..system.exit_codes import ExitCode
 from ._errors import CommandError
 
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import trio
 
-from .._exit_codes import ExitCode
-from .._extras import how_to_install
-from .._threads import run_in_thread
+from ..options.extras import how_to_install
+from ..system.exit_codes import ExitCode
+from ..system.threads import run_in_thread
 from ..testing.videosdk import FakeVideoSDK, open_fake_videosdk
 from ._errors import CommandError
 

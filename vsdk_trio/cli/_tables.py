@@ -12,7 +12,7 @@ from typing import Any, Final
 import attrs
 
 from .._masking import mask
-from .._short_ids import shorten
+from ..jobs.short_ids import shorten
 from ._output import harmless, seconds
 
 Row = tuple[str, ...]

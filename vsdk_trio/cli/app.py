@@ -11,15 +11,15 @@ from typing import Annotated
 
 import typer
 
-from .._exit_codes import ExitCode, exit_code_of
-from .._masked_tracebacks import mask_tracebacks
 from .._masking import hide_environment, mask
-from .._signals import (
+from ..errors import VsdkTrioError
+from ..system.exit_codes import ExitCode, exit_code_of
+from ..system.signals import (
     heed_ends_of_children,
     heed_signals_as_process_1,
     interrupts_raise,
 )
-from ..errors import VsdkTrioError
+from ..telemetry.logs.tracebacks import mask_tracebacks
 from ._commands import LazyGroup
 from ._errors import CommandError
 from ._help import markup_mode

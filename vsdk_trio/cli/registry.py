@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .._masking import mask
-from .._signals import ending_signals
+from ..system.signals import ending_signals
 from ._options import TOKEN_VARIABLE
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from .._shortages import resource_of
 from ..errors import JobProcessError
+from ..system.shortages import resource_of
 
 PREFLIGHT_SECONDS: Final = 300.0
 """How long a worker tries to see its first job process before it ends with an error."""

@@ -17,10 +17,10 @@ from typing import Final
 
 import trio
 
-from .._loggers import get_logger
 from .._service import open_service
 from ..errors import JournalError, ShortageError
-from ..observations import JournalGivenUp, JournalWrote, Observe, unobserved
+from ..telemetry.events import JournalGivenUp, JournalWrote, Observe, unobserved
+from ..telemetry.logs.loggers import get_logger
 from .records import NOTHING, Contents, Record
 from .store import Disk, Store
 

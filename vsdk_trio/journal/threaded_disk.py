@@ -11,7 +11,7 @@ from typing import TypeAlias, TypeVar, cast
 
 import trio
 
-from .._threads import start_thread
+from ..system.threads import start_thread
 from .store import Store
 
 T = TypeVar("T")

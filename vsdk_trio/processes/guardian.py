@@ -16,9 +16,9 @@ from typing import Final
 
 import trio
 
-from .._loggers import get_logger
 from .._service import open_service
 from ..errors import ShortageError
+from ..telemetry.logs.loggers import get_logger
 from .edge import OnStarted
 from .guardian_main import start_time
 from .program import Program, run_program

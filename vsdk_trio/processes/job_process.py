@@ -15,11 +15,11 @@ from typing import Any, Final
 
 import trio
 
-from .._loggers import get_logger
 from ..control.channel import ControlChannel
 from ..control.frames import Finished, Frame, Pong, Ready, SendableFrame, Start, Stop
 from ..errors import JobProcessError
 from ..jobs.starting import start_passes
+from ..telemetry.logs.loggers import get_logger
 from .edge import Command, OnStarted, ProcessHandle, Spawner
 from .exit import Exit
 from .frame_queue import FrameQueue

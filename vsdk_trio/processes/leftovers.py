@@ -10,8 +10,8 @@ from typing import Final, Protocol
 
 import trio
 
-from .._loggers import get_logger
-from .._threads import run_in_thread
+from ..system.threads import run_in_thread
+from ..telemetry.logs.loggers import get_logger
 from .guardian_main import count_marked, kill_marked
 
 _LOOK: Final = "look at the process table"

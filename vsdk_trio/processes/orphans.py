@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 import attrs
 import trio
 
-from .._loggers import get_logger
+from ..telemetry.logs.loggers import get_logger
 from .edge import COOKIE_VARIABLE
 
 _LOOK_SECONDS: Final = 1.0
@@ -23,7 +23,7 @@ REAP_SECONDS: Final = 3.0
 """How long a zombie stays: how it ended can still be looked up meanwhile (`forked.py`)."""
 
 _COOKIE: Final = f"{COOKIE_VARIABLE}=".encode()
-_OURS: Final = b"vsdk_trio."  # of vsdk_trio.runner and vsdk_trio.template
+_OURS: Final = b"vsdk_trio."  # of vsdk_trio.runner and vsdk_trio.forkserver.program
 
 logger = get_logger("vsdk_trio.orphans")
 

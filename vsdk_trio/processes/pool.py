@@ -17,15 +17,13 @@ from typing import Final
 import attrs
 import trio
 
-from .. import observations as seen
-from .._alarm import Alarm
-from .._change import Change
-from .._loggers import get_logger
-from .._wait import first_of
+from .._service import Alarm, Change, first_of
 from ..control.frames import Hello, Ready
 from ..errors import JobProcessError, StartFailure
 from ..jobs.prewarm import Census, Prewarm
 from ..jobs.starting import Starts
+from ..telemetry import events as seen
+from ..telemetry.logs.loggers import get_logger
 from .bring_up import bring_up
 from .edge import Command, OnStarted, Spawner
 from .guardian import Guardian

@@ -24,10 +24,10 @@ from typing import Final, TypeAlias
 
 import trio
 
-from .._shortages import SHORTAGES, resource_of, shortage
-from .._signals import blocked_in_what_starts
-from .._threads import run_in_thread
 from ..errors import Resource, ShortageError
+from ..system.shortages import SHORTAGES, resource_of, shortage
+from ..system.signals import blocked_in_what_starts
+from ..system.threads import run_in_thread
 from .edge import EXIT_UNKNOWN
 
 # Without a pidfd: how often to look whether a program has ended, at first and later on.

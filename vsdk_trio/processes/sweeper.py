@@ -10,8 +10,8 @@ from typing import Final
 
 import trio
 
-from .._loggers import get_logger
-from .._threads import run_in_thread
+from ..system.threads import run_in_thread
+from ..telemetry.logs.loggers import get_logger
 from .guardian_main import kill_marked
 
 _GATHER_SECONDS: Final = 0.2

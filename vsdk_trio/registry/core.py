@@ -19,14 +19,13 @@ from typing import Any, Final, assert_never
 import attrs
 import trio
 
-from .._alarm import Alarm
-from .._loggers import get_logger
 from .._masking import cut, hide
-from .._service import open_service
-from .._short_ids import find_ids, name_candidates
-from ..metrics.tallies import Reading
-from ..observations import of_registry as seen
-from ..observations.observers import Observers
+from .._service import Alarm, open_service
+from ..jobs.short_ids import find_ids, name_candidates
+from ..telemetry.events import registry as seen
+from ..telemetry.events.observers import Observers
+from ..telemetry.logs.loggers import get_logger
+from ..telemetry.metrics.tallies import Reading
 from . import wire
 from .actions import (
     Action,

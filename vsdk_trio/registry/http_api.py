@@ -22,10 +22,10 @@ from starlette.websockets import WebSocket
 
 from .._masking import mask_answer
 from ..errors import WireError
-from ..web.access import Denial, deny_web_page
-from ..web.answers import answer_scrape, asker_of
-from ..web.events import Streams
-from ..web.pages import load_pages
+from ..http_server.access import Denial, deny_web_page
+from ..http_server.answers import answer_scrape, asker_of
+from ..http_server.events import Streams
+from ..http_server.pages import load_pages
 from .actions import AmbiguousJobError, DispatchError, DispatchFailure, UnknownJobError
 from .core import Registry
 from .http_bodies import BadRequestError, Fields, json_object
@@ -56,7 +56,7 @@ def make_app(
     Pages stop watching at `stopping`. `public_url` is the address that workers are told; None: the
     one by which they ask.
     """
-    pages = load_pages("vsdk_trio.web", "vsdk_trio.registry")
+    pages = load_pages("vsdk_trio.http_server", "vsdk_trio.registry")
     streams = Streams(stopping)
 
     async def init_config(_: Registry, request: Request) -> Response:

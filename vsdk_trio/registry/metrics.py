@@ -9,10 +9,10 @@ from collections import Counter as Count
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from ..metrics.family import FAST_BUCKETS, SLOW_BUCKETS, Family, Key, Label
-from ..metrics.tallies import Counter, Histogram, Reading
-from ..metrics.worker_gauges import read_build
-from ..observations import of_registry as seen
+from ..telemetry.events import registry as seen
+from ..telemetry.metrics.family import FAST_BUCKETS, SLOW_BUCKETS, Family, Key, Label
+from ..telemetry.metrics.tallies import Counter, Histogram, Reading
+from ..telemetry.metrics.worker_gauges import read_build
 from .actions import DispatchFailure
 from .ledger import Job, JobState
 from .workers import Worker

@@ -5,7 +5,7 @@ Pure: from jobs and failures to observations; nobody is told here.
 
 from __future__ import annotations
 
-from ..observations.of_registry import DispatchSettled, JobEnded
+from ..telemetry.events.registry import DispatchSettled, JobEnded
 from .actions import DispatchFailure
 from .ledger import Job
 

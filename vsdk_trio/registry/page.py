@@ -14,10 +14,10 @@ from typing import Any, Final
 import trio
 
 from .. import __version__
-from .._change import Change
 from .._masking import cut
-from .._short_ids import find_ids
-from ..web.events import Push
+from .._service import Change
+from ..http_server.events import Push
+from ..jobs.short_ids import find_ids
 from .core import Registry
 from .ledger import Job
 from .workers import Worker

@@ -14,8 +14,8 @@ from typing import Final
 import attrs
 import trio
 
-from .._asgi import bind_listeners, serve_app, url_of
-from .._registry_address import Source, address_options
+from ..http_server.server import bind_listeners, serve_app, url_of
+from ..options.registry_address import Source, address_options
 from ..protocol.codec import MAX_MESSAGE_BYTES
 from .core import Registry, open_registry_core
 from .http_api import make_app

@@ -11,12 +11,12 @@ from typing import Any, Final, assert_never
 
 import trio
 
-from .._loggers import get_logger
 from .._masking import cut
 from ..errors import WireError
-from ..observations import of_registry as seen
 from ..protocol.codec import Unknown, decode_from_worker
 from ..protocol.messages import AvailabilityResponse, JobUpdate, WorkerMessage, WorkerPing
+from ..telemetry.events import registry as seen
+from ..telemetry.logs.loggers import get_logger
 from . import wire
 from .actions import Action, Assign, Offer, Terminate
 from .dispatcher import Dispatcher

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 
-from ..room_options import TransportMode
+from ..options.room import TransportMode
 from .audio import AudioFormat, AudioFrame
 from .base import Room, RoomCounts, RoomFactory, RoomRequest
 from .events import (

@@ -12,8 +12,8 @@ from typing import Any, Protocol, TypeAlias
 import attrs
 
 from ..errors import RoomError
-from ..options import WorkerPermissions
-from ..room_options import RoomOptions, TransportMode
+from ..options.room import RoomOptions, TransportMode
+from ..options.worker import WorkerPermissions
 from .audio import AudioFrame
 from .events import Message, Participant, RoomEvent
 from .feed import Feed

@@ -14,10 +14,10 @@ from typing import Generic, TypeVar
 
 import trio
 
-from .._loggers import get_logger
+from .._exceptions import without_own_group
 from .._service import open_service
-from .._single_errors import without_own_group
 from ..errors import RoomError, RoomPermissionError
+from ..telemetry.logs.loggers import get_logger
 from .audio import AudioFrame
 from .base import RoomCounts, RoomRequest
 from .events import CONNECTION_LOST, Message, Participant, RoomEvent, RoomFailure

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..errors import OptionsError
-from ..room_options import RoomOptions, TransportMode
+from ..options.room import RoomOptions, TransportMode
 
 _HOSTED = frozenset({TransportMode.VIDEOSDK})
 _WITH_CODECS = frozenset({TransportMode.VIDEOSDK, TransportMode.WEBRTC})

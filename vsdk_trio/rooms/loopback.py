@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import attrs
 import trio
 
-from .._single_errors import without_own_group
+from .._exceptions import without_own_group
 from ..errors import RoomError
 from .audio import CHUNK_SECONDS, AudioFormat, AudioFrame, split
 from .base import RoomRequest

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import trio
 
-from .._threads import run_in_thread
 from ..errors import ApiError
+from ..system.threads import run_in_thread
 
 if TYPE_CHECKING:
     import urllib.request

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import trio
 
-from .._loggers import get_logger
+from ..telemetry.logs.loggers import get_logger
 from .outcome import describe_error
 
 logger = get_logger(__name__)

@@ -10,9 +10,9 @@ from typing import Any
 import attrs
 import trio
 
-from .._loggers import get_logger
 from ..control.channel import ControlChannel
 from ..control.frames import Frame, Ping, Pong, SendableFrame, Start, Stop
+from ..telemetry.logs.loggers import get_logger
 from .stop import StopRequest
 from .vitals import LongestStep, memory_mb
 

@@ -16,11 +16,11 @@ from types import FrameType
 import attrs
 import trio
 
-from .._loggers import get_logger
-from .._playground import show_playground
-from .._signals import ending_signals
-from .._stopping import Request, Stopping
-from ..options import Options, TokenSource
+from ..options.worker import Options, TokenSource
+from ..rooms.playground import show_playground
+from ..system.signals import ending_signals
+from ..system.stopping import Request, Stopping
+from ..telemetry.logs.loggers import get_logger
 from .callbacks import call
 from .execution import Entrypoint, run_entrypoint
 from .job_context import JobContext

@@ -10,9 +10,9 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from .._published import is_published
 from ..errors import EntrypointError
 from ..jobs.entrypoint import ASYNCIO_MARK, is_for_asyncio
+from ..options.published import is_published
 
 _F = TypeVar("_F", bound=Callable[..., Awaitable[object]])
 

@@ -20,8 +20,8 @@ import trio
 from .._masking import hide_passing
 from ..control.job import JobInfo
 from ..errors import TokenError
-from ..options import WorkerPermissions
-from ..room_options import RoomOptions, TransportMode
+from ..options.room import RoomOptions, TransportMode
+from ..options.worker import WorkerPermissions
 from ..rooms import Room, RoomFactory, RoomRequest, open_room
 from ..rooms.base import read_permissions
 from ..rooms.rest import RoomCreator, create_room

@@ -14,8 +14,8 @@ import os
 import sys
 from typing import Any
 
-from .._loggers import STANDARD_FIELDS
 from .._masking import cut, mask_value
+from ..telemetry.logs.loggers import STANDARD_FIELDS
 
 MAX_LINE_BYTES = 16 << 10
 """What the worker reads of one line; a longer one would arrive as broken JSON."""

@@ -11,8 +11,8 @@ from typing import TypeVar
 
 import trio
 
-from .._loggers import get_logger
 from .._service import ShieldedStart
+from ..telemetry.logs.loggers import get_logger
 
 logger = get_logger(__name__)
 

@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from .._loggers import get_logger
 from ..errors import RoomError
-from ..room_options import RoomOptions, TransportMode
+from ..options.room import RoomOptions, TransportMode
 from ..rooms import Room, RoomFactory, RoomRequest, open_room, require_transport
 from ..rooms.limits import check_transport
+from ..telemetry.logs.loggers import get_logger
 from .job_run import JobRun
 from .outcome import leaves
 

@@ -12,8 +12,8 @@ import time
 import traceback
 from typing import Final
 
-from .._loggers import get_logger
-from .._threads import could_start
+from ..system.threads import could_start
+from ..telemetry.logs.loggers import get_logger
 
 logger = get_logger(__name__)
 

@@ -19,12 +19,12 @@ from typing import Any
 
 import attrs
 
-from .. import _recording
-from .._import_hints import patched
 from ..errors import EntrypointError
 from ..jobs.entrypoint import EntrypointRef
-from ..room_options import RoomOptions
+from ..options.room import RoomOptions
+from ..system.import_hints import patched
 from . import for_asyncio
+from . import recording as _recording
 
 MAIN_NAME = "__mp_main__"
 """Under which name a script is loaded: its `if __name__ == "__main__":` stays false."""

@@ -16,8 +16,8 @@ from typing import Final, Literal, TypeAlias, TypeVar
 import attrs
 import trio
 
-from .._import_hints import explained
 from .._masking import cut
+from ..system.import_hints import explained
 
 Status: TypeAlias = Literal["completed", "failed", "cancelled"]
 

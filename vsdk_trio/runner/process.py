@@ -13,14 +13,14 @@ from functools import partial
 import attrs
 import trio
 
-from .._loggers import get_logger
 from .._masking import hide_environment
-from .._signals import heed_ends_of_children
 from ..control.frames import MAX_FRAME_BYTES, Hello, InitFailed, Stop, decode_frame, encode_frame
 from ..errors import FrameError
 from ..jobs.entrypoint import EntrypointRef
 from ..jobs.starting import loading_passes
-from ..traces.job_span import prepare
+from ..system.signals import heed_ends_of_children
+from ..telemetry.logs.loggers import get_logger
+from ..telemetry.traces.job_span import prepare
 from . import renditions
 from .early_signals import signals_told_to
 from .job_log import RunnerLog

@@ -18,7 +18,7 @@ import sys
 import threading
 from typing import Any, Final
 
-from .._loggers import leave_by
+from ..telemetry.logs.loggers import leave_by
 from .job_log import RunnerLog
 
 _TRACE: Final = "\nTraceback (most recent call last):\n"

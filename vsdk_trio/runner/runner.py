@@ -18,7 +18,6 @@ from typing import Any
 import attrs
 import trio
 
-from .._loggers import get_logger
 from .._masking import hide_passing
 from ..control.channel import ControlChannel
 from ..control.frames import (
@@ -31,8 +30,9 @@ from ..control.frames import (
 from ..control.job import JobInfo
 from ..errors import FrameError, OptionsError
 from ..jobs.starting import initializing_passes
-from ..room_options import RoomOptions
-from ..traces.job_span import Ending, entrypoint_span, flush_spans
+from ..options.room import RoomOptions
+from ..telemetry.logs.loggers import get_logger
+from ..telemetry.traces.job_span import Ending, entrypoint_span, flush_spans
 from .desk import Desk
 from .execution import run_when_it_comes
 from .job_context import JobContext, JobProcessInfo

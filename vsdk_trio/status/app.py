@@ -16,10 +16,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
-from .._short_ids import find_ids, name_candidates
-from .._threads import run_in_thread
-from ..web.access import Asker, Denial, deny_stranger
-from ..web.answers import (
+from ..http_server.access import Asker, Denial, deny_stranger
+from ..http_server.answers import (
     Entry,
     Guard,
     JSONAnswer,
@@ -30,8 +28,10 @@ from ..web.answers import (
     failure,
     make_application,
 )
-from ..web.events import Streams
-from ..web.pages import Pages, load_pages, wants_page
+from ..http_server.events import Streams
+from ..http_server.pages import Pages, load_pages, wants_page
+from ..jobs.short_ids import find_ids, name_candidates
+from ..system.threads import run_in_thread
 from . import dashboard, published, task_tree
 from .history import events_of
 from .sources import Sources
@@ -43,7 +43,7 @@ _Answer = Callable[[Sources, Request], Awaitable[ASGIApp]]
 
 def make_app(sources: Sources, stopping: trio.Event) -> Starlette:
     """The ASGI application that shows a worker; pages stop watching at `stopping`."""
-    pages = load_pages("vsdk_trio.web", "vsdk_trio.status")
+    pages = load_pages("vsdk_trio.http_server", "vsdk_trio.status")
     streams = Streams(stopping)
 
     def guard(asker: Asker) -> Denial | None:

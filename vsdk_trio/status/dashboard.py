@@ -12,9 +12,9 @@ import attrs
 import trio
 
 from .. import __version__
-from .._change import Change
 from .._masking import cut
-from ..web.events import Push
+from .._service import Change
+from ..http_server.events import Push
 from .history import History, JobStory
 from .sources import Sources
 from .view import JobView, ProcessView, WorkerView

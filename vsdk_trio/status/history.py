@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import attrs
 
-from .. import observations as seen
 from .._masking import cut
-from .._short_ids import find_ids
-from ..observations.observers import Listener
+from ..jobs.short_ids import find_ids
+from ..telemetry import events as seen
+from ..telemetry.events.observers import Listener
 
 MAX_ENDED: Final = 50
 MAX_REFUSALS: Final = 50

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import trio
 
-from .._asgi import url_from_here
 from .._masking import cut
-from .._threads import starting_threads
+from ..http_server.server import url_from_here
+from ..system.threads import starting_threads
 
 _SECONDS: Final = 1.0
 _MAX_ANSWER_BYTES: Final = 1 << 16

@@ -15,10 +15,10 @@ from typing import Final
 import attrs
 import trio
 
-from .._change import Change
-from .._loggers import get_logger
 from .._masking import mask
-from .._shortages import SHORTAGES, resource_of
+from .._service import Change
+from ..system.shortages import SHORTAGES, resource_of
+from ..telemetry.logs.loggers import get_logger
 
 logger = get_logger(__name__)
 

@@ -11,11 +11,11 @@ from typing import Any, Final
 
 import trio
 
-from .._asgi import Listeners, serve_app, url_of
-from .._loggers import get_logger
-from .._shortages import shortage_among
-from .._threads import run_in_thread
-from .._wait import first_of
+from .._service import first_of
+from ..http_server.server import Listeners, serve_app, url_of
+from ..system.shortages import shortage_among
+from ..system.threads import run_in_thread
+from ..telemetry.logs.loggers import get_logger
 from .sources import Sources
 
 _LOADING: Final = "load the HTTP server"

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
-from ..metrics.tallies import Reading
-from ..observations import Observation
-from ..observations.observers import Observers
+from ..telemetry.events import Observation
+from ..telemetry.events.observers import Observers
+from ..telemetry.metrics.tallies import Reading
 from .history import History
 from .view import LineView, WorkerView
 

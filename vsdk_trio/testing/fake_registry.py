@@ -18,8 +18,8 @@ import trio
 import trio.abc
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
-from .._reader_guard import ReaderGuard
-from .._single_errors import without_own_group
+from .._exceptions import without_own_group
+from ..websocket.reader_supervisor import ReaderGuard
 from .memory import MemoryDialer
 
 JsonObject = dict[str, Any]

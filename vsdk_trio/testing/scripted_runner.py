@@ -17,7 +17,7 @@ from typing import Any
 import attrs
 import trio
 
-from .._wait import first_of
+from .._service import first_of
 from ..control.channel import ControlChannel
 from ..control.frames import (
     Finished,

@@ -10,15 +10,15 @@ from typing import Any
 
 import attrs
 
-from .._loggers import get_logger
 from ..backend.urls import answered_room_api
 from ..control.frames import Hello, Ready
 from ..control.job import JobInfo
 from ..errors import ConnectError, OptionsError
 from ..jobs.entrypoint import EntrypointRef
-from ..options import Options
+from ..options.room import RoomOptions
+from ..options.worker import Options
 from ..protocol.messages import JobAssignment
-from ..room_options import RoomOptions
+from ..telemetry.logs.loggers import get_logger
 
 logger = get_logger(__name__)
 

@@ -9,13 +9,13 @@ import random
 
 import attrs
 
-from .._cpu_quota import count_processors
 from ..backend.dialer import Dialer
 from ..journal.store import Disk
 from ..journal.threaded_disk import ThreadedDisk
 from ..processes.edge import Spawner
 from ..processes.leftovers import KernelProcessTable, ProcessTable
 from ..processes.spawn import SubprocessSpawner
+from ..system.cpu_quota import count_processors
 
 
 @attrs.frozen(kw_only=True)

@@ -11,11 +11,11 @@ import logging
 import attrs
 import trio
 
-from .._loggers import get_logger
-from .._records import log_with_trace
 from ..jobs.lifecycle import EndCause, StopCause
-from ..observations import LoopBlocked, LoopFreed, MemoryWarned, Observe
 from ..processes.job_process import JobProcess
+from ..telemetry.events import LoopBlocked, LoopFreed, MemoryWarned, Observe
+from ..telemetry.logs.loggers import get_logger
+from ..telemetry.logs.records import log_with_trace
 from .live_jobs import LiveJob
 
 logger = get_logger(__name__)

@@ -14,15 +14,12 @@ from typing import assert_never
 import attrs
 import trio
 
-from .. import observations as seen
-from .._change import Change
-from .._loggers import get_logger
 from .._masking import mask
-from .._threads import run_in_thread
+from .._service import Change
 from ..backend.events import BackendEvent, SessionLost
 from ..jobs.admission import Admission, Refusal, RefusalCause
 from ..jobs.lifecycle import EndCause, StopCause, Update
-from ..options import JobRequest, RequestFnc
+from ..options.worker import JobRequest, RequestFnc
 from ..protocol.messages import (
     AvailabilityRequest,
     JobAssignment,
@@ -31,6 +28,9 @@ from ..protocol.messages import (
 )
 from ..protocol.session import Registered
 from ..protocol.vocabulary import JobFact
+from ..system.threads import run_in_thread
+from ..telemetry import events as seen
+from ..telemetry.logs.loggers import get_logger
 from .link import RegistryLink
 from .live_jobs import LiveJobs
 from .load import Load

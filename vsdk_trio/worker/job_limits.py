@@ -12,7 +12,7 @@ import trio
 
 from ..control.frames import Start
 from ..jobs.lifecycle import EndCause, StopCause
-from ..room_options import JOIN_TIMEOUT_SECONDS
+from ..options.room import JOIN_TIMEOUT_SECONDS
 from .live_jobs import LiveJob
 
 

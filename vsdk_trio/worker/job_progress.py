@@ -8,7 +8,7 @@ from __future__ import annotations
 import trio
 
 from ..jobs.lifecycle import JobLifecycle, JobState
-from ..observations import JobMoved, Observe, Stage, StageTook
+from ..telemetry.events import JobMoved, Observe, Stage, StageTook
 
 
 class JobProgress:

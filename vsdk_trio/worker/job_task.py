@@ -14,19 +14,19 @@ from typing import Any
 import attrs
 import trio
 
-from .._loggers import get_logger
-from .._playground import show_playground
 from ..control.frames import Finished, Frame, Joined, Pong, Running, Start
 from ..control.job import JobInfo
 from ..errors import FrameError, IllegalTransitionError, JobProcessError, OptionsError
 from ..jobs.lifecycle import EndCause, JobState, Participant, StopCause, Update
 from ..journal.journal import PATIENCE_SECONDS
-from ..observations import JobAnswered, Observe
 from ..processes.job_process import JobProcess
 from ..processes.pool import Pool
 from ..protocol.messages import JobAssignment
 from ..protocol.vocabulary import JobFact
-from ..traces.worker_traces import Traces
+from ..rooms.playground import show_playground
+from ..telemetry.events import JobAnswered, Observe
+from ..telemetry.logs.loggers import get_logger
+from ..telemetry.traces.worker_traces import Traces
 from .health_watch import HealthRules, watch_health
 from .job_limits import JobLimits
 from .live_jobs import LiveJob

@@ -12,12 +12,12 @@ from typing import Any
 import attrs
 import trio
 
-from .._change import Change
+from .._service import Change
 from ..jobs.lifecycle import EndCause, JobLifecycle, StopCause, Update
 from ..journal.journal import Journal, Ticket
 from ..journal.records import REMEMBERED_JOBS, Accepted
-from ..observations import Observe, unobserved
 from ..protocol.messages import JobAssignment
+from ..telemetry.events import Observe, unobserved
 from .job_progress import JobProgress
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from .._loggers import get_logger
 from ..errors import OptionsError
 from ..jobs.admission import Admission
+from ..telemetry.logs.loggers import get_logger
 
 logger = get_logger(__name__)
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from .._asgi import Listeners
-from .._stopping import Stage
-from ..options import Options
+from ..http_server.server import Listeners
+from ..options.worker import Options
 from ..status.sd_notify import ServiceState
 from ..status.view import DrainView, JobView, ProcessView, WorkerView
+from ..system.stopping import Stage
 
 if TYPE_CHECKING:
     from ..processes.job_process import JobProcess

@@ -20,10 +20,10 @@ from typing import Final
 
 import trio
 
-from .._loggers import get_logger
-from .._records import log_with_trace
-from .._threads import start_thread
 from ..errors import ShortageError
+from ..system.threads import start_thread
+from ..telemetry.logs.loggers import get_logger
+from ..telemetry.logs.records import log_with_trace
 
 logger = get_logger(__name__)
 

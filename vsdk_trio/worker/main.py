@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import trio
 
-from .._exit_codes import ExitCode, exit_code_of
 from ..errors import VsdkTrioError
-from ..logs.setup import say_last
+from ..system.exit_codes import ExitCode, exit_code_of
+from ..telemetry.logs.setup import say_last
 from .worker import Worker
 
 

@@ -10,32 +10,32 @@ from functools import partial
 
 import trio
 
-from .._change import Change
-from .._loggers import get_logger
-from .._shortages import SHORTAGES
-from .._stopping import Request, Stage
+from .._service import Change
 from ..backend.connection import BackendConnection
 from ..backend.token import TokenProvider
 from ..control.orders import Brief
 from ..errors import JobProcessError, OptionsError, PreflightError
+from ..forkserver.spawner import Forkserver, missing_for_forking
+from ..forkserver.template_process import TemplateSettings
 from ..jobs.admission import Admission
 from ..jobs.prewarm import Prewarm
 from ..jobs.starting import PREFLIGHT_SECONDS
 from ..journal.journal import Journal
-from ..observations import JobRecovered, Observation, StatusReported
-from ..observations.observers import Observers
-from ..options import Options
-from ..processes.forkserver import Forkserver, missing_for_forking
+from ..options.worker import Options
 from ..processes.guardian import Guardian
 from ..processes.interpreter import program
 from ..processes.pool import Pool, PoolSettings
 from ..processes.stop_ladder import Graces
 from ..processes.sweeper import Sweeper
-from ..processes.template_process import TemplateSettings
 from ..protocol.messages import Message
 from ..protocol.vocabulary import vocabulary
 from ..status.view import Health
-from ..traces.worker_traces import Traces
+from ..system.shortages import SHORTAGES
+from ..system.stopping import Request, Stage
+from ..telemetry.events import JobRecovered, Observation, StatusReported
+from ..telemetry.events.observers import Observers
+from ..telemetry.logs.loggers import get_logger
+from ..telemetry.traces.worker_traces import Traces
 from .briefing import Agent, Briefing
 from .edges import Edges
 from .health_watch import HealthRules
@@ -165,7 +165,7 @@ class Parts:
             logger.info("job processes are started afresh and not forked: %s", missing)
             return None
         settings = TemplateSettings(
-            argv=program("vsdk_trio.template"),
+            argv=program("vsdk_trio.forkserver.program"),
             brief=Brief(
                 entrypoint=agent.entrypoint.to_dict(),
                 initialize=None if agent.initialize is None else agent.initialize.to_dict(),

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import attrs
 
-from .._loggers import get_logger
 from ..jobs.lifecycle import Update
 from ..journal.journal import Journal
 from ..journal.records import Contents, Ended, JobEntry, RunBegan, RunsGone
 from ..processes.leftovers import ProcessTable, see_off_leftovers
 from ..protocol.vocabulary import JobFact
+from ..telemetry.logs.loggers import get_logger
 
 logger = get_logger(__name__)
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from .._masking import cut
-from .._stopping import Stage
 from ..jobs.admission import Admission
 from ..jobs.lifecycle import Update
 from ..protocol.messages import AvailabilityResponse, JobUpdate, WorkerMessage
 from ..protocol.vocabulary import Vocabulary, WorkerFact
+from ..system.stopping import Stage
 from .load import Load
 from .shutdown import Shutdown
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from ..logs.lines import LogLine
-from ..logs.recent import RecentLines, recent_lines
-from ..metrics.worker_gauges import read_worker
-from ..metrics.worker_tallies import WorkerTallies
-from ..options import Options
+from ..options.worker import Options
 from ..status.history import History
 from ..status.sources import Sources
 from ..status.view import LineView
+from ..telemetry.logs.lines import LogLine
+from ..telemetry.logs.recent import RecentLines, recent_lines
+from ..telemetry.metrics.worker_gauges import read_worker
+from ..telemetry.metrics.worker_tallies import WorkerTallies
 from .look import Look
 from .parts import Parts
 

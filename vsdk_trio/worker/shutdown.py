@@ -10,8 +10,8 @@ import signal
 
 import trio
 
-from .._stopping import Request, Stage, Stopping
-from ..observations import Observe, ShutdownAdvanced, unobserved
+from ..system.stopping import Request, Stage, Stopping
+from ..telemetry.events import Observe, ShutdownAdvanced, unobserved
 
 
 class Shutdown:

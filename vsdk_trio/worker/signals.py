@@ -7,9 +7,9 @@ from signal import Signals
 
 import trio
 
-from .._loggers import get_logger
-from .._signals import ending_signals
-from .._stopping import Stage
+from ..system.signals import ending_signals
+from ..system.stopping import Stage
+from ..telemetry.logs.loggers import get_logger
 from .shutdown import Shutdown
 
 logger = get_logger(__name__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .._change import Change
+from .._service import Change
 
 # Changes come in bursts (an offer, its assignment, its start); one message tells of them all.
 SETTLE_SECONDS = 0.05

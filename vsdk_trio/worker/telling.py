@@ -15,9 +15,9 @@ import trio
 from ..jobs.lifecycle import Update
 from ..journal.journal import Journal
 from ..journal.records import Ended, Proven, Registered
-from ..observations import JobTold, Observe, Stage, StageTook
 from ..protocol.messages import JobUpdate, Message
 from ..protocol.vocabulary import JobFact, read_job_status
+from ..telemetry.events import JobTold, Observe, Stage, StageTook
 from .live_jobs import LiveJob
 from .reporter import Reporter, presentable
 

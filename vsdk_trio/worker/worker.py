@@ -16,28 +16,27 @@ from typing import Any
 import attrs
 import trio
 
-from .._asgi import Listeners, bind_listeners
-from .._loggers import get_logger
 from .._masking import hide, hide_environment, hide_url
-from .._service import ServiceBody, open_service
-from .._stopping import Request, Stage
-from .._wait import first_of
+from .._service import ServiceBody, first_of, open_service
 from ..errors import PortInUseError, VsdkTrioError
+from ..http_server.server import Listeners, bind_listeners
 from ..jobs.entrypoint import EntrypointRef, describe
 from ..journal.journal import open_journal
-from ..metrics.worker_tallies import WorkerTallies
-from ..observations import Observation
-from ..observations.observers import Observers
-from ..options import Options, WorkerOptions
+from ..options.room import RoomOptions
+from ..options.worker import Options, WorkerOptions
 from ..processes.edge import OnStarted
 from ..processes.interpreter import require_interpreter
 from ..processes.orphans import reap_orphans
-from ..room_options import RoomOptions
 from ..status.occupant import describe_occupant
 from ..status.sd_notify import ServiceManager, notify_service_manager
 from ..status.server import serve_status
 from ..status.view import WorkerView
-from ..traces.worker_traces import open_traces
+from ..system.stopping import Request, Stage
+from ..telemetry.events import Observation
+from ..telemetry.events.observers import Observers
+from ..telemetry.logs.loggers import get_logger
+from ..telemetry.metrics.worker_tallies import WorkerTallies
+from ..telemetry.traces.worker_traces import open_traces
 from .briefing import Agent
 from .edges import Edges
 from .look import Address, Look

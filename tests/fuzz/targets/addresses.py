@@ -12,8 +12,8 @@ from vsdk_trio.backend.token import check_token
 from vsdk_trio.backend.urls import agent_url, api_base, host_and_port, is_tls, split_target
 from vsdk_trio.errors import ConnectError, EntrypointError, OptionsError, TokenError
 from vsdk_trio.jobs.entrypoint import EntrypointRef, parse
-from vsdk_trio.options import Options
-from vsdk_trio.room_options import RoomOptions
+from vsdk_trio.options.room import RoomOptions
+from vsdk_trio.options.worker import Options
 
 from ..base import MAX_ERROR_CHARS, TOKEN, Target, expect, json_lines, only
 

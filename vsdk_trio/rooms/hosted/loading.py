@@ -6,7 +6,7 @@ import gc
 import importlib
 import sys
 
-from ..._before_fork import before_fork
+from ...forkserver.before_fork import before_fork
 
 
 @before_fork

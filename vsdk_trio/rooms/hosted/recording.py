@@ -11,9 +11,9 @@ from typing import Any
 
 import trio
 
-from ..._loggers import get_logger
 from ...errors import ApiError, RoomError
-from ...room_options import RecordingOptions, RoomOptions
+from ...options.room import RecordingOptions, RoomOptions
+from ...telemetry.logs.loggers import get_logger
 from ..base import RoomRequest
 from ..events import ParticipantJoined, StreamKind, StreamStarted
 from ..hub import RoomHub

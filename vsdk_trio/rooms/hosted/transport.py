@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from ..._aio_thread import AioThread, open_aio_thread
-from ..._handover import Handover
-from ..._loggers import get_logger
+from ..._exceptions import without_own_group
 from ..._masking import hide_passing, mask
-from ..._single_errors import without_own_group
+from ...asyncio_bridge.thread import AioThread, open_aio_thread
+from ...asyncio_bridge.thread_channel import Handover
 from ...errors import RoomError
-from ...room_options import RoomOptions
+from ...options.room import RoomOptions
+from ...telemetry.logs.loggers import get_logger
 from ..audio import AudioFormat, AudioFrame
 from ..base import RoomRequest
 from ..events import CONNECTION_LOST, MEETING_ENDED
@@ -52,7 +52,7 @@ def require_videosdk() -> None:
     # `videosdk` alone may be the package of agents, which lives under the same name.
     if not all(importlib.util.find_spec(name) for name in ("videosdk", "vsaiortc")):
         # Only now: it reads what pip wrote down, by modules that no job needs.
-        from ..._extras import how_to_install
+        from ...options.extras import how_to_install
 
         raise RoomError(
             "transport_mode 'videosdk' needs the VideoSDK SDK: "

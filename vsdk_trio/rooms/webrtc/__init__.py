@@ -11,7 +11,7 @@ def require_webrtc() -> None:
     """Raise `RoomError`, with what to install, where aiortc is missing."""
     if find_spec("aiortc") is None:
         # Only now: it reads what pip wrote down, by modules that no job needs.
-        from ..._extras import how_to_install
+        from ...options.extras import how_to_install
 
         raise RoomError(
             f"transport_mode 'webrtc' needs aiortc: {how_to_install('webrtc')}; or "

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from ..._aio_thread import AioThread, open_aio_thread
-from ..._handover import Handover
-from ..._single_errors import without_own_group
-from ..._websocket_link import Link, LinkLost
+from ..._exceptions import without_own_group
+from ...asyncio_bridge.thread import AioThread, open_aio_thread
+from ...asyncio_bridge.thread_channel import Handover
 from ...backend.dialer import choose_dialer
 from ...backend.websocket import open_link
 from ...errors import ConnectError, OptionsError, RoomError
-from ...room_options import WebRTCConfig
+from ...options.room import WebRTCConfig
+from ...websocket.link import Link, LinkLost
 from ..audio import AudioFrame
 from ..base import RoomRequest
 from ..events import Message, Participant

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import attrs
 
 from ..._masking import peer_text
-from ...web.access import is_local_name
+from ...http_server.access import is_local_name
 
 _MOST_QUOTED = 100
 

@@ -13,15 +13,15 @@ from typing import cast
 import trio
 from trio_websocket import ConnectionClosed, WebSocketRequest, wrap_server_stream
 
-from ..._asgi import accept_connections
-from ..._cut_watch import CutWatch
-from ..._loggers import get_logger
-from ..._reader_guard import ReaderGuard
-from ..._single_errors import without_own_group
-from ..._threads import starting_threads
-from ..._websocket_link import Link
+from ..._exceptions import without_own_group
 from ...errors import RoomError
-from ...room_options import WebSocketConfig
+from ...http_server.server import accept_connections
+from ...options.room import WebSocketConfig
+from ...system.threads import starting_threads
+from ...telemetry.logs.loggers import get_logger
+from ...websocket.link import Link
+from ...websocket.reader_supervisor import ReaderGuard
+from ...websocket.write_failures import CutWatch
 from ..audio import AudioFrame
 from ..base import RoomRequest
 from ..events import Message

@@ -10,8 +10,8 @@ from typing import assert_never
 
 import trio
 
-from ..._loggers import get_logger
-from ..._websocket_link import Link, LinkLost
+from ...telemetry.logs.loggers import get_logger
+from ...websocket.link import Link, LinkLost
 from ..audio import BYTES_PER_SAMPLE, AudioFrame, split
 from ..events import Message, Participant
 from ..hub import RoomHub

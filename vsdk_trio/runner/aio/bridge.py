@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import attrs
 import trio
 
-from ..._aio_loop import TidyLoop
-from ..._aio_thread import AioThread, open_aio_thread
+from ...asyncio_bridge.loop import TidyLoop
+from ...asyncio_bridge.thread import AioThread, open_aio_thread
 from ...errors import AioThreadError
 
 _T = TypeVar("_T")

@@ -13,8 +13,8 @@ from typing import Any
 import attrs
 
 from ...control.job import JobInfo
-from ...options import WorkerPermissions
-from ...room_options import RoomOptions
+from ...options.room import RoomOptions
+from ...options.worker import WorkerPermissions
 from ...rooms.rest import create_room_here
 from ..callbacks import ShutdownCallback, taking_the_reason
 from ..job_context import JobContext, JobProcessInfo, Session

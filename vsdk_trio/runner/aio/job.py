@@ -15,9 +15,9 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
-from ..._loggers import get_logger
 from ...errors import RoomError
-from ...room_options import TransportMode
+from ...options.room import TransportMode
+from ...telemetry.logs.loggers import get_logger
 from ..job_context import JobContext, as_current
 from ..job_run import JobRun
 from ..joining import not_in_time

@@ -15,8 +15,8 @@ from typing import Any
 
 import attrs
 
-from ..._loggers import get_logger
-from ...room_options import RoomOptions, TransportMode
+from ...options.room import RoomOptions, TransportMode
+from ...telemetry.logs.loggers import get_logger
 from ..job_context import JobContext
 
 logger = get_logger(__name__)

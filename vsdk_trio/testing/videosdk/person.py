@@ -11,7 +11,7 @@ from typing import Any
 
 import trio
 
-from ..._handover import Handover
+from ...asyncio_bridge.thread_channel import Handover
 from ...rooms.audio import AudioFrame
 from . import messages
 from .messages import Json

@@ -11,8 +11,8 @@ import importlib
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-from ..._aio_thread import AioThread
-from ..._threads import run_in_thread
+from ...asyncio_bridge.thread import AioThread
+from ...system.threads import run_in_thread
 
 _T = TypeVar("_T")
 

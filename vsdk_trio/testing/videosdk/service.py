@@ -23,9 +23,9 @@ from trio_websocket import (
     wrap_server_stream,
 )
 
-from ..._aio_thread import open_aio_thread
-from ..._asgi import bind_listeners
-from ..._threads import run_in_thread
+from ...asyncio_bridge.thread import open_aio_thread
+from ...http_server.server import bind_listeners
+from ...system.threads import run_in_thread
 from .certificate import make_certificate
 from .faults import Faults, Refusal
 from .gate import GatedStream

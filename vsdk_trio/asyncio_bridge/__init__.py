@@ -1,0 +1,1 @@
+"""asyncio beside Trio: a thread with an event loop, and values that cross between the two."""

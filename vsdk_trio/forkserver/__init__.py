@@ -1,0 +1,1 @@
+"""Job processes forked from a template: the worker side, and `program`, which forks."""

@@ -1,0 +1,198 @@
+"""One forked job process, held by its pidfd: a handle that cannot come to mean another process.
+
+The process is the template's child and not ours, so its exit status is told by the template; where
+that has died, by the kernel, if it is new enough. Linux only. Knows neither the template's socket
+nor what the process is for.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+import trio
+
+from ..processes.caught_signals import catches
+from ..processes.edge import EXIT_UNKNOWN
+from ..processes.memory import GroupMemory
+from ..processes.spawn import used_cpu_seconds
+
+STATUS_SECONDS: Final = 3.0
+"""How long a template may take to tell the status of a process whose end is seen."""
+
+# /proc/PID/stat, counted from behind the state: see proc(5).
+_STAT_EXIT_CODE: Final = 48
+_KERNEL_TRIES: Final = 20
+_KERNEL_TRY_SECONDS: Final = 0.05
+# <linux/pidfd.h>
+_PROCESS_GROUP: Final = 1 << 2  # PIDFD_SIGNAL_PROCESS_GROUP, Linux 6.9
+_INFO_EXIT: Final = 1 << 3  # PIDFD_INFO_EXIT, Linux 6.15
+_INFO_BYTES: Final = 64
+_EXIT_CODE_AT: Final = 60
+_GET_INFO: Final = (3 << 30) | (_INFO_BYTES << 16) | (0xFF << 8) | 11  # PIDFD_GET_INFO
+
+
+class ForkedHandle:
+    """A `ProcessHandle`; owns the pidfd, and the worker's ends of the three pipes."""
+
+    def __init__(self, pid: int, pidfd: int, pipes: tuple[int, int, int]) -> None:
+        self._pid = pid
+        self._pidfd = pidfd
+        self._stdin, self._stdout, self._stderr = map(trio.lowlevel.FdStream, pipes)
+        self._group_exists = True
+        self._memory = GroupMemory(pid)
+        self._returncode: int | None = None
+        self._reported: int | None = None
+        self._template_lost = False
+        self._told = trio.Event()
+
+    @property
+    def pid(self) -> int:
+        return self._pid
+
+    @property
+    def stdin(self) -> trio.abc.SendStream:
+        return self._stdin
+
+    @property
+    def stdout(self) -> trio.abc.ReceiveStream:
+        return self._stdout
+
+    @property
+    def stderr(self) -> trio.abc.ReceiveStream:
+        return self._stderr
+
+    @property
+    def returncode(self) -> int | None:
+        return self._returncode
+
+    def signal_group(self, signum: int) -> None:
+        if self._group_exists:
+            with suppress(ProcessLookupError, PermissionError):
+                self._send(signum)
+
+    def _send(self, signum: int) -> None:
+        try:
+            try:
+                signal.pidfd_send_signal(self._pidfd, signum, None, _PROCESS_GROUP)
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                # An older kernel. The number is right while the process is not buried, and when
+                # the template has buried it, it had killed the group before.
+                if not self._is_alive() and not self._template_lost:
+                    return
+                os.killpg(self._pid, signum)
+        except ProcessLookupError:
+            # So young that it does not lead its group yet, or gone.
+            signal.pidfd_send_signal(self._pidfd, signum)
+
+    def end_group(self) -> None:
+        """Kill what a process that is gone has left of its group, and never signal it again."""
+        if self._group_exists:
+            self.signal_group(signal.SIGKILL)
+            self._group_exists = False
+            os.close(self._pidfd)
+
+    def ask_for_stacks(self, signum: int) -> bool:
+        # As long as it is unburied, the number is its own.
+        if not self._is_alive() or not catches(self._pid, signum):
+            return False
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, signum)
+            return True
+        return False
+
+    def memory_mb(self) -> float | None:
+        return self._measured(lambda _: self._memory.look())
+
+    def cpu_seconds(self) -> float | None:
+        return self._measured(used_cpu_seconds)
+
+    def _measured(self, measure: Callable[[int], float | None]) -> float | None:
+        if not self._is_alive():
+            return None
+        value = measure(self._pid)
+        # If it lives now, it was its own value and not that of a later process.
+        return value if self._is_alive() else None
+
+    def close(self) -> None:
+        for stream in (self._stdin, self._stdout, self._stderr):
+            stream.close()
+
+    def _is_alive(self) -> bool:
+        if not self._group_exists:
+            return False
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        return not poll.poll(0)
+
+    # What its template tells.
+
+    def report(self, returncode: int) -> None:
+        """The template has buried it."""
+        self._reported = returncode
+        self._told.set()
+
+    def lose_template(self) -> None:
+        """The template is gone: nobody will tell how this process ends."""
+        self._template_lost = True
+        self._told.set()
+
+    async def wait_ended(self) -> None:
+        """Wait until the process has ended, however much its output is still read."""
+        await trio.lowlevel.wait_readable(self._pidfd)
+
+    async def wait_told(self) -> bool:
+        """Wait for the template's word on how it ended, a little; whether it came in time."""
+        with trio.move_on_after(STATUS_SECONDS):
+            await self._told.wait()
+        return self._told.is_set()
+
+    async def learn_returncode(self) -> int:
+        """How it ended, once `wait_ended` has returned and the template has had its chance."""
+        if self._reported is None:
+            self._reported = await self._ask_kernel()
+        self._returncode = self._reported
+        return self._returncode
+
+    async def _ask_kernel(self) -> int:
+        """The kernel keeps the status until process 1 buries it; a new one keeps it longer."""
+        for _ in range(_KERNEL_TRIES):
+            status = self._status_of_unburied()
+            if status is None:
+                status = self._status_of_buried()
+            if status is not None:
+                return os.waitstatus_to_exitcode(status)
+            await trio.sleep(_KERNEL_TRY_SECONDS)
+        return EXIT_UNKNOWN
+
+    def _status_of_unburied(self) -> int | None:
+        try:
+            with open(f"/proc/{self._pid}/stat", "rb") as file:
+                state, *fields = file.read().rpartition(b")")[2].split()
+            # If it can be signalled now, that was not a later process with the same number.
+            signal.pidfd_send_signal(self._pidfd, 0)
+        except OSError:
+            return None
+        return int(fields[_STAT_EXIT_CODE]) if state == b"Z" else None
+
+    def _status_of_buried(self) -> int | None:
+        info = bytearray(_INFO_BYTES)
+        struct.pack_into("Q", info, 0, _INFO_EXIT)
+        try:
+            # Imported late: most workers never come here.
+            import fcntl
+
+            fcntl.ioctl(self._pidfd, _GET_INFO, info, True)
+        except OSError:
+            return None  # it is too old
+        if not struct.unpack_from("Q", info)[0] & _INFO_EXIT:
+            return None
+        return int(struct.unpack_from("i", info, _EXIT_CODE_AT)[0])

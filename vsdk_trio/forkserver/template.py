@@ -1,0 +1,239 @@
+"""One template, as the worker sees it: briefed, given orders, asked how its children have ended.
+
+Knows orders, the process and what it has forked; not when a template is wanted, nor what to do
+without one.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from itertools import count
+from typing import Final, TypeAlias
+
+import attrs
+import trio
+
+from .._service import first_of
+from ..control.orders import (
+    Brief,
+    ChildExited,
+    Declined,
+    Fork,
+    Forked,
+    ForkFailed,
+    TemplateFailed,
+    TemplateReady,
+)
+from ..processes.edge import Command, environment_of
+from ..processes.exit import signal_name
+from ..system.shortages import resource_of, shortage
+from ..telemetry.logs.loggers import get_logger
+from .forked import ForkedHandle
+from .template_link import TemplateLink
+
+ORDER_SECONDS: Final = 3.0
+"""How long a template may take to obey an order."""
+
+logger = get_logger("vsdk_trio.forkserver.program")
+
+_Answer: TypeAlias = ForkedHandle | ForkFailed | Declined
+
+
+@attrs.frozen
+class _Pending:
+    """A fork that was ordered: the worker's ends of its pipes, and where the answer goes."""
+
+    pipes: tuple[int, int, int]
+    answer: trio.MemorySendChannel[_Answer]
+
+
+class Template:
+    """A running template process. Made by `run_template`, which owns it."""
+
+    def __init__(
+        self, pid: int, kill: Callable[[], None], link: TemplateLink, environ: Mapping[str, str]
+    ) -> None:
+        self._kill = kill
+        self._link = link
+        self._environ = environ
+        self._ids = count(1)
+        self._pending: dict[int, _Pending] = {}
+        self._children: dict[int, ForkedHandle] = {}
+        self.pid = pid
+        self.ready = trio.Event()
+        """Set when it has loaded everything and takes orders."""
+        self.over = trio.Event()
+        """Set when it forks no more; it stays until the last of its processes has ended."""
+        self.why = ""
+        """Why it forks no more, once it does not."""
+        self.lasting = False
+        """Another one of the same code would end in the same way."""
+
+    async def fork(self, command: Command) -> ForkedHandle | None:
+        """Have a job process forked. None where the template will not, or is gone: it is `over`.
+
+        Raises `OSError` where the system will not, which is a `ShortageError` where it may do so
+        later, and `FrameError` for a command too long to send.
+        Cancellation waits for the answer, which takes at most `ORDER_SECONDS`.
+        """
+        try:
+            return await self._fork(command)
+        except OSError as error:
+            if (resource := resource_of(error, is_starting=True)) is None:
+                raise
+            raise shortage(resource, "fork a job process", error.strerror) from error
+
+    async def _fork(self, command: Command) -> ForkedHandle | None:
+        with ExitStack() as ours, ExitStack() as theirs:
+            ends: list[tuple[int, int]] = []
+            for outgoing in (True, False, False):
+                reader, writer = os.pipe()
+                mine, its = (writer, reader) if outgoing else (reader, writer)
+                ours.callback(os.close, mine)
+                theirs.callback(os.close, its)
+                ends.append((mine, its))
+            order = Fork(
+                id=next(self._ids),
+                cookie=command.cookie,
+                argv=list(command.argv),
+                env=_changes(self._environ, environment_of(command, os.environ)),
+            )
+            (stdin, stdout, stderr) = (mine for mine, _ in ends)
+            answer = await self._ask(order, (stdin, stdout, stderr), [its for _, its in ends])
+            match answer:
+                case ForkedHandle():
+                    ours.pop_all()
+                    return answer
+                case ForkFailed():
+                    raise OSError(answer.errno, f"the template cannot fork: {answer.error}")
+                case Declined():
+                    logger.info("replaced: %s", answer.reason, extra={"pid": self.pid})
+                    self.retire(answer.reason)
+            self._let_go_if_idle()
+            return None
+
+    async def _ask(
+        self, order: Fork, pipes: tuple[int, int, int], fds: list[int]
+    ) -> _Answer | None:
+        send, receive = trio.open_memory_channel[_Answer](1)
+        self._pending[order.id] = _Pending(pipes, send)
+        try:
+            with trio.move_on_after(ORDER_SECONDS, shield=True):
+                await self._link.send(order, fds)
+                return await receive.receive()
+            with suppress(trio.WouldBlock):
+                return receive.receive_nowait()
+            self.kill(f"it did not obey within {ORDER_SECONDS:g} s")
+        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.EndOfChannel):
+            pass  # it is gone; its owner says why
+        finally:
+            del self._pending[order.id]
+            send.close()
+        return None
+
+    async def wait_child(self, handle: ForkedHandle) -> int:
+        """Wait for the end of a process that was forked here; returns its return code."""
+        await handle.wait_ended()
+        if not await handle.wait_told():
+            self.kill("it did not tell how a process has ended")
+            handle.lose_template()
+        return await handle.learn_returncode()
+
+    def forget_child(self, handle: ForkedHandle) -> None:
+        """The process is gone, and nobody needs to know more of it."""
+        if self._children.get(handle.pid) is handle:
+            del self._children[handle.pid]
+        self._let_go_if_idle()
+
+    def retire(self, why: str, *, lasting: bool = False) -> None:
+        """Fork no more; end with the last process that was forked here."""
+        if not self.over.is_set():
+            self.why, self.lasting = why, lasting
+            self.over.set()
+        self._let_go_if_idle()
+
+    def kill(self, why: str) -> None:
+        """End it now. What it has forked goes on."""
+        logger.warning("killed, because %s", why, extra={"pid": self.pid})
+        self.retire(why)
+        self._kill()
+
+    def _let_go_if_idle(self) -> None:
+        if self.over.is_set() and not self._children and not self._pending:
+            self._link.close()
+
+    # The rest is for the owner, below.
+
+    async def converse(self, brief: Brief) -> None:
+        """Brief it, then take what it says, until it is gone."""
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            await self._link.send(brief)
+        while (received := await self._link.receive()) is not None:
+            order, fds = received
+            match order:
+                case TemplateReady():
+                    for warning in order.warnings:
+                        logger.warning("%s", warning)
+                    logger.info("ready after %.2f s", order.seconds, extra={"pid": self.pid})
+                    self.ready.set()
+                case TemplateFailed():
+                    self.retire(order.reason, lasting=order.lasting)
+                case Forked() if fds:
+                    self._adopt(order, fds[0])
+                case Forked():
+                    self._disown(order)
+                case ForkFailed() | Declined():
+                    if (pending := self._pending.get(order.id)) is not None:
+                        pending.answer.send_nowait(order)
+                case ChildExited():
+                    if (child := self._children.get(order.pid)) is not None:
+                        child.report(order.returncode)
+
+    def _disown(self, order: Forked) -> None:
+        """Without its pidfd, for which there was no room here, it cannot be looked after.
+
+        It is told nothing, finds its pipes closed, and ends; the template buries it.
+        """
+        if (pending := self._pending.get(order.id)) is not None:
+            text = "the worker has no file descriptors left"
+            failed = ForkFailed(id=order.id, errno=errno.EMFILE, error=text)
+            pending.answer.send_nowait(failed)
+
+    def _adopt(self, order: Forked, pidfd: int) -> None:
+        if (pending := self._pending.get(order.id)) is None:
+            # Nobody waits for it any more, and nobody else knows of it.
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            os.close(pidfd)
+            return
+        handle = ForkedHandle(order.pid, pidfd, pending.pipes)
+        self._children[order.pid] = handle
+        pending.answer.send_nowait(handle)
+
+    async def bound_loading(self, seconds: float) -> None:
+        """Kill it if it is not done with loading in time."""
+        with trio.move_on_after(seconds):
+            await first_of(self.ready.wait, self.over.wait)
+            return
+        self.kill(f"its code was not loaded within {seconds:g} s")
+
+    def end(self, returncode: int) -> None:
+        """The process is gone."""
+        if not self.over.is_set():
+            cause = signal_name(returncode) or f"exit code {returncode}"
+            logger.warning("ended by itself: %s", cause, extra={"pid": self.pid})
+            self.retire(f"it ended by itself: {cause}")
+        for pending in self._pending.values():
+            pending.answer.close()
+        for child in self._children.values():
+            child.lose_template()
+
+
+def _changes(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str | None]:
+    """What has to be set, and what unset (None), to make `now` of `before`."""
+    changed = {name: value for name, value in now.items() if before.get(name) != value}
+    return {**dict.fromkeys(before.keys() - now.keys()), **changed}

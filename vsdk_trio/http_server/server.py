@@ -1,0 +1,285 @@
+"""Serves an ASGI application with hypercorn on sockets that were bound beforehand.
+
+A leaf, used by the worker's status server and by the local registry. Binding comes first and by
+itself, so that a port that is taken is found before anything else has begun; hypercorn is imported
+only when serving starts.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import math
+import os
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack, closing, suppress
+from typing import Any, Final, TypeAlias
+
+import trio
+
+from ..errors import PortInUseError, Resource
+from ..system.shortages import SHORTAGES, resource_of
+from ..system.threads import starting_threads
+from ..telemetry.logs.loggers import get_logger
+from .guarded_stream import UNREAD_SECONDS, GuardedStream
+
+# How long requests that are being answered may take once the server is told to stop.
+REQUEST_GRACE_SECONDS: Final = 0.5
+_BACKLOG: Final = 128
+# How often a free port is looked for that is free on each of several addresses.
+_ATTEMPTS: Final = 16
+# An address, or a family of addresses, that this machine does not have.
+_NOT_HERE: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+
+Listeners: TypeAlias = tuple[socket.socket, ...]
+"""Sockets that are bound and listen on one port. There is at least one."""
+_Address: TypeAlias = tuple[int, tuple[Any, ...]]
+# A shortage may pass, and those that wait can be served then.
+_SHORTAGE_SECONDS: Final = 0.1
+# How long a client is served by the last descriptor: others wait for it, probes among them.
+_LAST_DESCRIPTOR_SECONDS: Final = 1.0
+
+_log = get_logger("vsdk_trio.http")
+_log.setLevel(logging.WARNING)  # where it runs is said by whoever serves
+
+
+async def bind_listeners(host: str, port: int) -> Listeners:
+    """TCP sockets that listen on all addresses of `host` and on one `port`, the IPv4 one first.
+
+    A name such as `localhost` may have several addresses, and a client takes any of them. One that
+    this machine does not have, such as `::1` without IPv6, is left out where there is another.
+
+    Args:
+        host: a name or an address, IPv6 ones also in brackets.
+        port: 0 picks a free one.
+
+    Raises:
+        PortInUseError: where an address cannot be had, with what to do about it.
+    """
+    addresses = await _addresses_of(host.strip("[]"), port)
+    for attempt in range(_ATTEMPTS if port == 0 else 1):
+        try:
+            return _bind_all(addresses, port)
+        except OSError as error:
+            # Of a port that was free on the first address, and is not on the second.
+            if error.errno == errno.EADDRINUSE and port == 0 and attempt < _ATTEMPTS - 1:
+                continue
+            if error.errno == errno.EADDRINUSE:
+                text = f"port {port} on {host} is in use; choose another one, or 0 for any free one"
+            else:
+                text = f"cannot listen on {host} port {port}: {error.strerror}"
+            raise PortInUseError(text) from None
+    raise AssertionError("not reached")
+
+
+async def _addresses_of(host: str, port: int) -> list[_Address]:
+    try:
+        with starting_threads(f"look up {host}"):
+            found = await trio.socket.getaddrinfo(
+                host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
+    except OSError as error:
+        raise PortInUseError(f"cannot listen on {host}: {error.strerror}") from None
+    addresses = dict.fromkeys((family, address) for family, _, _, _, address in found)
+    return sorted(addresses, key=lambda found: found[0] is not socket.AF_INET)
+
+
+def _bind_all(addresses: Sequence[_Address], port: int) -> Listeners:
+    bound: list[socket.socket] = []
+    missing: OSError | None = None
+    with ExitStack() as stack:
+        for family, address in addresses:
+            try:
+                listener = _bind(family, (address[0], port, *address[2:]), len(addresses) > 1)
+            except OSError as error:
+                if error.errno not in _NOT_HERE:
+                    raise
+                missing = error
+                continue
+            bound.append(stack.enter_context(listener))
+            port = listener.getsockname()[1]
+        if not bound and missing is not None:
+            raise missing
+        stack.pop_all()
+    return tuple(bound)
+
+
+def _bind(family: int, address: tuple[Any, ...], is_one_of_several: bool) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if is_one_of_several and family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # A peer that has vanished without a word does not acknowledge our pings. The kernel then
+        # gives up on it after a quarter of an hour, or as told here; connections inherit this.
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            unread_ms = int(UNREAD_SECONDS * 1000)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, unread_ms)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def url_of(listeners: Listeners) -> str:
+    """The URL at which bound sockets are reached from this machine."""
+    host, port = listeners[0].getsockname()[:2]
+    return url_from_here(host, port)
+
+
+def url_from_here(host: str, port: int) -> str:
+    """The URL at which what listens on `host` is reached from this machine."""
+    host = host.strip("[]")
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host).replace("%", "%25")
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def serve_app(
+    app: Any,
+    listeners: Listeners,
+    stopping: trio.Event,
+    *,
+    websocket_max_message_size: int = 1 << 20,
+    websocket_ping_interval: float | None = None,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Service body: serve `app` until `stopping`; takes the listeners over and closes them.
+
+    Arguments: `app`, an ASGI application that wants no lifespan events; the limits are hypercorn's,
+    in bytes and seconds. Requests that are being answered may go on for `REQUEST_GRACE_SECONDS`.
+
+    The connections are accepted here, and only then given to hypercorn: its own `serve` ends when
+    one connection fails, and an upgrade that has a body is enough for that.
+    """
+    from hypercorn.config import Config
+    from hypercorn.trio.tcp_server import TCPServer
+    from hypercorn.trio.worker_context import WorkerContext
+    from hypercorn.typing import ConnectionState
+    from hypercorn.utils import wrap_app
+
+    config = Config()
+    config.errorlog = _log
+    config.include_server_header = False
+    config.websocket_max_message_size = websocket_max_message_size
+    config.websocket_ping_interval = websocket_ping_interval
+    context = WorkerContext(None)
+    wrapped = wrap_app(app, config.wsgi_max_body_size, "asgi")
+    streams: set[trio.SocketStream] = set()
+
+    async def serve_connection(stream: trio.SocketStream) -> None:
+        guarded: Any = GuardedStream(stream)
+        streams.add(stream)
+        try:
+            await TCPServer(wrapped, config, context, ConnectionState({}), guarded)
+        except* Exception as group:
+            # hypercorn's, not ours: what the application raises does not come out here.
+            _log.warning("a connection was given up: %r", _first(group))
+        finally:
+            streams.discard(stream)
+            await trio.aclose_forcefully(stream)
+
+    async with trio.open_nursery() as cutting_off:
+        async with trio.open_nursery() as connections:
+            async with trio.open_nursery() as accepting:
+                for listener in listeners:
+                    listening = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
+                    accepting.start_soon(
+                        accept_connections, listening, serve_connection, connections
+                    )
+                task_status.started()
+                await stopping.wait()
+                accepting.cancel_scope.cancel()
+            await context.terminated.set()
+            connections.cancel_scope.deadline = trio.current_time() + REQUEST_GRACE_SECONDS
+            cutting_off.start_soon(_cut_off, streams)
+        cutting_off.cancel_scope.cancel()
+
+
+async def _cut_off(streams: set[trio.SocketStream]) -> None:
+    """End what a client does not read, once the grace is over.
+
+    hypercorn sends under a shield, which only a closed socket ends.
+    """
+    await trio.sleep(REQUEST_GRACE_SECONDS)
+    for stream in streams:
+        stream.socket.close()
+
+
+async def accept_connections(
+    listening: trio.SocketListener,
+    serve_connection: Callable[[trio.SocketStream], Awaitable[None]],
+    connections: trio.Nursery,
+) -> None:
+    """Accept until cancelled; closes the listener.
+
+    Args:
+        listening: Where; it is bound and listening.
+        serve_connection: Owns each stream.
+        connections: Where that runs.
+
+    Not `trio.serve_listeners`: that prints a traceback ten times a second while there are no file
+    descriptors left. Here one is held back for that time, so that clients are served one by one,
+    each for a moment: who probes the program must not take it for dead, and end what runs in it.
+    """
+    reserve = _Reserve()
+
+    async def serve(stream: trio.SocketStream, seconds: float) -> None:
+        try:
+            with trio.move_on_after(seconds):
+                await serve_connection(stream)
+        finally:
+            if reserve.take():
+                SHORTAGES.over(Resource.DESCRIPTORS, Resource.MEMORY)
+
+    with closing(reserve):
+        async with listening:
+            seconds = math.inf
+            while True:
+                try:
+                    stream = await listening.accept()
+                except OSError as error:
+                    if (resource := resource_of(error)) is None:
+                        raise
+                    SHORTAGES.note(resource, "accept connections", error.strerror)
+                    if reserve.give():
+                        seconds = _LAST_DESCRIPTOR_SECONDS
+                    else:
+                        await trio.sleep(_SHORTAGE_SECONDS)
+                    continue
+                connections.start_soon(serve, stream, seconds)
+                seconds = math.inf
+
+
+class _Reserve:
+    """A file descriptor that is kept for when there are no others."""
+
+    def __init__(self) -> None:
+        self._fd: int | None = None
+        self.take()
+
+    def take(self) -> bool:
+        """Keep one, if there is one; whether it is kept."""
+        if self._fd is None:
+            with suppress(OSError):
+                self._fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        return self._fd is not None
+
+    def give(self) -> bool:
+        """Let it go, for who needs it; whether there was one."""
+        if self._fd is None:
+            return False
+        os.close(self._fd)
+        self._fd = None
+        return True
+
+    def close(self) -> None:
+        """Keep none any more."""
+        self.give()
+
+
+def _first(error: BaseException) -> BaseException:
+    """An error that an exception group holds."""
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error

@@ -1,0 +1,283 @@
+"""The values that `RoomOptions` is made of, and the checks that they share.
+
+A leaf: attrs and the standard library. Users reach these classes through `room_options`. Must not
+know `RoomOptions` itself, nor any room.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Callable, Mapping
+from enum import Enum, unique
+from typing import Any, TypeAlias, TypeVar
+
+import attrs
+
+from ..errors import OptionsError
+from .keywords import helpful_init
+from .published import described, fields_of, is_published
+
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+_STUN_SERVER = "stun:stun.l.google.com:19302"
+
+_Config = TypeVar("_Config", bound=attrs.AttrsInstance)
+_Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
+
+
+@unique
+class TransportMode(Enum):
+    """How a job reaches its room; LOOPBACK is a scripted room inside the job process."""
+
+    VIDEOSDK = "videosdk"
+    WEBSOCKET = "websocket"
+    WEBRTC = "webrtc"
+    LOOPBACK = "loopback"
+
+
+_MODES = {mode.value: mode for mode in TransportMode}
+
+
+def transport_mode_from(value: TransportMode | str | None) -> TransportMode | None:
+    """The mode that `value` names; raises `OptionsError` with the words there are."""
+    if value is None or isinstance(value, TransportMode):
+        return value
+    if is_published(value, "TransportMode"):
+        value = getattr(value, "value", value)
+    if isinstance(value, str) and (mode := _MODES.get(value.lower())) is not None:
+        return mode
+    raise OptionsError(
+        f"transport_mode must be one of {', '.join(_MODES)}, got {reprlib.repr(value)}"
+    )
+
+
+def has_type(*types: type, none: bool = False) -> _Validator:
+    """A validator that the value is of one of `types`, or None where `none`; never quotes it."""
+    wanted = " or ".join([kind.__name__ for kind in types] + ["None"] * none)
+
+    def check(owner: object, field: attrs.Attribute[Any], value: object) -> None:
+        if (value is None and none) or type(value) in types or _is_subclassed(value, types):
+            return
+        raise OptionsError(
+            f"{type(owner).__name__}.{field.name.lstrip('_')} must be {wanted}, "
+            f"got {type(value).__name__}"
+        )
+
+    return check
+
+
+def _is_subclassed(value: object, types: tuple[type, ...]) -> bool:
+    # True is an int to isinstance, and would pass as a port or a number of seconds.
+    return isinstance(value, types) and not isinstance(value, bool)
+
+
+_has_number = has_type(int, float, none=True)
+_has_dict = has_type(dict, none=True)
+
+
+def check_seconds(owner: object, field: attrs.Attribute[Any], value: object) -> None:
+    """A validator for a duration in seconds, or None for "never"."""
+    _has_number(owner, field, value)
+    if isinstance(value, (int, float)) and not 0 <= value < float("inf"):
+        raise OptionsError(f"{type(owner).__name__}.{field.name} must be >= 0, got {value!r}")
+
+
+def log_levels(value: Any) -> Any:
+    """A converter: one level's name, or a list of them, in capitals; else `OptionsError`."""
+    if isinstance(value, (list, tuple)):
+        return [log_level(level) for level in value]
+    return log_level(value)
+
+
+def log_level(value: object) -> str:
+    """A converter: a level's name in capitals; raises `OptionsError` for any other value."""
+    if isinstance(value, str) and value.upper() in LOG_LEVELS:
+        return value.upper()
+    raise OptionsError(
+        f"a log level must be one of {', '.join(LOG_LEVELS)}, got {reprlib.repr(value)}"
+    )
+
+
+def _check_headers(owner: object, field: attrs.Attribute[Any], value: object) -> None:
+    _has_dict(owner, field, value)
+    for name, text in (value or {}).items():  # type: ignore[attr-defined]  # a dict by now
+        if not (isinstance(name, str) and isinstance(text, str)):
+            raise OptionsError(f"{type(owner).__name__}.{field.name} must map str to str")
+
+
+def _check_port(owner: object, field: attrs.Attribute[Any], value: object) -> None:
+    has_type(int)(owner, field, value)
+    if isinstance(value, int) and not 0 <= value <= 65535:
+        raise OptionsError(f"{type(owner).__name__}.{field.name} must be 0 to 65535, got {value}")
+
+
+def _check_path(owner: object, field: attrs.Attribute[Any], value: object) -> None:
+    has_type(str)(owner, field, value)
+    if not str(value).startswith("/") or "?" in str(value):
+        shown = reprlib.repr(value)
+        raise OptionsError(
+            f"{type(owner).__name__}.{field.name} must start with '/' and have no '?', got {shown}"
+        )
+
+
+def _check_texts(owner: object, field: attrs.Attribute[Any], value: object) -> None:
+    has_type(list)(owner, field, value)
+    if not all(isinstance(text, str) for text in value):  # type: ignore[attr-defined]  # a list
+        raise OptionsError(f"{type(owner).__name__}.{field.name} must be a list of str")
+
+
+@helpful_init
+@attrs.define
+class WebSocketConfig:
+    """Where an agent listens in websocket mode, and whose web pages may connect.
+
+    Port 0 picks a free one, which `room.address` and the log tell. `host` is this machine's
+    address to listen on; "0.0.0.0" is all of them. `origins` lists the pages from elsewhere that
+    may connect (`"https://example.com"`, or `"*"` for any); those of this machine always may.
+    """
+
+    port: int = attrs.field(default=8080, validator=_check_port)
+    path: str = attrs.field(default="/ws", validator=_check_path)
+    host: str = attrs.field(default="127.0.0.1", validator=has_type(str))
+    origins: list[str] = attrs.field(factory=list, validator=_check_texts)
+
+
+def _ice_servers(value: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
+    return [{"urls": _STUN_SERVER}] if value is None else value
+
+
+@helpful_init
+@attrs.define
+class WebRTCConfig:
+    """Signaling and ICE in webrtc mode; `ice_servers` may carry credentials, so repr hides them."""
+
+    signaling_url: str | None = attrs.field(default=None, validator=has_type(str, none=True))
+    signaling_type: str = attrs.field(default="websocket", validator=has_type(str))
+    ice_servers: list[dict[str, Any]] = attrs.field(
+        default=None,
+        converter=_ice_servers,
+        validator=has_type(list),
+        repr=False,
+    )
+
+
+@helpful_init
+@attrs.define
+class TracesOptions:
+    """Where traces go; repr hides the headers, which may authorize."""
+
+    enabled: bool = attrs.field(default=True, validator=has_type(bool))
+    export_url: str | None = attrs.field(default=None, validator=has_type(str, none=True))
+    export_headers: dict[str, str] | None = attrs.field(
+        default=None, repr=False, validator=_check_headers
+    )
+
+
+@helpful_init
+@attrs.define
+class MetricsOptions:
+    """Where metrics go; repr hides the headers, which may authorize."""
+
+    enabled: bool = attrs.field(default=True, validator=has_type(bool))
+    export_url: str | None = attrs.field(default=None, validator=has_type(str, none=True))
+    export_headers: dict[str, str] | None = attrs.field(
+        default=None, repr=False, validator=_check_headers
+    )
+
+
+@helpful_init
+@attrs.define
+class LoggingOptions:
+    """Which logs go where: `level` is a threshold, or a list of exactly the levels wanted."""
+
+    enabled: bool = attrs.field(default=False, validator=has_type(bool))
+    level: str | list[str] = attrs.field(default="INFO", converter=log_levels)
+    export_url: str | None = attrs.field(default=None, validator=has_type(str, none=True))
+    export_headers: dict[str, str] | None = attrs.field(
+        default=None, repr=False, validator=_check_headers
+    )
+    send_to_dashboard: bool = attrs.field(default=False, validator=has_type(bool))
+
+
+@helpful_init
+@attrs.define
+class RecordingOptions:
+    """What is recorded beside the audio; `screen_share` needs `RoomOptions.vision`."""
+
+    video: bool = attrs.field(default=False, validator=has_type(bool))
+    screen_share: bool = attrs.field(default=False, validator=has_type(bool))
+
+
+def config(cls: type[_Config], value: Any) -> _Config:
+    """A `cls`: `value` itself, or made from a mapping of its options, or its defaults for None."""
+    if isinstance(value, cls):
+        return value
+    if value is None:
+        return cls()
+    if isinstance(value, Mapping):
+        names: dict[str, Any] = {str(name): item for name, item in value.items()}
+        return cls(**names)
+    if is_published(value, cls.__name__):
+        return cls(**fields_of(value, attrs.fields_dict(cls)))
+    raise OptionsError(f"expected {cls.__name__} or a mapping, got {described(value)}")
+
+
+def config_or_none(cls: type[_Config], value: Any) -> _Config | None:
+    """As `config`, but None stays None."""
+    return None if value is None else config(cls, value)
+
+
+# Named converters, because type checkers do not see through a factory of them.
+_Given: TypeAlias = _Config | Mapping[str, Any] | None
+
+
+def recording_or_none(value: _Given[RecordingOptions]) -> RecordingOptions | None:
+    return config_or_none(RecordingOptions, value)
+
+
+def traces(value: _Given[TracesOptions]) -> TracesOptions:
+    return config(TracesOptions, value)
+
+
+def traces_or_none(value: _Given[TracesOptions]) -> TracesOptions | None:
+    return config_or_none(TracesOptions, value)
+
+
+def metrics(value: _Given[MetricsOptions]) -> MetricsOptions:
+    return config(MetricsOptions, value)
+
+
+def metrics_or_none(value: _Given[MetricsOptions]) -> MetricsOptions | None:
+    return config_or_none(MetricsOptions, value)
+
+
+def logs(value: _Given[LoggingOptions]) -> LoggingOptions:
+    return config(LoggingOptions, value)
+
+
+def logs_or_none(value: _Given[LoggingOptions]) -> LoggingOptions | None:
+    return config_or_none(LoggingOptions, value)
+
+
+def websocket(value: _Given[WebSocketConfig]) -> WebSocketConfig:
+    return config(WebSocketConfig, value)
+
+
+def webrtc(value: _Given[WebRTCConfig]) -> WebRTCConfig:
+    return config(WebRTCConfig, value)
+
+
+@helpful_init
+@attrs.define
+class ObservabilityOptions:
+    """Recording, traces, metrics and logs in one; what is set here wins over the flat fields."""
+
+    recording: RecordingOptions | None = attrs.field(default=None, converter=recording_or_none)
+    traces: TracesOptions | None = attrs.field(default=None, converter=traces_or_none)
+    metrics: MetricsOptions | None = attrs.field(default=None, converter=metrics_or_none)
+    logs: LoggingOptions | None = attrs.field(default=None, converter=logs_or_none)
+
+
+def observability_or_none(
+    value: _Given[ObservabilityOptions],
+) -> ObservabilityOptions | None:
+    return config_or_none(ObservabilityOptions, value)

@@ -1,0 +1,1 @@
+"""What the operating system asks and refuses: signals, stopping, exit codes, threads."""

@@ -1,0 +1,1 @@
+"""WebSockets by trio-websocket: the one place that knows that library."""
