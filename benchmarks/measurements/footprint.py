@@ -32,7 +32,7 @@ async def measure_memory(plan: Plan, book: Book, known: KnownImports) -> None:
                 continue
             alone, tree, of_jobs = found
             is_forked = contender.start_method == "forkserver"
-            tree_aim, job_aim = (Aim(100), Aim(6)) if is_forked else (None, None)
+            tree_aim, job_aim = (Aim(110), Aim(7)) if is_forked else (None, None)
             book.add(TREE.format(plan.at_once), contender.name, "MiB", [tree], tree_aim)
             book.add(JOB, contender.name, "MiB", of_jobs, job_aim)
             book.add("PSS, no job", contender.name, "MiB", [alone])

@@ -14,8 +14,8 @@ from .agents import Agent, until
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("nothing_left", "unmeasured")]
 
-IDLE_KIB = 4500
-RUNNING_KIB = 4700
+IDLE_KIB = 5900
+RUNNING_KIB = 6100
 
 
 def private_kib(pid: int) -> int:

@@ -32,7 +32,6 @@ from ..before_fork import runs_before_fork
 from . import fork_safety as hazards
 from .child import COOKIE_VARIABLE, Marks, live
 from .marker import find_command_line, find_variable
-from .packing import fill_holes
 from .rehearsal import rehearse
 from .server import ControlSocket, ForkServer
 from .sources import Sources
@@ -90,13 +89,12 @@ def _prepare(control: ControlSocket, log: RunnerLog) -> tuple[ForkServer, Templa
     except (Exception, SystemExit, KeyboardInterrupt, BaseExceptionGroup) as error:
         _give_up(control, f"its code cannot be loaded: {describe_error(error)}", lasting=False)
     try:
-        rehearse(log, marks, brief)
+        rehearse(log, brief)
     except (Exception, SystemExit, KeyboardInterrupt, BaseExceptionGroup) as error:
         _give_up(control, f"no job can be run in it: {describe_error(error)}", lasting=False)
     sources = Sources(before, since)
     gc.unfreeze()  # what the rehearsal has frozen
     gc.collect()
-    fill_holes()
     gc.freeze()
     gc.enable()
     ready = TemplateReady(seconds=time.perf_counter() - started, warnings=warnings)

@@ -169,7 +169,7 @@ class ForkServer:
         # are its own already; to block all signals would take longer than all the rest of this.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, self._handlers)
         try:
-            pid = fork()
+            pid = _fork()
             if pid == 0:
                 self._become(order, pipes)
                 return True
@@ -208,8 +208,8 @@ def _handle_of(pid: int) -> int:
         raise
 
 
-def fork() -> int:
-    """Fork, without a warning of threads that were looked at before."""
+def _fork() -> int:
+    """Fork without a warning about threads: `fork_safety` has looked at them."""
     if sys.hexversion < 0x030C0000:
         return os.fork()
     with warnings.catch_warnings():
