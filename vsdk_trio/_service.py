@@ -1,9 +1,10 @@
-"""Services, and small synchronisation: an alarm, a change, the first of several waits.
+"""Services, and small synchronisation: a deadline, a notifier, the first of several waits.
 
-A leaf: knows trio and nothing of the project. A service is background work that outlives the
-cancellation of its users, by at most a grace. In a plain nursery, a cancellation reaches the
-helper and its users at the same time, so the helper is dead before its users have said goodbye.
-A service is told to stop only after its users are gone, and then has a deadline.
+A service is background work that outlives the cancellation of its users, by at most a grace. In a
+plain nursery a cancellation reaches the helper and its users at the same time, so the helper is
+gone before its users have said goodbye. A service stops after its users, and within a deadline.
+
+A leaf: knows trio and nothing of the project.
 """
 
 from __future__ import annotations
@@ -26,17 +27,17 @@ class ServiceBody(Protocol):
 
 
 class ServiceStoppedError(RuntimeError):
-    """A service ended before it was told to stop: a bug in the service, never a silence."""
+    """A service ended before `stopping` was set. That is a bug in the service."""
 
 
 @attrs.frozen
 class ShieldedStart:
-    """A task status that shields `scope` in the moment in which `nursery` takes the task over.
+    """A task status that shields `scope` at the moment at which `nursery` takes over the task.
 
-    The task that makes it is the one that is being started, and runs in `scope`. A shield that
-    came later could hide a cancellation from a task that is about to raise it: trio then fails
-    with "this should never happen". Where a cancellation calls the start off, trio leaves the task
-    where it was started from: it stays unshielded, or nobody would ever end it.
+    The task that is being started makes it, and runs inside `scope`. A shield that is set later
+    could hide a cancellation from a task that is about to raise it, and trio fails with "this
+    should never happen". If a cancellation calls off the start, trio leaves the task where it was
+    started from. The task then stays unshielded, because nothing else would end it.
     """
 
     _task_status: trio.TaskStatus[Any]
@@ -53,15 +54,22 @@ class ShieldedStart:
 
 @asynccontextmanager
 async def open_service(run: ServiceBody, *, grace: float) -> AsyncGenerator[Any, None]:
-    """Run `run(stopping, task_status=...)` around the body; yield what it passed to `started()`.
+    """Run a service around the body.
 
-    Arguments: `grace`, seconds that `run` may take after `stopping` is set.
+    Starting is not shielded, so a cancellation while it starts takes effect at once. Afterwards the
+    service is shielded from cancellation until the body has ended, however it ended. Then
+    `stopping` is set and the grace begins.
 
-    Starting is unshielded, so a cancellation while starting is prompt. Once started, the service
-    is shielded from its surroundings until the body has ended, however it ended; then `stopping`
-    is set and the deadline starts to count. Raises `ServiceStoppedError` where `run` returns
-    before it was told to. An exception of `run` cancels the body and comes out in a group, as
-    from a nursery.
+    Args:
+        run: The service; called as `run(stopping, task_status=...)`.
+        grace: Seconds that `run` may take after `stopping` is set.
+
+    Yields:
+        What `run` passed to `task_status.started()`.
+
+    Raises:
+        ServiceStoppedError: `run` returned before `stopping` was set.
+        ExceptionGroup: `run` raised; this cancels the body, as in a nursery.
     """
     stopping = trio.Event()
     scope = trio.CancelScope()
@@ -71,9 +79,9 @@ async def open_service(run: ServiceBody, *, grace: float) -> AsyncGenerator[Any,
         with scope:
             await run(stopping, task_status=ShieldedStart(task_status, scope, nursery))
             if not stopping.is_set():
-                # Where a cancellation has called the start off, it comes out as what it is.
+                # A cancellation that has called off the start is not an early end.
                 await trio.lowlevel.checkpoint_if_cancelled()
-                raise ServiceStoppedError(f"the service {name} ended before it was told to")
+                raise ServiceStoppedError(f"the service {name} ended before it was asked to stop")
 
     async with trio.open_nursery() as nursery:
         value = await nursery.start(serve, name=name)  # as the task is called in /debug/tasks
@@ -89,26 +97,27 @@ def _name_of(run: ServiceBody) -> str:
     return f"{getattr(body, '__module__', '')}.{getattr(body, '__qualname__', repr(body))}"
 
 
-class Alarm:
-    """For one waiting task. It is silent until it is set, and again each time it has rung.
+class ResettableDeadline:
+    """Lets one task wait for a deadline that others bring nearer without waking the task.
 
-    Setting it also works while nobody waits: the next wait is over at that moment.
+    There is no deadline at first, and again after each wait. It can also be set while no task
+    waits; the next wait then ends at that time.
     """
 
     def __init__(self) -> None:
         self._pause = trio.CancelScope()
 
-    def ring(self) -> None:
-        """The wait is over now."""
-        self.ring_at(float("-inf"))
+    def expire(self) -> None:
+        """End the wait now."""
+        self.expire_at(float("-inf"))
 
-    def ring_at(self, moment: float) -> None:
-        """The wait is over at `moment` of Trio's clock, or sooner if that was said before."""
+    def expire_at(self, moment: float) -> None:
+        """End the wait at `moment` of Trio's clock, unless it ends sooner already."""
         if moment < self._pause.deadline:
             self._pause.deadline = moment
 
     async def wait(self) -> None:
-        """Wait until it rings."""
+        """Wait for the deadline. Cancellation clears it."""
         try:
             with self._pause:
                 await trio.sleep_forever()
@@ -116,37 +125,40 @@ class Alarm:
             self._pause = trio.CancelScope()
 
 
-class Change:
-    """Wakes everybody who is waiting; whoever waits later waits for the next change.
+class Notifier:
+    """Wakes all tasks that wait; a task that waits later waits for the next notification.
 
-    Look at the state first and wait then, with no checkpoint in between, and no change is missed.
+    Look at the state first and then wait, with no checkpoint in between, and no change is missed.
     """
 
     def __init__(self) -> None:
-        # Made by the first who waits: most changes are seen by nobody, and cost next to nothing.
+        # Made by the first task that waits: most notifications wake no task and cost next to
+        # nothing.
         self._next: trio.Event | None = None
         self._settling: dict[trio.CancelScope, float] = {}
 
     def notify(self) -> None:
-        """Something changed."""
+        """Something has changed."""
         if self._next is not None:
             self._next.set()
             self._next = None
         for scope, seconds in self._settling.items():
-            # In a burst the first change has moved it already; moving it again is not for free.
+            # The first notification of a burst has moved it already, and moving it costs time.
             if (settled_at := trio.current_time() + seconds) < scope.deadline:
                 scope.deadline = settled_at
 
     async def wait(self) -> None:
-        """Wait for the next change."""
+        """Wait for the next notification."""
         if self._next is None:
             self._next = trio.Event()
         await self._next.wait()
 
     async def settle(self, seconds: float, *, at_most: float) -> None:
-        """Wait for the next change and `seconds` more, but `at_most` seconds in all.
+        """Wait for the next notification and then let others pass without waking this task.
 
-        Changes come in bursts, in the middle of what somebody waits for: they wake nobody here.
+        Args:
+            seconds: How long to wait after the next notification.
+            at_most: How long to wait in all, with or without a notification.
         """
         with trio.move_on_after(at_most) as scope:
             self._settling[scope] = seconds
@@ -157,7 +169,7 @@ class Change:
 
 
 async def first_of(*waits: Callable[[], Awaitable[object]]) -> None:
-    """Wait until one of them returns; the others are cancelled."""
+    """Wait until one of `waits` returns, and cancel the others."""
     async with trio.open_nursery() as nursery:
 
         async def wait_and_end(wait: Callable[[], Awaitable[object]]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from vsdk_trio.forkserver.program.sources import Sources
+from vsdk_trio.forkserver.program.sources import SourceFiles
 
 # Modules of tests before that were loaded from directories which are gone would count.
 LONG_AGO = 1_000_000_000_000_000_000
@@ -27,10 +27,10 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     sys.modules.pop("watched_module", None)
 
 
-def load() -> Sources:
+def load() -> SourceFiles:
     before, since = dict(sys.modules), time.time_ns()
     importlib.import_module("watched_module")
-    return Sources(before, since)
+    return SourceFiles(before, since)
 
 
 def test_what_is_unchanged_is_unchanged(module: Path) -> None:
@@ -59,7 +59,7 @@ def test_a_name_that_another_module_had_before(module: Path) -> None:
     """As that of the main module, which `multiprocessing` gives to whatever is that."""
     before = {**sys.modules, "watched_module": sys}
     importlib.import_module("watched_module")
-    sources = Sources(before, time.time_ns())
+    sources = SourceFiles(before, time.time_ns())
     module.write_text("A = 2222\n")
     assert sources.changed() == str(module)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from vsdk_trio._service import Change, open_service
+from vsdk_trio._service import Notifier, open_service
 from vsdk_trio.status.sd_notify import ServiceManager, ServiceState, notify_service_manager
 
 pytestmark = pytest.mark.real
@@ -52,7 +52,7 @@ def systemd(request: pytest.FixtureRequest, short_path: Path) -> Iterator[System
 
 
 async def test_ready_then_news_then_leaving(systemd: Systemd) -> None:
-    change = Change()
+    change = Notifier()
     state = STARTING
     manager = ServiceManager.from_env({"NOTIFY_SOCKET": systemd.name}, 1)
     assert manager == ServiceManager(address=systemd.name)
@@ -73,7 +73,7 @@ async def test_ready_then_news_then_leaving(systemd: Systemd) -> None:
 
 async def test_an_end_without_a_drain_is_told_too(systemd: Systemd) -> None:
     manager = ServiceManager(address=systemd.name)
-    body = partial(notify_service_manager, manager, lambda: READY, Change())
+    body = partial(notify_service_manager, manager, lambda: READY, Notifier())
     async with open_service(body, grace=5):
         assert await systemd.hears() == ["READY=1", "STATUS=registered as w"]
     assert await systemd.hears() == ["STOPPING=1"]
@@ -84,7 +84,7 @@ async def test_the_watchdog_is_fed_at_half_its_interval(systemd: Systemd) -> Non
     manager = ServiceManager.from_env(environ, 1)
     assert manager is not None
     assert manager.watchdog_seconds == 0.2
-    body = partial(notify_service_manager, manager, lambda: READY, Change())
+    body = partial(notify_service_manager, manager, lambda: READY, Notifier())
     async with open_service(body, grace=5):
         assert (await systemd.hears())[-1] == "WATCHDOG=1"
         began = trio.current_time()
@@ -96,7 +96,7 @@ async def test_the_watchdog_is_fed_at_half_its_interval(systemd: Systemd) -> Non
 async def test_a_manager_that_is_gone_is_one_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    change = Change()
+    change = Notifier()
     manager = ServiceManager(address=str(tmp_path / "gone"))
     body = partial(notify_service_manager, manager, lambda: LEAVING, change)
     async with open_service(body, grace=5):

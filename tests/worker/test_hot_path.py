@@ -19,7 +19,6 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from vsdk_trio.control.channel import ControlChannel
 from vsdk_trio.control.frames import Ready, Running, Start
 from vsdk_trio.jobs.lifecycle import EndCause, StopCause
-from vsdk_trio.telemetry import events as seen
 from vsdk_trio.testing.processes import InsideProcess, ProcessExit
 from vsdk_trio.testing.scripted_runner import ScriptedRunner
 from vsdk_trio.worker.live_jobs import LiveJobs
@@ -103,23 +102,6 @@ async def test_a_job_that_waits_for_a_process_has_no_tasks_that_only_wait_for_so
         }, counts
         # It begins to wait, and it gets the process.
         assert counts["_supervise_to_the_end"] == 2, counts
-
-
-async def test_the_process_of_a_job_goes_before_what_the_worker_notes_of_it(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with open_world(num_idle_processes=1) as world:
-        await trio.sleep(5)
-        assert (await world.offer("a"))["available"]
-        noted: list[list[object]] = []
-        before = len(world.observed)
-        monkeypatch.setattr("os.sched_yield", lambda: noted.append(world.observed[before:]))
-        await world.assign("a", seconds=5)
-        await world.end_of("a")
-    # The processor is given away once, when nothing was noted but that a frame has come.
-    [first] = noted
-    kinds = {type(observation) for observation in first}
-    assert kinds <= {seen.FrameReceived, seen.StatusReported, seen.MessageQueued}
 
 
 async def test_a_job_is_terminated_in_the_moment_in_which_it_was_assigned(

@@ -1,7 +1,7 @@
 """Values from another thread into a bounded memory channel of Trio.
 
-A leaf: knows trio and threads. Whoever puts a value in never waits and never fails; what finds no
-room is dropped and counted, so that a flood costs values and not memory.
+The writing thread never waits and never fails. A value that finds no room is dropped and counted,
+so a flood costs values and not memory. A leaf: knows trio and threads.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ import trio
 _T = TypeVar("_T")
 
 
-class Handover(Generic[_T]):
-    """One end in any thread (`put`), the other in Trio's (`receive`). Make it in Trio's.
+class ThreadChannel(Generic[_T]):
+    """A bounded channel: any thread writes with `put`, Trio's thread reads from `receive`.
 
-    Arguments: `capacity`, how many values may wait to be read. `dropped` counts those that found no
-    room. Order is kept.
+    Make it in Trio's thread. Order is kept. `dropped` counts the values that found no room.
+
+    Args:
+        capacity: How many values may wait to be read.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -33,7 +35,7 @@ class Handover(Generic[_T]):
         self.dropped = 0
 
     def put(self, value: _T) -> None:
-        """Hand `value` over, from any thread; it is dropped where there is no room or no reader."""
+        """Send `value`, from any thread. It is dropped if there is no room or no reader."""
         with self._lock:
             if len(self._arriving) >= self._capacity:
                 self.dropped += 1
@@ -43,13 +45,13 @@ class Handover(Generic[_T]):
             self._token.run_sync_soon(self._move, idempotent=True)
 
     def take_dropped(self) -> int:
-        """How many were dropped since this was asked last; `dropped` starts anew."""
+        """Return how many values were dropped since the last call, and reset `dropped`."""
         with self._lock:
             dropped, self.dropped = self.dropped, 0
         return dropped
 
     def close(self) -> None:
-        """Let the reader come to the end of what was put before; call it in Trio's thread."""
+        """End the channel after the values that are in it. Call it in Trio's thread."""
         self._move()
         self._send.close()
 

@@ -7,7 +7,6 @@ one, or whether the process is real: it runs on any `Spawner` and on trio's cloc
 from __future__ import annotations
 
 import logging
-import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from functools import partial
@@ -140,10 +139,6 @@ class JobProcess:
     def give_now(self, start: Start) -> None:
         """Give it its job if that takes no waiting; else `was_given_job` is false: use `send`."""
         self.was_given_job = self._channel.send_now(start)
-        if self.was_given_job:
-            # As a rule it is woken on our processor, and would wait until we have noted all that
-            # there is to note, and once more while we hear that it runs. Nothing of it is urgent.
-            os.sched_yield()
 
     async def send(self, frame: SendableFrame) -> None:
         """Send one frame; see `ControlChannel.send` for cancellation.

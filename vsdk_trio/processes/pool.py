@@ -17,7 +17,7 @@ from typing import Final
 import attrs
 import trio
 
-from .._service import Alarm, Change, first_of
+from .._service import Notifier, ResettableDeadline, first_of
 from ..control.frames import Hello, Ready
 from ..errors import JobProcessError, StartFailure
 from ..jobs.prewarm import Census, Prewarm
@@ -89,7 +89,7 @@ class Pool:
     ) -> None:
         self.starts = Starts()
         """Whether processes come up."""
-        self.starts_change = Change()
+        self.starts_change = Notifier()
         """Notified when a start has failed, or has succeeded at last."""
         self._observe = observe
         self._spawner = spawner
@@ -110,7 +110,7 @@ class Pool:
         self._number = 0
         self._outdated = 0  # up to this number
         self._open = False
-        self._to_look = Alarm()
+        self._to_look = ResettableDeadline()
         self._begin: Callable[[int], None] = _too_early
 
     @property
@@ -149,7 +149,7 @@ class Pool:
         while self._idle:
             self._idle.popleft().request_stop("it is outdated")
         self._prewarm.renewed()
-        self._to_look.ring()
+        self._to_look.expire()
 
     @asynccontextmanager
     async def acquire(self) -> AsyncGenerator[JobProcess]:
@@ -182,12 +182,12 @@ class Pool:
     def _note_given(self, process: JobProcess) -> None:
         self._given.add(process)
         self._prewarm.taken(process.pid, now=trio.current_time())
-        self._to_look.ring_at(self._prewarm.refill_at)
+        self._to_look.expire_at(self._prewarm.refill_at)
 
     def answered(self, process: JobProcess) -> None:
         """The registry is being told that the job of `process` runs: a refill may begin soon."""
         if self._prewarm.answered(process.pid, now=trio.current_time()):
-            self._to_look.ring_at(self._prewarm.refill_at)
+            self._to_look.expire_at(self._prewarm.refill_at)
 
     async def give_back(self, process: JobProcess) -> None:
         """Have a process stopped that is no longer needed, if it still runs; wait for its end.
@@ -199,7 +199,7 @@ class Pool:
         with trio.move_on_after(self._graces.total_seconds, shield=True):
             await process.exited.wait()
         self._given.discard(process)
-        self._to_look.ring()
+        self._to_look.expire()
 
     async def first_up(self) -> None:
         """Have a process come up, whatever is to be kept idle; returns once one has.
@@ -207,7 +207,7 @@ class Pool:
         Raises `JobProcessError` where none ever will.
         """
         self.starts.doubt()
-        self._to_look.ring()
+        self._to_look.expire()
         while not self.starts.is_proven:
             if (error := self.starts.hopeless) is not None:
                 raise error
@@ -237,7 +237,7 @@ class Pool:
         while True:
             self._start_wanted()
             if (moment := self._prewarm.refill_at) > trio.current_time():
-                self._to_look.ring_at(moment)
+                self._to_look.expire_at(moment)
             await self._to_look.wait()
 
     def _start_wanted(self) -> None:
@@ -326,7 +326,7 @@ class Pool:
             self._observe(seen.ProcessReady(pid=process.pid, seconds=took))
             if number <= self._outdated:
                 process.request_stop("it is outdated")
-                self._to_look.ring()
+                self._to_look.expire()
             else:
                 self._offer(process)
         finally:
@@ -340,7 +340,7 @@ class Pool:
 
     def _start_failed(self, number: int, error: JobProcessError) -> None:
         self._starting.discard(number)
-        self._to_look.ring()
+        self._to_look.expire()
         if not self._open or number <= self._outdated:
             return  # nobody waits for it; or another will serve whoever does
         self._observe(seen.ProcessFailed(cause=error.cause))
@@ -357,7 +357,7 @@ class Pool:
 
     def _take_off_the_books(self, number: int) -> None:
         """The process is gone, or never was."""
-        self._to_look.ring()
+        self._to_look.expire()
         process = self._alive.pop(number, None)
         if process is None:
             self._starting.discard(number)
@@ -416,4 +416,4 @@ class Pool:
             self._idle.append(process)
         else:
             process.request_stop("not needed")
-        self._to_look.ring()
+        self._to_look.expire()

@@ -20,7 +20,7 @@ import attrs
 import trio
 
 from .._masking import cut, hide
-from .._service import Alarm, open_service
+from .._service import ResettableDeadline, open_service
 from ..jobs.short_ids import find_ids, name_candidates
 from ..telemetry.events import registry as seen
 from ..telemetry.events.observers import Observers
@@ -110,7 +110,7 @@ class Registry:
         self._dispatches: dict[str, _Waiter] = {}
         self._end_watchers: dict[str, list[_Waiter]] = {}
         self._closing = False
-        self._due = Alarm()
+        self._due = ResettableDeadline()
         self._link_gone = trio.Event()
 
     # -- for callers -----------------------------------------------------------------------------
@@ -312,7 +312,7 @@ class Registry:
                     assert_never(action)
         # Every frame comes by here, and hardly any brings a deadline nearer.
         if (deadline := self._dispatcher.next_deadline()) is not None:
-            self._due.ring_at(deadline)
+            self._due.expire_at(deadline)
 
     def _new_uuid(self) -> str:
         return str(uuid.UUID(int=self._rng.getrandbits(128), version=4))

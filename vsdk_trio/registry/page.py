@@ -15,7 +15,7 @@ import trio
 
 from .. import __version__
 from .._masking import cut
-from .._service import Change
+from .._service import Notifier
 from ..http_server.events import Push
 from ..jobs.short_ids import find_ids
 from .core import Registry
@@ -48,7 +48,7 @@ async def follow_job(registry: Registry, typed: str, push: Push) -> None:
 async def _follow(
     registry: Registry, to_unix: float, look: Callable[[], dict[str, Any]], push: Push
 ) -> None:
-    change = Change()
+    change = Notifier()
     told: dict[str, Any] = {}
     with registry.observers.listening(lambda _: change.notify()):
         while True:

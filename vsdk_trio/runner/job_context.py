@@ -37,7 +37,7 @@ ROOM_VARIABLE = "VIDEOSDK_ROOM_ID"
 TOKEN_VARIABLE = "VIDEOSDK_AUTH_TOKEN"
 
 
-class Session(Protocol):
+class ManagedSession(Protocol):
     """What `run_until_shutdown` manages; the methods may be sync or async."""
 
     def start(self) -> object: ...
@@ -229,7 +229,7 @@ class JobContext:
         return await self.room.wait_for_participant(participant_id)
 
     async def run_until_shutdown(
-        self, session: Session | None = None, wait_for_participant: bool = False
+        self, session: ManagedSession | None = None, wait_for_participant: bool = False
     ) -> None:
         """Run a session from joining the room to the end, with everything that has to be undone.
 

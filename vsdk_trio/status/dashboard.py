@@ -13,7 +13,7 @@ import trio
 
 from .. import __version__
 from .._masking import cut
-from .._service import Change
+from .._service import Notifier
 from ..http_server.events import Push
 from .history import History, JobStory
 from .sources import Sources
@@ -29,7 +29,7 @@ MAX_ERROR_IN_TABLE: Final = 300
 
 async def follow(sources: Sources, push: Push) -> None:
     """Tell a page what is new, until cancelled: `state` with everything, `log` with new lines."""
-    change = Change()
+    change = Notifier()
     told: dict[str, Any] = {}
     line = 0
     with sources.observers.listening(lambda _: change.notify()):
@@ -48,7 +48,7 @@ async def follow(sources: Sources, push: Push) -> None:
 
 async def follow_job(sources: Sources, typed: str, push: Push) -> None:
     """Tell a job's own page what is new: `state` with all of the job, `lines` with its log."""
-    change = Change()
+    change = Notifier()
     told: dict[str, Any] = {}
     told_lines: list[dict[str, Any]] | None = None
     with sources.observers.listening(lambda _: change.notify()):
@@ -83,7 +83,7 @@ def job_snapshot(view: WorkerView, history: History, typed: str) -> dict[str, An
     }
 
 
-async def _news(change: Change, *, has_pushed: bool) -> None:
+async def _news(change: Notifier, *, has_pushed: bool) -> None:
     """Wait until something may look otherwise.
 
     Changes come in bursts; and what comes during a push wakes nothing, so the next look is soon.

@@ -16,7 +16,7 @@ import attrs
 import trio
 
 from .._masking import mask
-from .._service import Change
+from .._service import Notifier
 from ..system.shortages import SHORTAGES, resource_of
 from ..telemetry.logs.loggers import get_logger
 
@@ -64,7 +64,7 @@ class ServiceManager:
 async def notify_service_manager(
     manager: ServiceManager,
     look: Callable[[], ServiceState],
-    change: Change,
+    change: Notifier,
     stopping: trio.Event,
     *,
     task_status: trio.TaskStatus[None],
@@ -88,7 +88,7 @@ async def _tell_until_unheard(
     manager: ServiceManager,
     teller: _Teller,
     look: Callable[[], ServiceState],
-    change: Change,
+    change: Notifier,
 ) -> None:
     watched = manager.watchdog_seconds is not None
     interval = (manager.watchdog_seconds or math.inf) / 2

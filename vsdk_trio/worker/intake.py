@@ -15,7 +15,7 @@ import attrs
 import trio
 
 from .._masking import mask
-from .._service import Change
+from .._service import Notifier
 from ..backend.events import BackendEvent, SessionLost
 from ..jobs.admission import Admission, Refusal, RefusalCause
 from ..jobs.lifecycle import EndCause, StopCause, Update
@@ -78,7 +78,7 @@ class Intake:
         terms: Terms,
         token: Callable[[], str],
         teller: Teller,
-        change: Change,
+        change: Notifier,
         on_registered: Callable[[], None],
         trouble: Callable[[], str | None],
         observe: seen.Observe,
@@ -96,7 +96,7 @@ class Intake:
         self._change = change
         self._on_registered = on_registered
         self._is_open = trio.Event()
-        self._promised = Change()
+        self._promised = Notifier()
         # The session whose events are being handled: the connection counts them the same way.
         self._epoch = 0
         # The offers of a job while `request_fnc` has not decided yet: one of each session.

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import trio
 
-from .._service import Change
+from .._service import Notifier
 from ..jobs.lifecycle import EndCause, JobLifecycle, StopCause, Update
 from ..journal.journal import Journal, Ticket
 from ..journal.records import REMEMBERED_JOBS, Accepted
@@ -85,7 +85,7 @@ class LiveJobs:
         supervise: Callable[[LiveJob], Coroutine[Any, Any, None]],
         *,
         agent_id: str,
-        change: Change,
+        change: Notifier,
         journal: Journal,
         ended: Mapping[str, Update],
         on_bug: Callable[[Exception], None],

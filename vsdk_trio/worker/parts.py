@@ -10,7 +10,7 @@ from functools import partial
 
 import trio
 
-from .._service import Change
+from .._service import Notifier
 from ..backend.connection import BackendConnection
 from ..backend.token import TokenProvider
 from ..control.orders import Brief
@@ -81,7 +81,7 @@ class Parts:
         self.failures: list[Exception] = []
         """Why the worker ends, where that is an error and it still had jobs to see to."""
         self.shutdown = Shutdown(observers)
-        self.change = Change()
+        self.change = Notifier()
         self.graces = Graces(
             close_timeout=options.close_timeout,
             termination_timeout=options.termination_timeout,

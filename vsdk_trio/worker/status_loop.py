@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .._service import Change
+from .._service import Notifier
 
 # Changes come in bursts (an offer, its assignment, its start); one message tells of them all.
 SETTLE_SECONDS = 0.05
 
 
 async def report_status(
-    post: Callable[[], object], *, change: Change, ping_interval: float
+    post: Callable[[], object], *, change: Notifier, ping_interval: float
 ) -> None:
     """Call `post` after every change and at least every `ping_interval` seconds, until cancelled.
 

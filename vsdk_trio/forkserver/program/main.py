@@ -34,7 +34,7 @@ from .child import COOKIE_VARIABLE, Marks, live
 from .marker import find_command_line, find_variable
 from .rehearsal import rehearse
 from .server import ControlSocket, ForkServer
-from .sources import Sources
+from .sources import SourceFiles
 
 _STDERR = 2
 # What nearly every job loads when it runs.
@@ -92,7 +92,7 @@ def _prepare(control: ControlSocket, log: RunnerLog) -> tuple[ForkServer, Templa
         rehearse(log, brief)
     except (Exception, SystemExit, KeyboardInterrupt, BaseExceptionGroup) as error:
         _give_up(control, f"no job can be run in it: {describe_error(error)}", lasting=False)
-    sources = Sources(before, since)
+    sources = SourceFiles(before, since)
     gc.unfreeze()  # what the rehearsal has frozen
     gc.collect()
     gc.freeze()
@@ -168,7 +168,7 @@ def _look_for_hazards(before: dict[int, str], *, cautious: bool) -> list[str]:
     return warnings
 
 
-def _reason_to_decline(sources: Sources) -> Callable[[], str | None]:
+def _reason_to_decline(sources: SourceFiles) -> Callable[[], str | None]:
     def look() -> str | None:
         if threads := hazards.python_threads():
             return f"it has threads: {', '.join(threads)}"

@@ -21,7 +21,7 @@ _FILE_CLOCK_TICK_NS = 10_000_000
 _State: TypeAlias = tuple[int, int, int] | None
 
 
-class Sources:
+class SourceFiles:
     """The files behind the modules that were loaded since `before` was noted.
 
     Arguments: `before`, a copy of `sys.modules` then; `since`, `time.time_ns()` then. To be made

@@ -17,7 +17,7 @@ import trio
 from ..._exceptions import without_own_group
 from ..._masking import hide_passing, mask
 from ...asyncio_bridge.thread import AioThread, open_aio_thread
-from ...asyncio_bridge.thread_channel import Handover
+from ...asyncio_bridge.thread_channel import ThreadChannel
 from ...errors import RoomError
 from ...options.room import RoomOptions
 from ...telemetry.logs.loggers import get_logger
@@ -82,8 +82,8 @@ async def open_videosdk(
     began = trio.current_time()
     _say_what_is_missing(request.options)
     speech = Speech()
-    events: Handover[Callable[[RoomHub], None]] = Handover(_EVENTS)
-    frames: Handover[AudioFrame] = Handover(_FRAMES)
+    events: ThreadChannel[Callable[[RoomHub], None]] = ThreadChannel(_EVENTS)
+    frames: ThreadChannel[AudioFrame] = ThreadChannel(_FRAMES)
     with ExitStack() as filtered:  # to the end of the thread, which has last words, too
         async with open_aio_thread(
             name="videosdk", cancel_seconds=_CANCEL_SECONDS, close_seconds=_CLOSE_SECONDS
@@ -221,13 +221,13 @@ def _say_what_is_missing(options: RoomOptions) -> None:
             logger.warning("RoomOptions(%s) has no effect in this version: %s", wish, instead)
 
 
-async def _tell(events: Handover[Callable[[RoomHub], None]], hub: RoomHub) -> None:
+async def _tell(events: ThreadChannel[Callable[[RoomHub], None]], hub: RoomHub) -> None:
     async for tell in events.receive:
         tell(hub)
         hub.counts.events_dropped += events.take_dropped()
 
 
-async def _hear(frames: Handover[AudioFrame], hub: RoomHub) -> None:
+async def _hear(frames: ThreadChannel[AudioFrame], hub: RoomHub) -> None:
     async for frame in frames.receive:
         hub.audio(frame)
         hub.counts.frames_dropped += frames.take_dropped()

@@ -15,7 +15,7 @@ import trio
 
 from ..._exceptions import without_own_group
 from ...asyncio_bridge.thread import AioThread, open_aio_thread
-from ...asyncio_bridge.thread_channel import Handover
+from ...asyncio_bridge.thread_channel import ThreadChannel
 from ...backend.dialer import choose_dialer
 from ...backend.websocket import open_link
 from ...errors import ConnectError, OptionsError, RoomError
@@ -47,8 +47,8 @@ async def open_webrtc(request: RoomRequest, hub: RoomHub) -> AsyncGenerator[WebR
     """
     config, url = request.options.webrtc, _signaling_url(request.options.webrtc)
     speech = Speech()
-    sounds: Handover[AudioFrame] = Handover(_FRAMES)
-    news: Handover[News] = Handover(_NEWS)
+    sounds: ThreadChannel[AudioFrame] = ThreadChannel(_FRAMES)
+    news: ThreadChannel[News] = ThreadChannel(_NEWS)
     async with open_aio_thread(name="webrtc") as thread:
         peer = await thread.run(
             _make_peer, config, request.options.audio_codec, speech, news.put, sounds.put
@@ -195,7 +195,7 @@ class WebRTCTransport:
                 Message(topic=said.topic, text=said.text, sender_id=PEER_ID, sender_name="Peer")
             )
 
-    async def _follow_sounds(self, sounds: Handover[AudioFrame]) -> None:
+    async def _follow_sounds(self, sounds: ThreadChannel[AudioFrame]) -> None:
         async for frame in sounds.receive:
             self._hub.counts.frames_dropped += sounds.take_dropped()
             self._hub.stream_started(PEER_ID)

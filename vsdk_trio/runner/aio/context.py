@@ -17,7 +17,7 @@ from ...options.room import RoomOptions
 from ...options.worker import WorkerPermissions
 from ...rooms.rest import create_room_here
 from ..callbacks import ShutdownCallback, taking_the_reason
-from ..job_context import JobContext, JobProcessInfo, Session
+from ..job_context import JobContext, JobProcessInfo, ManagedSession
 from .bridge import Bridge
 from .room import AsyncioRoom
 
@@ -26,7 +26,7 @@ from .room import AsyncioRoom
 class _SessionOverThere:
     """A session of the asyncio thread, as Trio manages it."""
 
-    session: Session
+    session: ManagedSession
     bridge: Bridge
 
     async def start(self) -> None:
@@ -106,7 +106,7 @@ class AsyncioJobContext:
         return await self._bridge.to_trio(partial(self._ctx.wait_for_participant, participant_id))
 
     async def run_until_shutdown(
-        self, session: Session | None = None, wait_for_participant: bool = False
+        self, session: ManagedSession | None = None, wait_for_participant: bool = False
     ) -> None:
         over_there = None if session is None else _SessionOverThere(session, self._bridge)
         run = partial(self._ctx.run_until_shutdown, over_there, wait_for_participant)

@@ -11,7 +11,7 @@ from typing import Any
 
 import trio
 
-from ...asyncio_bridge.thread_channel import Handover
+from ...asyncio_bridge.thread_channel import ThreadChannel
 from ...rooms.audio import AudioFrame
 from . import messages
 from .messages import Json
@@ -40,7 +40,7 @@ class Person:
         self._voice: Any = None
         self._track = Track("audio", _OPUS)
         self._is_unmuted = False
-        self._ears: Handover[tuple[str, bytes]] = Handover(_MOST_HEARD)
+        self._ears: ThreadChannel[tuple[str, bytes]] = ThreadChannel(_MOST_HEARD)
         self._heard: deque[AudioFrame] = deque(maxlen=_MOST_HEARD)
 
     @property

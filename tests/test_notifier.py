@@ -5,11 +5,11 @@ from __future__ import annotations
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from vsdk_trio._service import Change
+from vsdk_trio._service import Notifier
 
 
 async def test_a_change_wakes_all_who_wait_and_nobody_later(autojump_clock: MockClock) -> None:
-    change, woken = Change(), []
+    change, woken = Notifier(), []
 
     async def wait(name: str) -> None:
         await change.wait()
@@ -29,7 +29,7 @@ async def test_a_change_wakes_all_who_wait_and_nobody_later(autojump_clock: Mock
 async def test_a_burst_is_settled_once_and_wakes_nobody_meanwhile(
     autojump_clock: MockClock,
 ) -> None:
-    change, settled, steps = Change(), [], []
+    change, settled, steps = Notifier(), [], []
 
     class Steps(trio.abc.Instrument):
         def before_task_step(self, task: trio.lowlevel.Task) -> None:
