@@ -1,9 +1,9 @@
-"""An agent, as the reference writes it: only the import differs.
+r"""An agent, as the reference writes it: only the import differs.
 
 Against a registry on this machine, in two terminals:
 
     vsdk-trio registry --port 8080
-    VSDK_TRIO_TRANSPORT=loopback VIDEOSDK_AUTH_TOKEN=local \\
+    VSDK_TRIO_TRANSPORT=loopback VIDEOSDK_AUTH_TOKEN=local \
         VSDK_TRIO_REGISTRY_URL=http://127.0.0.1:8080 python examples/agent.py
 
 and in a third: `vsdk-trio dispatch MyAgent`, `vsdk-trio jobs`, `vsdk-trio terminate JOB_ID`.

@@ -156,3 +156,24 @@ def test_ci_runs_the_command_of_the_readme_and_then_what_is_long() -> None:
         f"{command[1]} || failed=1",
         "tox -m long || failed=1",
     ]
+
+
+TESTS_README = (ROOT / "tests" / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_of_the_tests_names_each_directory() -> None:
+    kinds = TESTS_README.split("## Which kind is where")[1].split("\n## ")[0]
+    first_cells = " ".join(re.findall(r"^\| (.+?) \|", kinds, re.MULTILINE))
+    named = set(re.findall(r"\w+", first_cells))
+    directories = {path.parent.name for path in (ROOT / "tests").glob("*/*.py")}
+    assert directories - {"tests"} <= named
+
+
+def test_the_readme_of_the_tests_names_each_environment() -> None:
+    table = TESTS_README.split("## Environments of tox")[1].split("\n## ")[0]
+    named = {
+        name
+        for cell in re.findall(r"^\| (`.+?) \|", table, re.MULTILINE)
+        for name in names_in(cell)
+    }
+    assert named == environments() - {"left-out"}

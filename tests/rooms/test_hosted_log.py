@@ -132,7 +132,7 @@ def test_a_level_chosen_for_one_logger_holds_while_causes_are_sought(
 def test_a_logger_that_does_not_exist_yet_is_masked_too(
     log: SdkLog, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """websockets makes its own for the first connection: the line with the token comes from it."""
+    """The first connection makes the logger of `websockets`; the line with the token is its."""
     monkeypatch.delitem(logging.root.manager.loggerDict, "websockets.client")
     log.phase = Phase.STAYING
     with log.attached():

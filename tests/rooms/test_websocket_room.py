@@ -230,7 +230,6 @@ async def test_a_client_that_does_not_read_is_let_go(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """Speech waits for it, then goes on to nobody."""
-
     async with a_room(session_timeout_seconds=None) as room, a_nursery() as nursery:
         ours, theirs = trio.testing.lockstep_stream_pair()  # takes nothing that is not read
         room.transport.nursery.start_soon(room.transport.serve_stream, theirs)

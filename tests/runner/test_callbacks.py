@@ -31,7 +31,7 @@ async def test_last_added_comes_first_sync_or_async() -> None:
     assert log == ["partial", "async", "sync"]
 
 
-class Callable_:
+class CallableObject:
     def __init__(self, log: Log) -> None:
         self.log = log
 
@@ -50,8 +50,8 @@ def with_reason(log: Log) -> dict[str, Callable[..., object]]:
         "required": lambda why: log.append(why),
         "coroutine": coroutine,
         "named and optional": lambda other=1, reason="": log.append(reason),
-        "keyword only": Callable_(log).method,
-        "object": Callable_(log),
+        "keyword only": CallableObject(log).method,
+        "object": CallableObject(log),
         "built-in": log.append,
         "positional only": lambda reason, /: log.append(reason),
     }

@@ -1,5 +1,7 @@
-"""Shortages, each made for real: the new job fails with its name, what runs goes on, and all works
-again by itself when it is over."""
+"""Shortages, each made for real.
+
+The new job fails with the shortage's name, running jobs go on, and all works again afterwards.
+"""
 
 from __future__ import annotations
 
@@ -410,8 +412,10 @@ done
 @pytest.mark.skipif(not can_mount(), reason="needs a mount namespace of its own")
 @pytest.mark.skipif("shutil.which('setpriv') is None", reason="needs setpriv, of util-linux")
 async def test_a_container_that_is_locked_down(tmp_path: Path) -> None:
-    """Nothing can be written, /tmp and /dev/shm included; a user without a name and a HOME; no
-    pidfds, no memfds, no clone3, by seccomp."""
+    """Nothing can be written, the user has no name and no HOME, and seccomp forbids system calls.
+
+    /tmp and /dev/shm are read-only, too; pidfds, memfds and clone3 are forbidden.
+    """
     python, env = python_for(USER, tmp_path)
     agent = [python, str(AGENTS / "locked_down.py"), str(AGENTS / "agent.py")]
     for file in (*AGENTS.parents[:3], AGENTS):

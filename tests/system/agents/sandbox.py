@@ -49,8 +49,7 @@ def _no_more_threads() -> None:
 
 
 def _use_descriptors_up() -> None:
-    """While there is a file `starved`, this program leaks all its descriptors; while there is one
-    `held`, it keeps what it has leaked."""
+    """Leak all descriptors while there is a file `starved`, and keep them while there is `held`."""
     import resource
     import threading
     import time
