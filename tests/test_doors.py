@@ -50,8 +50,6 @@ DOORS: dict[str, set[str]] = {
     # By `JSONAnswer`, `TextAnswer`, `push`, `_answer`, through which each value goes.
     "HTTP of a worker and of the registry": {
         "http_server.answers",
-        "http_server.events",
-        "http_server.pages",
         "registry.http_api",
     },
     # Reasons and errors are cut, and so masked, as they come in.
@@ -86,13 +84,11 @@ DOORS: dict[str, set[str]] = {
 }
 # What carries bytes for one of the above, or stays among the processes of one worker.
 CARRIERS: dict[str, str] = {
-    "websocket.write_failures": "bytes of a WebSocket",
-    "http_server.guarded_stream": "bytes of a server",
-    "websocket.link": "frames of a WebSocket",
+    "http_server.server": "bytes of a server",
+    "websocket.link": "frames and bytes of a WebSocket",
     "backend.api": "bytes of httpcore: a request has its token in a header, by design",
     "backend.connection": "frames of whoever uses the connection",
     "backend.dialer": "a proxy is asked for a tunnel, with its own password",
-    "registry.websocket_link": "frames of the registry",
     "status.occupant": "asks for /worker, a constant, and says who is on a port",
     "rooms.joined": "what the agent tells a room is its own",
     "control.channel": "frames between worker and job process",
@@ -111,13 +107,12 @@ CARRIERS: dict[str, str] = {
     "forkserver.program.main": "a cookie, into its own memory",
     "forkserver.program.rehearsal": "what a rehearsed job writes is thrown away",
     "forkserver.program.server": "tracebacks of the template, on its stderr: a job's lines",
-    "journal.place": "a lock file: a process id",
     "rooms.playground": "on a terminal the link has the token, for the person who sits there",
 }
 # Slices of a text by a bound that are no cut of what somebody wrote.
 SLICES: dict[str, str] = {
     "_masking": "the masker's own",
-    "journal.place": "the name of a file",
+    "journal.sqlite_store": "the name of a file",
     "telemetry.logs.recent": "of a masked line",
     "processes.exit": "of masked lines",
     "processes.job_log": "lines, not characters",

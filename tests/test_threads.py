@@ -58,7 +58,7 @@ THROUGH_THE_SEAM = {
     "cli._dev_changes: run_process": 1,
     "cli._dev_watch: awatch": 1,
     "cli._doctor_network: getaddrinfo": 1,
-    "journal.threaded_disk: Thread": 1,
+    "journal.disk: Thread": 1,
     "telemetry.logs.writer: Thread": 1,
     "runner.lasting_threads: Thread": 1,
     "status.occupant: open_tcp_stream": 1,

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import trio
 
+from vsdk_trio.journal.disk import ThreadedDisk
 from vsdk_trio.journal.journal import Journal, open_journal
 from vsdk_trio.journal.records import Accepted, Ended, Proven
-from vsdk_trio.journal.threaded_disk import ThreadedDisk
 from vsdk_trio.protocol.vocabulary import JobFact
 
 from ..contenders import Contender

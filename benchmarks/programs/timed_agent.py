@@ -19,7 +19,7 @@ from agent import read_options, report
 
 from vsdk_trio import JobContext, RoomOptions
 from vsdk_trio.control import channel
-from vsdk_trio.websocket.write_failures import CutWatch
+from vsdk_trio.websocket.link import CutWatch
 from vsdk_trio.worker.worker import Worker
 
 moments: list[tuple[str, int, int]] = []

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vsdk_trio.backend.clock import PeerClock, parse_date
+from vsdk_trio.backend.token import PeerClock, parse_date
 
 
 @given(st.integers(0, 4_000_000_000))

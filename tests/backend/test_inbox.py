@@ -9,7 +9,7 @@ import trio.testing
 from vsdk_trio import backend
 from vsdk_trio._exceptions import single_errors
 from vsdk_trio.backend import JobAssignment, JobTermination, SessionLost
-from vsdk_trio.backend.inbox import QUEUE_LENGTH, Assignments, Inbox
+from vsdk_trio.backend.events import QUEUE_LENGTH, Assignments, Inbox
 
 
 async def test_a_full_inbox_waits_for_its_consumer_but_not_for_nobody(autojump_clock):

@@ -12,8 +12,7 @@ import pytest
 import trio
 import trustme
 
-from vsdk_trio.backend.dialer import ProxyDialer, choose_dialer
-from vsdk_trio.backend.tls import default_ssl_context
+from vsdk_trio.backend.dialer import ProxyDialer, choose_dialer, default_ssl_context
 from vsdk_trio.errors import CertificateError, OptionsError
 
 pytestmark = pytest.mark.real

@@ -16,7 +16,7 @@ import trio
 from vsdk_trio.registry.core import Registry
 from vsdk_trio.registry.placement import Policy
 from vsdk_trio.registry.server import open_registry
-from vsdk_trio.registry.session import WorkerLink
+from vsdk_trio.registry.switchboard import WorkerLink
 
 
 class _RecordedLink:

@@ -9,8 +9,7 @@ PACKAGE = Path(__file__).parents[2] / "vsdk_trio"
 
 # Who may read it, and why that decides nothing.
 READERS = {
-    "backend/clock.py": "compared with the clock of an answer, so that tokens fit the registry's",
-    "backend/live_session.py": "the timestamp in a ping; what counts is that it grows",
+    "backend/session_loop.py": "the timestamp in a ping; what counts is that it grows",
     "cli/_doctor_network.py": "the end of a certificate, which others hold against their clocks",
     "cli/_doctor_token.py": "`exp` of a token, as in backend/token.py; times for people",
     "cli/_top.py": "how long ago a process was heard of, for people",
@@ -20,9 +19,8 @@ READERS = {
     "testing/videosdk/room.py": "the timestamp in a message of a stand-in",
     "telemetry/traces/job_traces.py": "the times in a trace, for people",
     "worker/look.py": "the times on a page and in status routes, for people",
-    "backend/token.py": "`exp` of a token, which the registry holds against its own wall clock",
-    "journal/place.py": "the name of a file that is put aside; one that is taken gets another",
-    "journal/sqlite_store.py": "times in the journal, for people; nothing reads them",
+    "backend/token.py": "`exp` of a token, compared with the clock of the registry's answers",
+    "journal/sqlite_store.py": "times in the journal and in names of files set aside, for people",
 }
 WALL_CLOCKS = {"time", "time_ns", "now", "utcnow", "today", "localtime", "gmtime"}
 

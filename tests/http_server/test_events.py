@@ -15,8 +15,7 @@ import trio
 from trio.testing import MockClock
 
 from vsdk_trio._service import open_service
-from vsdk_trio.http_server.answers import Entry, make_application
-from vsdk_trio.http_server.events import KEEP_ALIVE_SECONDS, Push, Streams
+from vsdk_trio.http_server.answers import KEEP_ALIVE_SECONDS, Entry, Push, Streams, make_application
 from vsdk_trio.http_server.server import REQUEST_GRACE_SECONDS, bind_listeners, serve_app
 
 
@@ -152,7 +151,7 @@ async def test_open_streams_do_not_hold_up_the_end(follow: Any) -> None:
 
 @pytest.mark.real
 async def test_who_does_not_read_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vsdk_trio.http_server.guarded_stream.UNREAD_SECONDS", 0.3)
+    monkeypatch.setattr("vsdk_trio.http_server.server.UNREAD_SECONDS", 0.3)
     over = trio.Event()
 
     async def follow(push: Push) -> None:

@@ -11,9 +11,9 @@ from typing import Protocol
 
 import pytest
 
+from vsdk_trio.journal.disk import Store
 from vsdk_trio.journal.records import REMEMBERED_JOBS
 from vsdk_trio.journal.sqlite_store import open_sqlite_store
-from vsdk_trio.journal.store import Store
 from vsdk_trio.testing.disk import MemoryDisk
 
 # Where an fsync costs nothing, for what is tried hundreds of times.

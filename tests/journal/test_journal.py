@@ -15,6 +15,7 @@ import trio
 from trio.testing import MockClock
 
 from vsdk_trio.errors import StateDirInUseError
+from vsdk_trio.journal.disk import ThreadedDisk
 from vsdk_trio.journal.journal import (
     LAZY_SECONDS,
     PATIENCE_SECONDS,
@@ -23,7 +24,6 @@ from vsdk_trio.journal.journal import (
     open_journal,
 )
 from vsdk_trio.journal.records import Accepted, Contents, Ended, JobEntry, Proven
-from vsdk_trio.journal.threaded_disk import ThreadedDisk
 from vsdk_trio.protocol.vocabulary import JobFact
 from vsdk_trio.testing.disk import MemoryDisk, MemoryStore
 

@@ -15,7 +15,7 @@ from vsdk_trio.registry.core import Registry, open_registry_core
 from vsdk_trio.registry.http_api import make_app
 from vsdk_trio.registry.ledger import JobRequest
 from vsdk_trio.registry.metrics import RegistryTallies
-from vsdk_trio.registry.session import LinkClosed
+from vsdk_trio.registry.switchboard import LinkClosed
 from vsdk_trio.telemetry.events import registry as seen
 from vsdk_trio.telemetry.metrics.exposition import render
 

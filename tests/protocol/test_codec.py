@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from vsdk_trio.errors import WireError
 from vsdk_trio.protocol.codec import (
     MAX_DEPTH,
-    MAX_MESSAGE_BYTES,
     Unknown,
     decode_as,
     decode_from_registry,
@@ -25,6 +24,7 @@ from vsdk_trio.protocol.codec import (
     encode,
 )
 from vsdk_trio.protocol.messages import (
+    MAX_MESSAGE_BYTES,
     AvailabilityRequest,
     AvailabilityResponse,
     JobAssignment,

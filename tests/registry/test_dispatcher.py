@@ -22,8 +22,7 @@ from vsdk_trio.registry.actions import (
 from vsdk_trio.registry.dispatcher import WORKER_LOST, Dispatcher
 from vsdk_trio.registry.ledger import Job, JobRequest, JobState, Ledger
 from vsdk_trio.registry.placement import Policy
-from vsdk_trio.registry.roster import Roster
-from vsdk_trio.registry.workers import Worker
+from vsdk_trio.registry.roster import Roster, Worker
 
 
 class Desk:

@@ -18,8 +18,7 @@ from vsdk_trio.registry.actions import (
 from vsdk_trio.registry.dispatcher import Dispatcher
 from vsdk_trio.registry.ledger import Job, JobRequest, JobState, Ledger
 from vsdk_trio.registry.placement import Policy
-from vsdk_trio.registry.roster import Roster
-from vsdk_trio.registry.workers import Worker
+from vsdk_trio.registry.roster import Roster, Worker
 
 WORKERS = st.sampled_from(["w1", "w2", "w3"])
 NUMBERS = st.integers(0, 7)

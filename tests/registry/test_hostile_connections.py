@@ -13,8 +13,8 @@ import trio
 
 from tests.status.asking import sources
 from vsdk_trio._service import open_service
-from vsdk_trio.http_server import guarded_stream as _guarded_stream
 from vsdk_trio.http_server import server as _asgi
+from vsdk_trio.http_server import server as http_server
 from vsdk_trio.registry.core import Registry
 from vsdk_trio.registry.server import open_registry
 from vsdk_trio.status.server import serve_status
@@ -198,12 +198,12 @@ async def test_a_worker_over_http2_is_turned_away() -> None:
 async def test_what_a_deaf_peer_does_not_take_breaks_its_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_guarded_stream, "UNREAD_SECONDS", 0.2)
+    monkeypatch.setattr(http_server, "UNREAD_SECONDS", 0.2)
     (listener,) = await _asgi.bind_listeners("127.0.0.1", 0)
     with trio.fail_after(10), listener:
         accepting = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
         async with open_stream(_asgi.url_of((listener,))), await accepting.accept() as plain:
-            guarded = _guarded_stream.GuardedStream(plain)
+            guarded = http_server.GuardedStream(plain)
             with trio.CancelScope(shield=True), pytest.raises(trio.BrokenResourceError):  # noqa: PT012
                 while True:
                     await guarded.send_all(bytes(1 << 20))

@@ -19,7 +19,7 @@ from vsdk_trio.registry.actions import DispatchError, DispatchFailure, UnknownJo
 from vsdk_trio.registry.core import Registry, open_registry_core
 from vsdk_trio.registry.ledger import JobRequest, JobState
 from vsdk_trio.registry.placement import Policy
-from vsdk_trio.registry.session import LinkClosed
+from vsdk_trio.registry.switchboard import LinkClosed
 
 REQUEST = JobRequest(agent_id="a", room_id="r", metadata={"k": "v"})
 

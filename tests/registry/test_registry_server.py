@@ -22,11 +22,11 @@ from trio_websocket import (
 )
 
 from vsdk_trio.errors import PortInUseError
-from vsdk_trio.http_server import guarded_stream as _guarded_stream
+from vsdk_trio.http_server import server as http_server
 from vsdk_trio.registry.core import Registry
+from vsdk_trio.registry.http_api import WebSocketLink
 from vsdk_trio.registry.server import RunningRegistry, open_registry
-from vsdk_trio.registry.session import LinkClosed
-from vsdk_trio.registry.websocket_link import WebSocketLink
+from vsdk_trio.registry.switchboard import LinkClosed
 
 pytestmark = pytest.mark.real
 
@@ -159,7 +159,7 @@ async def test_unknown_routes_methods_and_jobs_answer_in_json() -> None:
 
 
 async def test_a_body_that_does_not_come_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vsdk_trio.registry.http_bodies._BODY_SECONDS", 0.05)
+    monkeypatch.setattr("vsdk_trio.registry.http_api._BODY_SECONDS", 0.05)
     async with open_registry() as running:
         port = int(running.url.rpartition(":")[2])
         async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
@@ -246,7 +246,7 @@ async def test_it_serves_ipv6_where_there_is_one() -> None:
 async def test_one_that_stops_reading_does_not_keep_it_from_closing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_guarded_stream, "UNREAD_SECONDS", 0.5)
+    monkeypatch.setattr(http_server, "UNREAD_SECONDS", 0.5)
     with trio.fail_after(20):
         async with open_registry() as running:
             port = int(running.url.rpartition(":")[2])

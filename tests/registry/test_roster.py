@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vsdk_trio.errors import IllegalTransitionError
-from vsdk_trio.registry.roster import Roster
-from vsdk_trio.registry.workers import Worker
+from vsdk_trio.registry.roster import Roster, Worker
 
 
 def worker(worker_id: str, **fields: Any) -> Worker:

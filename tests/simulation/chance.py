@@ -18,7 +18,7 @@ import wsproto.utilities
 from trio._core import _run as scheduler
 from trio.testing import MockClock
 
-from vsdk_trio.backend import live_session
+from vsdk_trio.backend import session_loop
 from vsdk_trio.runner import desk, runner
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ def _determined_by(seed: object) -> Iterator[None]:
         (scheduler, "_r", random.Random(f"{seed} of the scheduler")),
         (wsproto.frame_protocol, "os", fake_os),
         (wsproto.utilities, "os", fake_os),
-        (live_session, "time", fake_time),
+        (session_loop, "time", fake_time),
         (runner, "time", fake_time),
         (runner, "os", fake_os),
         (runner, "LongestStep", _NoSteps),

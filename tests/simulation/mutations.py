@@ -15,7 +15,7 @@ import attrs
 import trio
 
 from vsdk_trio.backend.connection import BackendConnection
-from vsdk_trio.backend.keeper import Keeper
+from vsdk_trio.backend.session_loop import Keeper
 from vsdk_trio.control.channel import ControlChannel
 from vsdk_trio.jobs.admission import Admission
 from vsdk_trio.jobs.lifecycle import EndCause, JobLifecycle

@@ -18,9 +18,9 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_st
 
 from vsdk_trio.registry.core import Registry, open_registry_core
 from vsdk_trio.registry.placement import Policy
-from vsdk_trio.registry.session import LinkClosed
+from vsdk_trio.registry.switchboard import LinkClosed
 from vsdk_trio.testing.network import Connection
-from vsdk_trio.websocket.reader_supervisor import ReaderGuard
+from vsdk_trio.websocket.link import ReaderGuard
 
 from .schedule import Network
 from .trace import JsonObject, SessionRecord, Trace, frame_text

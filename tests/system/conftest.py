@@ -26,7 +26,7 @@ from vsdk_trio.registry.core import Registry
 from vsdk_trio.registry.ledger import Job, JobRequest
 from vsdk_trio.registry.placement import Policy
 from vsdk_trio.registry.server import open_registry
-from vsdk_trio.registry.session import WorkerLink
+from vsdk_trio.registry.switchboard import WorkerLink
 
 from ..start_methods import start_method, templates
 

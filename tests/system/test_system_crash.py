@@ -25,8 +25,8 @@ TASKS = [
     "vsdk_trio.processes.sweeper:Sweeper._sweep_for_ever",
 ]
 CONNECTION = [
-    "vsdk_trio.backend.keeper:Keeper.keep",
-    "vsdk_trio.backend.live_session:LiveSession.run",
+    "vsdk_trio.backend.session_loop:Keeper.keep",
+    "vsdk_trio.backend.session_loop:LiveSession.run",
 ]
 AROUND_IT = ["vsdk_trio.worker.worker:serve_status", "vsdk_trio.worker.worker:watch_signals"]
 

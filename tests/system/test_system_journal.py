@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import trio
 
-from vsdk_trio.registry.session import WorkerLink
+from vsdk_trio.registry.switchboard import WorkerLink
 
 from .conftest import Program, System, eventually, open_system
 

@@ -25,9 +25,8 @@ if TYPE_CHECKING:
         WorkerStatus,
     )
     from ..protocol.session import Registered
-    from .connection import BackendConnection
+    from .connection import BackendConnection, open_backend_connection
     from .events import BackendEvent, SessionLost
-    from .open_connection import open_backend_connection
     from .token import TokenProvider
 
 __all__ = [
@@ -54,7 +53,7 @@ __all__ = [
 
 _HOMES = {
     "BackendConnection": ".connection",
-    "open_backend_connection": ".open_connection",
+    "open_backend_connection": ".connection",
     "BackendEvent": ".events",
     "SessionLost": ".events",
     "TokenProvider": ".token",

@@ -19,10 +19,8 @@ import trio.abc
 
 from .._masking import peer_text
 from ..errors import ApiError, ConnectError
-from .clock import NoteDate, unnoted
-from .dialer import DialerFor
-from .tls import default_ssl_context, secure
-from .token import check_token
+from .dialer import DialerFor, default_ssl_context, secure
+from .token import NoteDate, check_token, unnoted
 from .urls import answered_url, api_base, is_tls, split_target
 from .websocket import parse_retry_after
 

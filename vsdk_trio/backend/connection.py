@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
-from typing import Final
+from typing import Final, ParamSpec
 
 import trio
 
@@ -23,10 +23,10 @@ from ..protocol.messages import JobAssignment, Message
 from ..telemetry import events as seen
 from ..telemetry.logs.loggers import get_logger
 from .dialer import Dialer
-from .event_source import EventSource
-from .keeper import OFFLINE_SECONDS, Keeper
+from .events import EventSource
 from .opening import Opener, Registration
 from .retries import Retries
+from .session_loop import OFFLINE_SECONDS, Keeper
 from .token import TokenProvider
 from .websocket import GOODBYE_SECONDS
 
@@ -306,3 +306,24 @@ class BackendConnection(EventSource):
         with single_errors():
             async with open_service(self.run, grace=self.grace_seconds):
                 yield
+
+
+_Arguments = ParamSpec("_Arguments")
+
+
+def _opener_of(
+    construct: Callable[_Arguments, BackendConnection],
+) -> Callable[_Arguments, AbstractAsyncContextManager[BackendConnection]]:
+    def open_backend_connection(
+        *args: _Arguments.args, **kwargs: _Arguments.kwargs
+    ) -> AbstractAsyncContextManager[BackendConnection]:
+        """Build a `BackendConnection` and run it for the length of an `async with` block.
+
+        Takes what the class takes; the block begins once registered, and its end leaves in order.
+        """
+        return construct(*args, **kwargs)
+
+    return open_backend_connection
+
+
+open_backend_connection = _opener_of(BackendConnection)

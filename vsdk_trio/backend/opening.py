@@ -19,9 +19,8 @@ from ..protocol.codec import encode
 from ..protocol.messages import WorkerMessage
 from ..protocol.session import Ignored, Refused, Registered, Session
 from ..websocket.link import Link, LinkLost
-from .clock import PeerClock
-from .dialer import Dialer, ProxyDialer, choose_dialer
-from .tls import default_ssl_context
+from .dialer import Dialer, ProxyDialer, choose_dialer, default_ssl_context
+from .token import PeerClock
 from .urls import agent_url, api_base, is_tls
 from .websocket import ConnectRejected, open_link
 

@@ -1,21 +1,26 @@
-"""The worker's VideoSDK token: where it comes from, and when a new one is made.
+"""The worker's VideoSDK token, and the registry's clock, by which tokens are judged.
 
-Order: explicit, then `VIDEOSDK_AUTH_TOKEN` (but not what the published package has put there), then
-a JWT signed with `VIDEOSDK_API_KEY` and `VIDEOSDK_SECRET_KEY`. Must not know what the token is used
-for. A token or a key appears in no repr, no error and no log, and the environment is read, never
-written.
+Order of sources: explicit, then `VIDEOSDK_AUTH_TOKEN` (unless the published package has put it
+there), then a JWT signed with `VIDEOSDK_API_KEY` and `VIDEOSDK_SECRET_KEY`. A token or a key
+appears in no repr, no error and no log. The environment is read, never written.
+
+This machine's clock dates a token and the registry's clock judges it. `PeerClock` measures the
+difference by the `Date` header of the registry's answers.
 """
 
 from __future__ import annotations
 
 import base64
+import calendar
 import hashlib
 import hmac
 import inspect
 import json
 import os
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, TypeAlias
 
 import attrs
 import trio
@@ -24,6 +29,60 @@ from .._masking import hide
 from ..errors import ConnectError, TokenError
 from ..options.checks import QUOTED, is_quoted
 from ..options.published import has_signed
+
+NOTICEABLE_SECONDS: Final = 2.0
+"""What two clocks may differ by without a word: `Date` has whole seconds, and travels."""
+
+NoteDate: TypeAlias = Callable[[bytes], None]
+"""Is given the `Date` header of each answer; empty where it has none."""
+
+_MONTHS: Final = b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+_DATE: Final = re.compile(rb"\w{3}, (\d\d) (\w{3}) (\d{4}) (\d\d):(\d\d):(\d\d) GMT")
+
+
+@attrs.define
+class PeerClock:
+    """How far the registry's clock is ahead of this machine's, by its last answer with a `Date`.
+
+    Args:
+        now: this machine's clock, in seconds since 1970.
+    """
+
+    now: Callable[[], float] = time.time
+    ahead_seconds: float = attrs.field(default=0.0, init=False)
+    """Negative: it is behind."""
+    is_known: bool = attrs.field(default=False, init=False)
+
+    def note(self, date: bytes) -> None:
+        """Look at the `Date` of an answer that has just come; one that is none changes nothing."""
+        if (moment := parse_date(date)) is not None:
+            # In the middle of the second that it names.
+            self.ahead_seconds = moment + 0.5 - self.now()
+            self.is_known = True
+
+    @property
+    def is_off(self) -> bool:
+        """Whether the two differ by more than measuring explains."""
+        return abs(self.ahead_seconds) > NOTICEABLE_SECONDS
+
+    def __str__(self) -> str:
+        where = "ahead of" if self.ahead_seconds > 0 else "behind"
+        return f"its clock is {abs(self.ahead_seconds):.0f} s {where} this machine's"
+
+
+def parse_date(date: bytes) -> int | None:
+    """The moment of a `Date` header, in seconds since 1970; None where it is none of HTTP."""
+    if (found := _DATE.fullmatch(date.strip())) is None or found[2] not in _MONTHS:
+        return None
+    day, year, hour, minute, second = (int(found[n]) for n in (1, 3, 4, 5, 6))
+    if not (year and 1 <= day <= 31 and hour < 24 and minute < 60 and second <= 60):
+        return None
+    return calendar.timegm((year, _MONTHS.index(found[2]) + 1, day, hour, minute, second))
+
+
+def unnoted(date: bytes) -> None:
+    """A `NoteDate` for callers to whom clocks do not matter."""
+
 
 TokenSource = str | Callable[[], str | Awaitable[str]]
 """A token, or a function (sync or async) that makes one."""

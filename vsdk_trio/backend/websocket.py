@@ -19,13 +19,10 @@ from trio_websocket import ConnectionRejected, WebSocketConnection, wrap_client_
 from .._exceptions import without_own_group
 from .._masking import hide, peer_text
 from ..errors import ConnectError
-from ..protocol.bounds import MAX_MESSAGE_BYTES
-from ..websocket.link import Link
-from ..websocket.reader_supervisor import ReaderGuard
-from ..websocket.write_failures import CutWatch
-from .clock import NoteDate, unnoted
-from .dialer import Dialer
-from .tls import default_ssl_context, secure
+from ..protocol.messages import MAX_MESSAGE_BYTES
+from ..websocket.link import CutWatch, Link, ReaderGuard
+from .dialer import Dialer, default_ssl_context, secure
+from .token import NoteDate, unnoted
 from .urls import Target, split_target
 
 QUEUE_LENGTH = 256

@@ -17,8 +17,7 @@ import trio
 
 from .._exceptions import single_errors
 from ..backend.api import DialerBackend, DialError
-from ..backend.dialer import choose_dialer
-from ..backend.tls import default_ssl_context
+from ..backend.dialer import choose_dialer, default_ssl_context
 from ..backend.urls import api_base, is_tls, split_target
 from ..errors import CertificateError, ConnectError
 from ..options.registry_address import FLAG, Source, rest_address

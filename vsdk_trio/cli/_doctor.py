@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from .. import __version__
 from ..backend.api import RegistryApi, is_refusal
-from ..backend.clock import PeerClock
 from ..backend.dialer import Dialer
 from ..backend.opening import Opener, Registration
+from ..backend.token import PeerClock
 from ..backend.urls import agent_url, api_base
 from ..backend.websocket import ConnectRejected, open_link
 from ..errors import ApiError, ConnectError, RegistrationRefusedError

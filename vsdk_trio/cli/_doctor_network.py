@@ -17,8 +17,7 @@ import attrs
 import trio
 import trio.abc
 
-from ..backend.dialer import Dialer, ProxyDialer, choose_dialer
-from ..backend.tls import default_ssl_context, secure
+from ..backend.dialer import Dialer, ProxyDialer, choose_dialer, default_ssl_context, secure
 from ..backend.urls import host_and_port, is_tls
 from ..errors import ConnectError, OptionsError, ShortageError
 from ..system.threads import starting_threads

@@ -1,22 +1,32 @@
-"""Answers in JSON, and a table of routes as a starlette application.
+"""Answers of the HTTP servers: JSON, text, event streams, page files, and a table of routes.
 
-Imports starlette, so it is itself imported only when there is somebody to answer. Knows how a
-route is looked up, refused and answered; not which routes there are.
+Imports starlette, so it is itself imported only when a client has connected. Knows how a route is
+looked up, refused and answered, not which routes there are.
+
+A stream of server-sent events queues nothing: a push waits until the client has taken it, and the
+caller takes a new look afterwards. A slow client hears less often. The server hangs up on a client
+that does not read at all (see `GuardedStream`). Page files come from the package, are read once,
+and hold no data, so any client may have them.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import cache, partial
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Any, Final
 
 import attrs
 import orjson
+import trio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .._masking import cut, mask, mask_answer
 from ..errors import ShortageError
@@ -135,3 +145,154 @@ async def _http_failure(request: Request, error: Exception) -> Response:
         case _:
             text = error.detail
     return failure(error.status_code, text, headers)
+
+
+MAX_STREAMS: Final = 16
+# So that proxies do not hang up, and that a client that has vanished is noticed.
+KEEP_ALIVE_SECONDS: Final = 15.0
+_STREAM_HEADERS: Final = {
+    **NO_STORE,
+    "content-type": "text/event-stream; charset=utf-8",
+    # nginx would collect it into bigger pieces.
+    "x-accel-buffering": "no",
+}
+
+Push = Callable[[str, Any], Awaitable[None]]
+"""Sends one event, named, with a value, masked; returns once it is taken."""
+
+
+class Streams:
+    """The open streams of one server: so many at most, and all of them ended at `stopping`."""
+
+    def __init__(self, stopping: trio.Event, *, limit: int = MAX_STREAMS) -> None:
+        self._stopping = stopping
+        self._limit = limit
+        self._open = 0
+
+    def answer(self, follow: Callable[[Push], Awaitable[None]]) -> ASGIApp:
+        """The answer in which `follow(push)` runs, until the client or the server leaves."""
+        if self._open >= self._limit:
+            text = f"{self._limit} pages are watching already; close one"
+            return failure(503, text, {"retry-after": "10"})
+        return partial(self._stream, follow)
+
+    async def _stream(
+        self,
+        follow: Callable[[Push], Awaitable[None]],
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        headers = [(name.encode(), value.encode()) for name, value in _STREAM_HEADERS.items()]
+        self._open += 1
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            if scope["method"] != "HEAD":
+                await self._follow(follow, receive, send)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            self._open -= 1
+
+    async def _follow(
+        self, follow: Callable[[Push], Awaitable[None]], receive: Receive, send: Send
+    ) -> None:
+        pushed = trio.Lock()
+        last = trio.current_time()
+
+        async def write(text: bytes) -> None:
+            nonlocal last
+            async with pushed:
+                last = trio.current_time()
+                await send({"type": "http.response.body", "body": text, "more_body": True})
+
+        async def push(name: str, value: Any) -> None:
+            # JSON has no line breaks of its own, so one data line will do.
+            data = orjson.dumps(mask_answer(value))
+            await write(b"event: %b\ndata: %b\n\n" % (name.encode(), data))
+
+        async def keep_alive() -> None:
+            while True:
+                await trio.sleep_until(last + KEEP_ALIVE_SECONDS)
+                if trio.current_time() >= last + KEEP_ALIVE_SECONDS:
+                    await write(b":\n\n")
+
+        async with trio.open_nursery() as nursery:
+
+            async def until(wait: Callable[[], Awaitable[object]]) -> None:
+                await wait()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(until, self._stopping.wait)
+            nursery.start_soon(until, partial(_disconnected, receive))
+            nursery.start_soon(keep_alive)
+            await until(partial(follow, push))
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+_TYPES: Final = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+_PAGE_HEADERS: Final = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    # Asked about each time, and sent again only when it has changed.
+    "cache-control": "no-cache",
+}
+
+
+@attrs.frozen
+class _File:
+    body: bytes
+    media_type: str
+    etag: str
+
+
+class Pages:
+    """The files below `static` in these packages, by name; a later package's file wins."""
+
+    def __init__(self, *packages: str) -> None:
+        self._files: dict[str, _File] = {}
+        for package in packages:
+            for entry in files(package).joinpath("static").iterdir():
+                self._add(entry)
+
+    def _add(self, entry: Traversable) -> None:
+        media_type = _TYPES.get(entry.name.rpartition(".")[2])
+        if media_type is not None:
+            body = entry.read_bytes()
+            etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+            self._files[entry.name] = _File(body, media_type, etag)
+
+    def answer(self, name: str, request: Request) -> ASGIApp:
+        """The file of this name; 304 where the client has it already."""
+        if (file := self._files.get(name)) is None:
+            return failure(404, f"there is no {name[:50]!r}")
+        headers = {**_PAGE_HEADERS, "etag": file.etag, "vary": "accept"}
+        if request.headers.get("if-none-match") == file.etag:
+            return Response(status_code=304, headers=headers)
+        return Response(file.body, headers=headers, media_type=file.media_type)
+
+
+@cache
+def load_pages(*packages: str) -> Pages:
+    """The pages of these packages, read once."""
+    return Pages(*packages)
+
+
+def wants_page(request: Request) -> bool:
+    """Is it a browser that asks, and not a program?"""
+    return "text/html" in request.headers.get("accept", "")

@@ -1,8 +1,8 @@
-"""Serves an ASGI application with hypercorn on sockets that were bound beforehand.
+"""HTTP servers on sockets that were bound beforehand: the one module that knows hypercorn.
 
-A leaf, used by the worker's status server and by the local registry. Binding comes first and by
-itself, so that a port that is taken is found before anything else has begun; hypercorn is imported
-only when serving starts.
+Used by the worker's status server and by the local registry. Binding comes first and by itself, so
+that a port in use is found before anything else has begun. hypercorn is imported only when serving
+starts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,55 @@ from ..errors import PortInUseError, Resource
 from ..system.shortages import SHORTAGES, resource_of
 from ..system.threads import starting_threads
 from ..telemetry.logs.loggers import get_logger
-from .guarded_stream import UNREAD_SECONDS, GuardedStream
+
+UNREAD_SECONDS: float = 10.0
+GOODBYE_SECONDS: float = 1.0
+_MOST_AT_ONCE: Final = 16 * 1024
+_SWITCHING: Final = b"HTTP/1.1 101"
+_CLOSE_FRAME: Final = b"\x88"
+
+
+class GuardedStream:
+    """See the module. It has what hypercorn uses of a `trio.SocketStream`."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self.socket = stream.socket
+        self._stream = stream
+        self._is_websocket = False
+        self._end_of_goodbye = math.inf
+
+    async def send_all(self, data: bytes) -> None:
+        """Send; raises `trio.BrokenResourceError` also where the peer does not take it in time."""
+        with trio.move_on_after(UNREAD_SECONDS) as limit:
+            await self._stream.send_all(data)
+        if limit.cancelled_caught:
+            await trio.aclose_forcefully(self._stream)
+            raise trio.BrokenResourceError("the peer does not read")
+        if data.startswith(_SWITCHING):
+            self._is_websocket = True
+        elif self._is_websocket and data.startswith(_CLOSE_FRAME):
+            self._end_of_goodbye = min(self._end_of_goodbye, trio.current_time() + GOODBYE_SECONDS)
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Return what has come, b"" at the end; after a close frame has left, only the end."""
+        with trio.move_on_at(self._end_of_goodbye):
+            while True:
+                most = min(max_bytes or _MOST_AT_ONCE, _MOST_AT_ONCE)
+                data = bytes(await self._stream.receive_some(most))
+                if not data or self._end_of_goodbye == math.inf:
+                    return data
+        # hypercorn would get to it only once its next ping is due.
+        await trio.aclose_forcefully(self._stream)
+        return b""
+
+    async def send_eof(self) -> None:
+        """As of the stream."""
+        await self._stream.send_eof()
+
+    async def aclose(self) -> None:
+        """As of the stream."""
+        await self._stream.aclose()
+
 
 # How long requests that are being answered may take once the server is told to stop.
 REQUEST_GRACE_SECONDS: Final = 0.5

@@ -21,8 +21,8 @@ from .._service import open_service
 from ..errors import JournalError, ShortageError
 from ..telemetry.events import JournalGivenUp, JournalWrote, Observe, unobserved
 from ..telemetry.logs.loggers import get_logger
+from .disk import Disk, Store
 from .records import NOTHING, Contents, Record
-from .store import Disk, Store
 
 logger = get_logger(__name__)
 

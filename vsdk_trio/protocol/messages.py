@@ -7,12 +7,15 @@ come when, or of how one is delivered; imports nothing but attrs.
 from __future__ import annotations
 
 import enum
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import attrs
 
 # The method `dict` hides the builtin from annotations inside the classes.
 JsonObject: TypeAlias = dict[str, Any]
+
+MAX_MESSAGE_BYTES: Final = 1 << 20
+"""The largest text frame that either side accepts."""
 
 
 # Not StrEnum: the reference's enums print as "JobStatus.RUNNING", and so do these.

@@ -41,13 +41,10 @@ from .actions import (
 )
 from .dispatcher import Dispatcher
 from .ledger import Job, JobRequest, JobState, Ledger, Update
-from .metrics import RegistryTallies, read_registry
-from .observed import ended, settled
+from .metrics import RegistryTallies, ended, read_registry, settled
 from .placement import Policy
-from .roster import Roster
-from .session import GOING_AWAY, POLICY_VIOLATION, Session, WorkerLink
-from .switchboard import MAX_TEXT, Switchboard
-from .workers import Worker
+from .roster import Roster, Worker
+from .switchboard import GOING_AWAY, MAX_TEXT, POLICY_VIOLATION, Session, Switchboard, WorkerLink
 
 _log = get_logger("vsdk_trio.registry")
 

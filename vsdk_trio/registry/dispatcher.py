@@ -31,8 +31,7 @@ from .actions import (
 )
 from .ledger import Job, JobRequest, JobState, Ledger, Update
 from .placement import Placement, Policy, worker_of
-from .roster import Roster
-from .workers import Worker
+from .roster import Roster, Worker
 
 WORKER_LOST = "worker lost"
 

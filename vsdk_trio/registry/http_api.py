@@ -1,16 +1,21 @@
-"""The registry over HTTP: REST for callers, a WebSocket for workers, a page, on one starlette app.
+"""The registry over HTTP: REST for callers, a WebSocket for workers, and its page.
 
-Knows requests and answers; decides nothing about jobs. Without a token, whoever reaches the port
-may ask, but no web page from elsewhere: it would do so behind the back of who runs the browser.
+One starlette application. It knows requests and answers and decides nothing about jobs. Without a
+token every peer that reaches the port may ask, except a web page from elsewhere: such a page would
+act without the knowledge of the person at the browser.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
+import attrs
+import orjson
 import trio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -18,22 +23,178 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from .._masking import mask_answer
 from ..errors import WireError
 from ..http_server.access import Denial, deny_web_page
-from ..http_server.answers import answer_scrape, asker_of
-from ..http_server.events import Streams
-from ..http_server.pages import load_pages
+from ..http_server.answers import Streams, answer_scrape, asker_of, load_pages
+from ..protocol.messages import MAX_MESSAGE_BYTES
 from .actions import AmbiguousJobError, DispatchError, DispatchFailure, UnknownJobError
 from .core import Registry
-from .http_bodies import BadRequestError, Fields, json_object
-from .http_views import job_json, update_json, worker_json
-from .ledger import JobRequest
+from .ledger import Job, JobRequest, Update
 from .page import follow, follow_job
 from .public_url import registry_url
-from .websocket_link import WebSocketLink
+from .roster import Worker
+from .switchboard import MESSAGE_TOO_BIG, LinkClosed
+
+_MAX_BODY_BYTES: Final = 256 * 1024
+# Read and thrown away: a connection closed with bytes unread is reset, and the answer is lost.
+_MAX_DISCARDED_BYTES: Final = 4 << 20
+_BODY_SECONDS: Final = 10.0
+_MAX_ID: Final = 256
+
+
+@attrs.frozen
+class BadRequestError(Exception):
+    """The request cannot be answered; `message` is for the caller."""
+
+    status: int
+    message: str
+
+
+async def json_object(request: Request) -> dict[str, Any]:
+    """The body as an object; an empty body is an empty one."""
+    body = bytearray()
+    size = 0
+    with trio.move_on_after(_BODY_SECONDS) as scope:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size <= _MAX_BODY_BYTES:
+                body += chunk
+            elif size > _MAX_DISCARDED_BYTES:
+                break
+    if scope.cancelled_caught:
+        raise BadRequestError(408, "the body did not arrive in time")
+    if size > _MAX_BODY_BYTES:
+        raise BadRequestError(413, f"the body is larger than {_MAX_BODY_BYTES} bytes")
+    try:
+        parsed = orjson.loads(body) if body else {}
+    except orjson.JSONDecodeError as error:
+        raise BadRequestError(400, f"the body is not JSON: {error.msg}") from None
+    if not isinstance(parsed, dict):
+        raise BadRequestError(400, f"the body must be an object, not {type(parsed).__name__}")
+    return parsed
+
+
+@attrs.frozen
+class Fields:
+    """The fields of a body, each checked when it is asked for."""
+
+    body: dict[str, Any]
+
+    def text(self, name: str, *, required: bool = False) -> str:
+        value = self._of_type(name, str) or ""
+        if len(value) > _MAX_ID or (required and not value):
+            least = 1 if required else 0
+            raise BadRequestError(400, f"{name} must have {least} to {_MAX_ID} characters")
+        return value
+
+    def object(self, name: str) -> dict[str, Any] | None:
+        value: dict[str, Any] | None = self._of_type(name, dict)
+        return value
+
+    def flag(self, name: str) -> bool:
+        return bool(self._of_type(name, bool))
+
+    def seconds(self, name: str) -> float | None:
+        value = self._of_type(name, float, int)
+        if value is not None and (isinstance(value, bool) or value <= 0 or math.isinf(value)):
+            raise BadRequestError(400, f"{name} must be a number of seconds above 0")
+        return value
+
+    def _of_type(self, name: str, *types: type) -> Any:
+        value = self.body.get(name)
+        if value is not None and not isinstance(value, types):
+            wanted = " or ".join(kind.__name__ for kind in types)
+            raise BadRequestError(400, f"{name} must be {wanted}, not {type(value).__name__}")
+        return value
+
+
+def update_json(update: Update, now: float) -> dict[str, Any]:
+    """What a worker said of a job; `age` is in seconds."""
+    return {"age": now - update.time, **attrs.asdict(update, filter=_is_not_time)}
+
+
+def job_json(job: Job, now: float) -> dict[str, Any]:
+    """A job for people and programs; times are seconds since it was dispatched."""
+
+    def since(moment: float | None) -> float | None:
+        return None if moment is None else moment - job.created
+
+    return {
+        "job_id": job.job_id,
+        "agent_id": job.agent_id,
+        "room_id": job.room_id,
+        "worker_id": job.worker_id,
+        "status": job.state.value,
+        "error": job.error,
+        "presumed": job.presumed,
+        "adopted": job.adopted,
+        "terminating": job.terminating,
+        "offers": job.offers,
+        "age": now - job.created,
+        "assigned_after": since(job.assigned),
+        "running_after": since(job.started),
+        "ended_after": since(job.ended),
+        "participant_identity": job.participant_identity,
+        "participant_name": job.participant_name,
+    }
+
+
+def worker_json(worker: Worker) -> dict[str, Any]:
+    return {
+        "worker_id": worker.worker_id,
+        "agent_id": worker.agent_id,
+        "status": "away" if worker.away else worker.status,
+        "load": worker.load,
+        "job_count": worker.job_count,
+        "max_processes": worker.capacity,
+        "jobs": sorted(worker.jobs),
+        "is_full": worker.is_full,
+    }
+
+
+def _is_not_time(attribute: attrs.Attribute[Any], _: Any) -> bool:
+    return attribute.name != "time"
+
+
+class WebSocketLink:
+    """A starlette WebSocket as the `WorkerLink` that the core serves."""
+
+    def __init__(self, websocket: WebSocket) -> None:
+        self._websocket = websocket
+
+    async def receive(self) -> str | bytes:
+        message = await self._websocket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise LinkClosed
+        text: str | None = message.get("text")
+        frame = text if text is not None else bytes(message["bytes"])
+        if len(frame) > MAX_MESSAGE_BYTES:
+            await self.close(MESSAGE_TOO_BIG, "message too big")
+            raise LinkClosed
+        return frame
+
+    async def send(self, text: str) -> None:
+        # The reader closes it, too, and starlette takes a send after that for a bug.
+        if self._websocket.application_state is WebSocketState.DISCONNECTED:
+            await trio.lowlevel.checkpoint()
+            raise LinkClosed
+        try:
+            await self._websocket.send_text(text)
+        except WebSocketDisconnect:
+            raise LinkClosed from None
+
+    async def close(self, code: int, reason: str) -> None:
+        if self._websocket.application_state is WebSocketState.DISCONNECTED:
+            await trio.lowlevel.checkpoint()
+            return
+        # A close frame has room for 123 bytes of reason.
+        short = reason.encode()[:120].decode(errors="ignore")
+        with suppress(WebSocketDisconnect):
+            await self._websocket.close(code, short)
+
 
 _HTTP_STATUS: Final = {
     DispatchFailure.AGENT_NOT_DEPLOYED: 404,
@@ -97,7 +258,7 @@ def make_app(
             await websocket.send_denial_response(_failure(denial.status, denial.message))
             return
         if websocket.scope["http_version"] != "1.1":
-            # Over HTTP/2 the bounds of `_guarded_stream` do not hold.
+            # Over HTTP/2 the bounds of `GuardedStream` do not hold.
             await websocket.send_denial_response(_failure(400, "a worker must use HTTP/1.1"))
             return
         await websocket.accept()

@@ -1,6 +1,7 @@
-"""A registry's metrics: what it has counted, and what is true of it at the moment of a scrape.
+"""A registry's observations and metrics.
 
-Knows observations, workers and jobs as values; neither HTTP nor when anything is asked.
+Turns decisions into observations, counts observations, and measures gauges at the moment of a
+scrape. Knows workers and jobs as values; neither HTTP nor when anything is asked.
 """
 
 from __future__ import annotations
@@ -10,12 +11,37 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from ..telemetry.events import registry as seen
+from ..telemetry.events.registry import DispatchSettled, JobEnded
 from ..telemetry.metrics.family import FAST_BUCKETS, SLOW_BUCKETS, Family, Key, Label
 from ..telemetry.metrics.tallies import Counter, Histogram, Reading
 from ..telemetry.metrics.worker_gauges import read_build
 from .actions import DispatchFailure
 from .ledger import Job, JobState
-from .workers import Worker
+from .roster import Worker
+
+
+def settled(failure: DispatchFailure | None, job: Job | None, now: float) -> DispatchSettled:
+    """A dispatch is decided; `job` is None where there never was one."""
+    return DispatchSettled(
+        job_id=None if job is None else job.job_id,
+        failure=None if failure is None else failure.value,
+        seconds=0.0 if job is None else now - job.created,
+    )
+
+
+def ended(job: Job, now: float) -> JobEnded:
+    """A job has ended, or the record of its end was corrected."""
+    until_running = None
+    if job.assigned is not None and job.started is not None:
+        until_running = job.started - job.assigned
+    return JobEnded(
+        job_id=job.job_id,
+        state=job.state.value,
+        is_presumed=job.presumed,
+        until_running_seconds=until_running,
+        seconds=(now if job.ended is None else job.ended) - job.created,
+    )
+
 
 _ENDS: Final = tuple(state.value for state in JobState if state.ended)
 _LIVE: Final = tuple(state.value for state in JobState if not state.ended)

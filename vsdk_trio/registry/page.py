@@ -16,11 +16,11 @@ import trio
 from .. import __version__
 from .._masking import cut
 from .._service import Notifier
-from ..http_server.events import Push
+from ..http_server.answers import Push
 from ..jobs.short_ids import find_ids
 from .core import Registry
 from .ledger import Job
-from .workers import Worker
+from .roster import Worker
 
 # What workers report of themselves is looked at as often; what happens to jobs is told at once.
 LOOK_SECONDS: Final = 1.0

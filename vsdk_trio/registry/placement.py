@@ -20,8 +20,7 @@ import attrs
 
 from .actions import Action, DispatchFailure, Ended, Offer, Settled
 from .ledger import Asked, Job, JobState, Ledger
-from .roster import Roster
-from .workers import Worker
+from .roster import Roster, Worker
 
 LOAD_STEP: Final = 0.1
 """Less of a difference says nothing new: a load that is measured is never twice the same."""

@@ -1,20 +1,119 @@
-"""The workers that the registry knows, and which agents were ever served.
+"""The workers that the registry knows, in the order in which they are asked.
 
-Pure. Keeps the newest value of each worker, and the order in which workers are asked; decides
-nothing.
+Pure. Keeps the newest value of each worker and which agents were ever served. The order is kept as
+workers change, because each dispatch asks for the first of perhaps a thousand. Decides nothing.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 
 from ..errors import IllegalTransitionError
-from .ranking import Ranking
-from .workers import Worker
+
+# What a worker is called that must not be offered anything. Every other word, known or not, means
+# that it may be asked: the documented vocabulary says `busy` for "has jobs, may take more", for
+# "full" and for "draining", and only its answer tells which.
+_NOT_TAKING = frozenset({"draining", "offline", "error"})
+
+# For a worker that did not say how many jobs it can run; the default of the published client.
+_ASSUMED_CAPACITY = 10
+
+
+@attrs.frozen(kw_only=True)
+class Worker:
+    """One worker at one moment; a new value for every change.
+
+    `capacity` is its `max_processes`, None where it did not say. `status`, `load` and `job_count`
+    are its own last report, `jobs` the ids this registry has put on it, offers included. `away`
+    means that its link is gone and the registry waits for it. `reannounces` is true for a worker
+    that tells a new session what it still runs; `turn` is the number of the last offer made to it.
+    `is_silent` means that it let the last offer expire: a stopped process keeps its link.
+    """
+
+    worker_id: str
+    agent_id: str
+    capacity: int | None = None
+    reannounces: bool = True
+    status: str = ""
+    load: float = 0.0
+    job_count: int = 0
+    jobs: frozenset[str] = frozenset()
+    away: bool = False
+    turn: int = 0
+    is_silent: bool = False
+
+    @property
+    def is_taking(self) -> bool:
+        """May it be offered one more job?"""
+        return not self.away and not self.is_full and not self.is_closed
+
+    @property
+    def is_full(self) -> bool:
+        """Has it as many jobs as it said that it can run?"""
+        return self.capacity is not None and len(self.jobs) >= self.capacity
+
+    @property
+    def is_closed(self) -> bool:
+        """Does it call itself one that takes no jobs at all?"""
+        return self.status in _NOT_TAKING
+
+    @property
+    def expected_load(self) -> float:
+        """The load it reported, plus the share of what was put on it and is not in that report."""
+        unreported = max(0, len(self.jobs) - self.job_count)
+        return self.load + unreported / (self.capacity or _ASSUMED_CAPACITY)
+
+    @property
+    def adoptable(self) -> int:
+        """How many more jobs that nobody dispatched here are believed to run on it."""
+        return max(0, (self.capacity or _ASSUMED_CAPACITY) - len(self.jobs))
+
+
+_Place: TypeAlias = tuple[bool, float, int, int, str, Worker]
+
+
+class Ranking:
+    """Of each agent: least load first, then fewest jobs, then the one not asked for longest.
+
+    A worker that let its last offer expire comes after all others, or every job would wait for it.
+    """
+
+    def __init__(self) -> None:
+        self._ranks: dict[str, list[_Place]] = {}
+
+    def of_agent(self, agent_id: str) -> Iterator[Worker]:
+        """The workers of an agent that may be asked; no other call before it is gone through."""
+        return (place[-1] for place in self._ranks.get(agent_id, ()))
+
+    def add(self, worker: Worker) -> None:
+        """Give the worker its place; none if it must not be asked."""
+        if worker.is_taking:
+            insort(self._ranks.setdefault(worker.agent_id, []), _place(worker))
+
+    def remove(self, worker: Worker) -> None:
+        """Take a worker out that was added, as it was then."""
+        if worker.is_taking:
+            rank = self._ranks[worker.agent_id]
+            del rank[bisect_left(rank, _place(worker))]
+            if not rank:
+                del self._ranks[worker.agent_id]
+
+
+def _place(worker: Worker) -> _Place:
+    # The id makes it unique, so workers themselves are never compared.
+    return (
+        worker.is_silent,
+        worker.expected_load,
+        len(worker.jobs),
+        worker.turn,
+        worker.worker_id,
+        worker,
+    )
 
 
 class Roster:

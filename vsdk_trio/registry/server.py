@@ -16,7 +16,7 @@ import trio
 
 from ..http_server.server import bind_listeners, serve_app, url_of
 from ..options.registry_address import Source, address_options
-from ..protocol.codec import MAX_MESSAGE_BYTES
+from ..protocol.messages import MAX_MESSAGE_BYTES
 from .core import Registry, open_registry_core
 from .http_api import make_app
 

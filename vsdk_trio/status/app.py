@@ -21,15 +21,17 @@ from ..http_server.answers import (
     Entry,
     Guard,
     JSONAnswer,
+    Pages,
+    Streams,
     TextAnswer,
     answer_scrape,
     asker_of,
     denied,
     failure,
+    load_pages,
     make_application,
+    wants_page,
 )
-from ..http_server.events import Streams
-from ..http_server.pages import Pages, load_pages, wants_page
 from ..jobs.short_ids import find_ids, name_candidates
 from ..system.threads import run_in_thread
 from . import dashboard, published, task_tree

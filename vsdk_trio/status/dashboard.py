@@ -14,7 +14,7 @@ import trio
 from .. import __version__
 from .._masking import cut
 from .._service import Notifier
-from ..http_server.events import Push
+from ..http_server.answers import Push
 from .history import History, JobStory
 from .sources import Sources
 from .view import JobView, ProcessView, WorkerView

@@ -19,7 +19,7 @@ import trio.abc
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
 from .._exceptions import without_own_group
-from ..websocket.reader_supervisor import ReaderGuard
+from ..websocket.link import ReaderGuard
 from .memory import MemoryDialer
 
 JsonObject = dict[str, Any]

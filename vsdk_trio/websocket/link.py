@@ -1,19 +1,112 @@
-"""An open WebSocket, of either side, that says what became of it.
+"""An open WebSocket of either side, over trio-websocket with its known faults contained.
 
-Over trio-websocket, whose reader is in a `ReaderGuard` and whose stream is in a `CutWatch`. A leaf:
-must not know how it was opened, nor what is said over it.
+`Link` is what the project uses. Its reader task runs in a `ReaderSupervisor`, because
+trio-websocket lets every error of its reader out into the nursery that it was given: one frame of a
+peer could end the program. Its stream is a `WriteFailureTracker`, because a send that was cut off
+leaves half a frame on the wire. This module knows neither how the link was opened nor what is said
+over it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from typing import Any, cast
 
 import trio
+import trio.abc
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from ..errors import ConnectError
-from .reader_supervisor import ReaderGuard
-from .write_failures import CutWatch
+
+
+class CutWatch(trio.abc.Stream):
+    """Passes everything on; `is_cut` once a send was cut off or failed.
+
+    Whatever was sent after that would be read as the rest of it.
+    """
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+        self.is_cut = False
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send, and note when that does not end well."""
+        try:
+            await self._stream.send_all(data)
+        except BaseException:
+            self.is_cut = True
+            raise
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """As the stream does it."""
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """As the stream does it."""
+        return await self._stream.receive_some(max_bytes)
+
+    async def aclose(self) -> None:
+        """As the stream does it."""
+        await self._stream.aclose()
+
+
+class ReaderGuard:
+    """Runs one reader task: contains its crash, outlives cancellation, tells when it has ended.
+
+    The reader is shielded, because the close handshake needs it after a cancellation; whoever
+    opens a guard must call `stop()` in a `finally`.
+    """
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+        self._scope = trio.CancelScope(shield=True)
+        self._waiting: set[trio.CancelScope] = set()
+        self._ended = trio.Event()
+        self.error: Exception | None = None
+        self.reader_of: Any = None
+
+    def as_nursery(self) -> trio.Nursery:
+        """What trio-websocket takes for a nursery: it uses nothing but `start_soon`."""
+        return cast("trio.Nursery", self)
+
+    def start_soon(self, reader: Callable[[], Awaitable[object]]) -> None:
+        """Called by trio-websocket, once, with the bound reader method of its connection."""
+        self.reader_of = getattr(reader, "__self__", None)
+        self._nursery.start_soon(self._run, reader)
+
+    async def _run(self, reader: Callable[[], Awaitable[object]]) -> None:
+        try:
+            with self._scope:
+                await reader()
+        except Exception as error:
+            # The boundary to foreign code that is fed by the network: whatever a peer's bytes
+            # provoke in there is the end of this link, and of nothing else.
+            self.error = error
+        finally:
+            self._ended.set()
+            for scope in self._waiting:
+                scope.cancel()
+
+    def stop(self) -> None:
+        """End the reader."""
+        self._scope.cancel()
+
+    async def wait_ended(self) -> None:
+        """Wait for the end of the reader."""
+        await self._ended.wait()
+
+    @contextmanager
+    def while_reading(self) -> Generator[trio.CancelScope]:
+        """Bound a wait for something that only the reader can bring about: its end cancels it."""
+        with trio.CancelScope() as scope:
+            if self._ended.is_set():
+                scope.cancel()
+            self._waiting.add(scope)
+            try:
+                yield scope
+            finally:
+                self._waiting.discard(scope)
 
 
 class LinkLost(ConnectError):

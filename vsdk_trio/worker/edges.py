@@ -10,8 +10,7 @@ import random
 import attrs
 
 from ..backend.dialer import Dialer
-from ..journal.store import Disk
-from ..journal.threaded_disk import ThreadedDisk
+from ..journal.disk import Disk, ThreadedDisk
 from ..processes.edge import Spawner
 from ..processes.leftovers import KernelProcessTable, ProcessTable
 from ..processes.spawn import SubprocessSpawner

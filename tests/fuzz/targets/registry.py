@@ -17,7 +17,7 @@ from vsdk_trio.registry.actions import DispatchError
 from vsdk_trio.registry.core import Registry, open_registry_core
 from vsdk_trio.registry.http_api import make_app
 from vsdk_trio.registry.ledger import Job, JobRequest, JobState
-from vsdk_trio.registry.session import LinkClosed
+from vsdk_trio.registry.switchboard import LinkClosed
 
 from ..base import TOKEN, Target, chunks, expect, json_lines, simulate
 from . import codec

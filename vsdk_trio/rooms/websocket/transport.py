@@ -19,9 +19,7 @@ from ...http_server.server import accept_connections
 from ...options.room import WebSocketConfig
 from ...system.threads import starting_threads
 from ...telemetry.logs.loggers import get_logger
-from ...websocket.link import Link
-from ...websocket.reader_supervisor import ReaderGuard
-from ...websocket.write_failures import CutWatch
+from ...websocket.link import CutWatch, Link, ReaderGuard
 from ..audio import AudioFrame
 from ..base import RoomRequest
 from ..events import Message

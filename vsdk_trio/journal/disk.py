@@ -1,20 +1,72 @@
-"""The real disk: SQLite files, each call in a thread that is kept for them."""
+"""The seam between the journal and the disk, and the real disk behind it.
+
+A `Store` is the journal of one worker. A `Disk` opens stores and runs their blocking calls.
+`ThreadedDisk` is SQLite in one thread; a simulated disk on a mock clock fits as well.
+"""
 
 from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import SimpleQueue
-from typing import TypeAlias, TypeVar, cast
+from typing import Protocol, TypeAlias, TypeVar, cast
 
 import trio
 
 from ..system.threads import start_thread
-from .store import Store
+from .records import Contents, Record
 
 T = TypeVar("T")
+
+
+class Store(Protocol):
+    """One worker's journal, held by one worker at a time. Synchronous; one call at a time.
+
+    Where a call raises `JournalError`, the store is of no more use but for `set_aside` and `close`.
+    """
+
+    @property
+    def notice(self) -> str:
+        """What a person should know about it although it works; "" for nothing."""
+        ...
+
+    def load(self) -> Contents:
+        """Read everything; called once, first. What makes no sense is set aside, never deleted."""
+        ...
+
+    def apply(self, batch: Sequence[Record]) -> None:
+        """Write all of it or nothing; it has survived whatever comes once this returns."""
+        ...
+
+    def set_aside(self) -> None:
+        """Keep what it holds from the next worker: it is no longer the truth."""
+        ...
+
+    def close(self) -> None:
+        """Let another worker have it. Idempotent, never raises."""
+        ...
+
+
+class Disk(Protocol):
+    """Where stores are."""
+
+    def open_store(self, directory: str, agent_id: str) -> Store:
+        """The store of that agent in that directory, made if there is none.
+
+        Raises `StateDirInUseError` where another worker holds it, `JournalError` where there
+        cannot be one.
+        """
+        ...
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """Call something of the above without holding up the event loop.
+
+        Cancelled, it leaves the call behind, which may still happen. One call after the other.
+        """
+        ...
+
 
 _Calls: TypeAlias = "SimpleQueue[Callable[[], None] | None]"
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from vsdk_trio.backend.proof import Prover
 from vsdk_trio.protocol.messages import JobUpdate
-from vsdk_trio.protocol.outbox import Outbox
+from vsdk_trio.protocol.outbox import Outbox, Prover
 
 
 def a_session() -> tuple[Outbox, Prover, list]:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vsdk_trio.backend.retries import Backoff
 from vsdk_trio.errors import IllegalTransitionError
-from vsdk_trio.protocol.backoff import Backoff
 
 
 class Longest(random.Random):
