@@ -105,7 +105,6 @@ CARRIERS: dict[str, str] = {
     "forkserver.program.fork_safety": "reads /proc",
     "forkserver.program.marker": "a cookie, into its own memory",
     "forkserver.program.main": "a cookie, into its own memory",
-    "forkserver.program.rehearsal": "what a rehearsed job writes is thrown away",
     "forkserver.program.server": "tracebacks of the template, on its stderr: a job's lines",
     "rooms.playground": "on a terminal the link has the token, for the person who sits there",
 }
