@@ -59,7 +59,6 @@ DOORS: dict[str, set[str]] = {
     # By `encode_record`, and by `JobLog` in the worker; what is printed, only there.
     "what a job process prints and logs": {
         "runner.job_log",
-        "runner.renditions",
         "forkserver.program.child",
     },
     # By `mask_tracebacks`, `say_last`, and `main` of the commands.
@@ -92,14 +91,13 @@ CARRIERS: dict[str, str] = {
     "status.occupant": "asks for /worker, a constant, and says who is on a port",
     "rooms.joined": "what the agent tells a room is its own",
     "control.channel": "frames between worker and job process",
-    "control.pipes": "frames between worker and job process",
     "processes.guardian": "cookies, for the guardian",
     "processes.caught_signals": "reads /proc",
     "forkserver.forked": "reads /proc",
     "processes.orphans": "reads /proc",
     "processes.guardian_main": "reads /proc",
     "processes.memory": "reads /proc",
-    "runner.vitals": "reads /proc",
+    "runner.heartbeat": "reads /proc",
     "runner.process": "the first frames of a job process",
     "runner.stdio": "a newline, before the first frame",
     "forkserver.program.fork_safety": "reads /proc",

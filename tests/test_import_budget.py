@@ -19,12 +19,12 @@ from trio_websocket import ConnectionClosed, WebSocketRequest, serve_websocket
 from vsdk_trio.control.frames import (
     Finished,
     Hello,
+    JobInfo,
     Running,
     Start,
     decode_frame,
     encode_frame,
 )
-from vsdk_trio.control.job import JobInfo
 from vsdk_trio.jobs.entrypoint import EntrypointRef
 from vsdk_trio.processes.interpreter import program
 
@@ -43,7 +43,6 @@ RUNNER = {
     "options.checks",
     "options.texts",
     "options.published",
-    "runner.published_jobs",
     "runner.recording",
     "options.registry_address",
     "options.room_parts",

@@ -28,7 +28,6 @@ LEAVES = (
     "http_server.server",
     "jobs.short_ids",
     "rooms.playground",
-    "runner.published_jobs",
     "runner.recording",
 )
 
@@ -44,7 +43,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "rooms.webrtc": (*LEAVES, "rooms", "backend"),
     "rooms": (*LEAVES, "http_server.access"),
     "runner": (*LEAVES, "control", "rooms", "jobs.entrypoint", "jobs.starting", "telemetry.traces"),
-    "forkserver.program": (*LEAVES, "control", "runner", "jobs.entrypoint"),
+    "forkserver.program": (*LEAVES, "control", "forkserver.orders", "runner", "jobs.entrypoint"),
     "forkserver": (*LEAVES, "control", "processes", "jobs.prewarm"),
     "telemetry.traces": LEAVES,
     "aio": (*LEAVES, "runner"),
@@ -114,8 +113,7 @@ PURE = (
     "backend.retries",
     "control.frames",
     "control.ndjson",
-    "control.job",
-    "control.orders",
+    "forkserver.orders",
     "registry.dispatcher",
     "registry.ledger",
     "registry.public_url",

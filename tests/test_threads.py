@@ -60,7 +60,7 @@ THROUGH_THE_SEAM = {
     "cli._doctor_network: getaddrinfo": 1,
     "journal.disk: Thread": 1,
     "telemetry.logs.writer: Thread": 1,
-    "runner.lasting_threads: Thread": 1,
+    "runner.process: Thread": 1,
     "status.occupant: open_tcp_stream": 1,
     "rooms.websocket.transport: open_tcp_listeners": 1,
     "worker.loop_watch: Thread": 1,

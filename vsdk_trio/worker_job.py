@@ -161,7 +161,7 @@ class WorkerJob:
             context.room_options.effective_transport(os.environ)
             token = _usable_token(self.options)
         except (OptionsError, TokenError) as error:
-            from .system.exit_codes import exit_code_of
+            from .system.stopping import exit_code_of
             from .telemetry.logs.setup import say_last
 
             say_last(f"vsdk_trio: {error}")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from vsdk_trio.control.frames import Running, Start, decode_frame, encode_frame
-from vsdk_trio.control.job import JobInfo
+from vsdk_trio.control.frames import JobInfo, Running, Start, decode_frame, encode_frame
 from vsdk_trio.options.room import RoomOptions
 from vsdk_trio.protocol.codec import decode_from_registry, encode
 from vsdk_trio.protocol.messages import JobUpdate

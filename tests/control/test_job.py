@@ -3,8 +3,8 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from vsdk_trio.control import _typed
-from vsdk_trio.control.job import JobInfo
+from vsdk_trio.control import frames as _typed
+from vsdk_trio.control.frames import JobInfo
 from vsdk_trio.errors import FrameError
 
 

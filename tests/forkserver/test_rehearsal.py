@@ -9,8 +9,8 @@ import pytest
 
 PROGRAM = """
 import gc, logging, os, signal, sys, threading
-from vsdk_trio.control.orders import Brief
-from vsdk_trio.runner import renditions
+from vsdk_trio.forkserver.orders import Brief
+from vsdk_trio.runner import job_log
 from vsdk_trio.forkserver.program.rehearsal import rehearse
 
 def look():
@@ -22,7 +22,7 @@ def look():
             logging.getLogger().level, logging.getLogger().handlers[:],
             sys.getprofile(), os.environ.copy(), signal.set_wakeup_fd(-1), sys.get_asyncgen_hooks())
 
-log = renditions.install(2, "WARNING")
+log = job_log.install(2, "WARNING")
 signal.signal(signal.SIGTERM, lambda *_: None)
 reference = {"sys_path": sys.path[:], "argv": sys.argv[:], "cwd": os.getcwd()}
 brief = Brief(entrypoint=reference, log_level="WARNING")

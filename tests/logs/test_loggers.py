@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent.parent / "vsdk_trio"
 # They look at the loggers of others, or at the root.
 OTHERS = {
     "telemetry/logs/loggers.py",
-    "runner/renditions.py",
+    "runner/job_log.py",
     "rooms/hosted/sdk_log.py",
     "cli/demo.py",
 }

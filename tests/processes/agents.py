@@ -15,9 +15,8 @@ import attrs
 import trio
 
 from vsdk_trio._service import open_service
-from vsdk_trio.control.frames import Finished, Hello, Start
-from vsdk_trio.control.job import JobInfo
-from vsdk_trio.control.orders import Brief
+from vsdk_trio.control.frames import Finished, Hello, JobInfo, Start
+from vsdk_trio.forkserver.orders import Brief
 from vsdk_trio.forkserver.spawner import Forkserver
 from vsdk_trio.forkserver.template_process import TemplateSettings
 from vsdk_trio.jobs.entrypoint import parse

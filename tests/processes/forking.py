@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vsdk_trio._service import open_service
-from vsdk_trio.control.orders import Brief
+from vsdk_trio.forkserver.orders import Brief
 from vsdk_trio.forkserver.spawner import Forkserver
 from vsdk_trio.forkserver.template_process import TemplateSettings
 from vsdk_trio.processes.edge import Command, Spawner

@@ -10,7 +10,7 @@ import runpy
 import socket
 import sys
 
-from vsdk_trio.control.orders import Fork, TemplateReady
+from vsdk_trio.forkserver.orders import Fork, TemplateReady
 from vsdk_trio.forkserver.program.child import Marks, live
 from vsdk_trio.forkserver.program.marker import find_command_line, find_variable
 from vsdk_trio.forkserver.program.server import ControlSocket, ForkServer

@@ -15,7 +15,7 @@ import trio
 
 import vsdk_trio
 from vsdk_trio import aio
-from vsdk_trio.control.job import JobInfo
+from vsdk_trio.control.frames import JobInfo
 from vsdk_trio.errors import EntrypointError, RoomPermissionError, TokenError
 from vsdk_trio.jobs.entrypoint import describe
 from vsdk_trio.options.room import RoomOptions
@@ -23,8 +23,8 @@ from vsdk_trio.rooms.audio import AudioFrame
 from vsdk_trio.runner.aio.context import AsyncioJobContext
 from vsdk_trio.runner.execution import run_entrypoint
 from vsdk_trio.runner.job_context import JobContext, get_current_job_context
+from vsdk_trio.runner.job_run import StopRequest
 from vsdk_trio.runner.outcome import Outcome
-from vsdk_trio.runner.stop import StopRequest
 
 from ..http_answers import Handler, answering, serving
 

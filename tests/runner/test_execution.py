@@ -15,8 +15,8 @@ from vsdk_trio.rooms import Room, RoomRequest
 from vsdk_trio.rooms.loopback import open_loopback_room
 from vsdk_trio.runner.execution import run_entrypoint
 from vsdk_trio.runner.job_context import JobContext, get_current_job_context
+from vsdk_trio.runner.job_run import StopRequest
 from vsdk_trio.runner.outcome import Outcome
-from vsdk_trio.runner.stop import StopRequest
 
 Entrypoint = Callable[[JobContext], Awaitable[object]]
 COMPLETED = Outcome(status="completed")

@@ -12,17 +12,17 @@ import pytest
 import trio
 import trio.testing
 
-from vsdk_trio.control.job import JobInfo
+from vsdk_trio.control.frames import JobInfo
 from vsdk_trio.errors import OptionsError, RoomError, TokenError
 from vsdk_trio.options.room import RecordingOptions, RoomOptions, TransportMode
 from vsdk_trio.options.worker import WorkerPermissions
 from vsdk_trio.rooms import Room, RoomRequest
 from vsdk_trio.rooms.loopback import open_loopback_room
-from vsdk_trio.runner import job_context, joining
+from vsdk_trio.runner import job_context
 from vsdk_trio.runner.execution import run_entrypoint
 from vsdk_trio.runner.job_context import JobContext, JobProcessInfo
+from vsdk_trio.runner.job_run import StopRequest
 from vsdk_trio.runner.outcome import Outcome
-from vsdk_trio.runner.stop import StopRequest
 
 
 @pytest.fixture(autouse=True)
@@ -203,7 +203,7 @@ async def test_no_room_is_created_for_a_transport_that_is_not_there(
     def missing(mode: TransportMode) -> None:
         raise RoomError(f"install what {mode.value} needs")
 
-    monkeypatch.setattr(joining, "require_transport", missing)
+    monkeypatch.setattr(job_context, "require_transport", missing)
     created: list[str] = []
 
     async def creator(token: str, base_url: str) -> str:

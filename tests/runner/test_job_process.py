@@ -24,6 +24,7 @@ from vsdk_trio.control.frames import (
     Frame,
     Hello,
     InitFailed,
+    JobInfo,
     Joined,
     Ping,
     Pong,
@@ -32,7 +33,6 @@ from vsdk_trio.control.frames import (
     Start,
     Stop,
 )
-from vsdk_trio.control.job import JobInfo
 from vsdk_trio.jobs.entrypoint import parse
 from vsdk_trio.processes.interpreter import program
 

@@ -28,8 +28,8 @@ from vsdk_trio.rooms.loopback import LoopbackTransport, open_loopback, open_loop
 from vsdk_trio.rooms.playground import show_playground
 from vsdk_trio.runner.execution import run_entrypoint
 from vsdk_trio.runner.job_context import JobContext
+from vsdk_trio.runner.job_run import StopRequest
 from vsdk_trio.runner.outcome import Outcome
-from vsdk_trio.runner.stop import StopRequest
 
 
 async def run(ctx: JobContext, entrypoint: Callable[[JobContext], Awaitable[object]]) -> Outcome:

@@ -20,6 +20,7 @@ from vsdk_trio.control.frames import (
     Finished,
     Frame,
     InitFailed,
+    JobInfo,
     Joined,
     Ping,
     Pong,
@@ -30,7 +31,6 @@ from vsdk_trio.control.frames import (
     Stop,
     encode_frame,
 )
-from vsdk_trio.control.job import JobInfo
 from vsdk_trio.options.room import RoomOptions
 from vsdk_trio.runner.job_context import JobContext, JobProcessInfo
 from vsdk_trio.runner.loader import Loaded

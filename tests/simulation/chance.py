@@ -19,7 +19,7 @@ from trio._core import _run as scheduler
 from trio.testing import MockClock
 
 from vsdk_trio.backend import session_loop
-from vsdk_trio.runner import desk, runner
+from vsdk_trio.runner import runner
 
 T = TypeVar("T")
 
@@ -48,7 +48,7 @@ def _determined_by(seed: object) -> Iterator[None]:
         (runner, "time", fake_time),
         (runner, "os", fake_os),
         (runner, "LongestStep", _NoSteps),
-        (desk, "memory_mb", lambda: None),
+        (runner, "memory_mb", lambda: None),
     ]
     random.seed(f"{seed} of the libraries")
     try:

@@ -26,9 +26,9 @@ from ..options.published import is_published
 from ..options.worker import Options
 from ..runner import recording as _recording
 from ..runner.outcome import from_the_agent_on
-from ..system.exit_codes import ExitCode
 from ..system.import_hints import explained, patched
 from ..system.standard_library import require_standard_library
+from ..system.stopping import ExitCode
 from ..worker_job import WorkerJob
 from ._errors import CommandError
 

@@ -23,7 +23,7 @@ from ..errors import CertificateError, ConnectError
 from ..options.registry_address import FLAG, Source, rest_address
 from ..options.texts import ENVIRONMENT_PREFIX
 from ..options.worker import Options
-from ..system.exit_codes import ExitCode
+from ..system.stopping import ExitCode
 from ._errors import CommandError
 from ._options import DEFAULT_REGISTRY_URL, TOKEN_VARIABLE
 

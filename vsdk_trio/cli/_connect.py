@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import OptionsError, VsdkTrioError
 from ..options.room import RoomOptions
 from ..runner.outcome import from_the_agent_on
-from ..system.exit_codes import ExitCode
+from ..system.stopping import ExitCode
 from ..telemetry.logs.tracebacks import print_masked
 from ._agent import agent_job
 from ._json import json_object

@@ -19,7 +19,7 @@ from ..errors import PortInUseError
 from ..options.registry_address import FLAG, Source, address_options, rest_address
 from ..registry.core import Registry
 from ..registry.server import open_registry
-from ..system.exit_codes import ExitCode
+from ..system.stopping import ExitCode
 from ..telemetry.logs.environment import tell_of_service_links
 from ..telemetry.logs.loggers import get_logger
 from ..telemetry.logs.setup import program_log

@@ -16,7 +16,7 @@ import attrs
 
 from .._masking import hide_environment, mask
 from ..errors import VsdkTrioError
-from ..system.exit_codes import exit_code_of
+from ..system.stopping import exit_code_of
 from ..worker_job import WorkerJob
 from ._agent_file import find_job
 from ._errors import CommandError

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import trio
 
-from ..system.exit_codes import ExitCode
+from ..system.stopping import ExitCode
 from ._client import CallError, Peer
 from ._output import Progress, harmless, print_json, seconds
 

@@ -18,7 +18,7 @@ from ..backend.urls import agent_url, api_base
 from ..backend.websocket import ConnectRejected, open_link
 from ..errors import ApiError, ConnectError, RegistrationRefusedError
 from ..options.worker import Options
-from ..system.exit_codes import ExitCode
+from ..system.stopping import ExitCode
 from ._agent import agent_job, chosen_options
 from ._client import run
 from ._doctor_network import StepFailed, Way

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..errors import VsdkTrioError
-from ..system.exit_codes import ExitCode
+from ..system.stopping import ExitCode
 
 
 class CommandError(VsdkTrioError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ..system.exit_codes import ExitCode
+from ..system.stopping import ExitCode
 from ._errors import CommandError
 
 

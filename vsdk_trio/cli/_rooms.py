@@ -16,7 +16,7 @@ from pathlib import Path
 import trio
 
 from ..options.extras import how_to_install
-from ..system.exit_codes import ExitCode
+from ..system.stopping import ExitCode
 from ..system.threads import run_in_thread
 from ..testing.videosdk import FakeVideoSDK, open_fake_videosdk
 from ._errors import CommandError

@@ -13,12 +13,12 @@ import typer
 
 from .._masking import hide_environment, mask
 from ..errors import VsdkTrioError
-from ..system.exit_codes import ExitCode, exit_code_of
 from ..system.signals import (
     heed_ends_of_children,
     heed_signals_as_process_1,
     interrupts_raise,
 )
+from ..system.stopping import ExitCode, exit_code_of
 from ..telemetry.logs.tracebacks import mask_tracebacks
 from ._commands import LazyGroup
 from ._errors import CommandError

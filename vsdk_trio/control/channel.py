@@ -6,6 +6,8 @@ knows trio's stream interface and the frames; it does not know who is at the oth
 
 from __future__ import annotations
 
+import os
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable
 from select import PIPE_BUF
@@ -15,7 +17,6 @@ import trio
 from ..errors import FrameError
 from .frames import MAX_FRAME_BYTES, Frame, SendableFrame, decode_frame, encode_frame
 from .ndjson import Line, LineSplitter
-from .pipes import read_some, write_what_fits
 
 _CHUNK_BYTES = 1 << 16
 
@@ -142,3 +143,45 @@ class ControlChannel:
             self.junk_lines += 1
             self._on_junk(str(error))
             return None
+
+
+class SimulatedPipe(trio.abc.SendStream):
+    """A stream that is written as a pipe of the system is: what fits is taken at once."""
+
+    @abstractmethod
+    def write_what_fits(self, data: bytes) -> int:
+        """See the function of that name."""
+
+
+def write_what_fits(stream: trio.abc.SendStream, data: bytes) -> int:
+    """Write to a pipe what it takes without waiting; returns how many bytes that were.
+
+    0 where there is no room, where the stream is broken, closed or no pipe: `send_all` is to wait,
+    or to say what is wrong. Nobody else may be writing to the stream.
+    """
+    if not isinstance(stream, trio.lowlevel.FdStream):
+        return stream.write_what_fits(data) if isinstance(stream, SimulatedPipe) else 0
+    try:
+        return os.write(stream.fileno(), data)
+    except OSError:
+        return 0
+
+
+async def read_some(stream: trio.abc.ReceiveStream, max_bytes: int) -> bytes | bytearray:
+    """Wait until there is something, and read it; nothing at the end of the stream.
+
+    Raises what the stream's `receive_some` does. Cancelled, it has read nothing. Nobody else may
+    be reading from the stream.
+    """
+    if isinstance(stream, trio.lowlevel.FdStream):
+        # To try to read first would save nothing where something is there, and cost more where not.
+        while (fd := stream.fileno()) >= 0:
+            await trio.lowlevel.wait_readable(fd)
+            try:
+                return os.read(stream.fileno(), max_bytes)  # it may have been closed meanwhile
+            except BlockingIOError:  # woken for nothing
+                continue
+            except OSError:
+                break
+    # No pipe; or closed or broken: it says which.
+    return await stream.receive_some(max_bytes)

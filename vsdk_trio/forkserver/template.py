@@ -18,7 +18,12 @@ import attrs
 import trio
 
 from .._service import first_of
-from ..control.orders import (
+from ..processes.edge import Command, environment_of
+from ..processes.exit import signal_name
+from ..system.shortages import resource_of, shortage
+from ..telemetry.logs.loggers import get_logger
+from .forked import ForkedHandle
+from .orders import (
     Brief,
     ChildExited,
     Declined,
@@ -28,11 +33,6 @@ from ..control.orders import (
     TemplateFailed,
     TemplateReady,
 )
-from ..processes.edge import Command, environment_of
-from ..processes.exit import signal_name
-from ..system.shortages import resource_of, shortage
-from ..telemetry.logs.loggers import get_logger
-from .forked import ForkedHandle
 from .template_link import TemplateLink
 
 ORDER_SECONDS: Final = 3.0

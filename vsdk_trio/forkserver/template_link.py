@@ -12,7 +12,7 @@ from typing import Final
 
 import trio
 
-from ..control.orders import MAX_ORDER_BYTES, FromTemplate, ToTemplate, decode_order, encode_order
+from .orders import MAX_ORDER_BYTES, FromTemplate, ToTemplate, decode_order, encode_order
 
 _FDS_ROOM: Final = socket.CMSG_SPACE(4 * array.array("i").itemsize)
 

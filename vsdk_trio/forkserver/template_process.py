@@ -14,12 +14,12 @@ from typing import Final
 import attrs
 import trio
 
-from ..control.orders import COOKIE_ROOM, Brief
 from ..processes.edge import Command, OnStarted, environment_of
 from ..processes.job_log import JobLog
 from ..processes.program import Program, run_program
 from ..processes.stderr_pump import pump_stderr
 from ..telemetry.logs.loggers import get_logger
+from .orders import COOKIE_ROOM, Brief
 from .template import Template
 from .template_link import TemplateLink
 

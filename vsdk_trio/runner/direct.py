@@ -24,8 +24,8 @@ from ..telemetry.logs.loggers import get_logger
 from .callbacks import call
 from .execution import Entrypoint, run_entrypoint
 from .job_context import JobContext
+from .job_run import StopRequest
 from .outcome import Outcome, hint_for, leaves
-from .stop import StopRequest
 
 logger = get_logger(__name__)
 

@@ -20,12 +20,11 @@ import attrs
 import trio
 
 from .job_context import JobContext, as_current
-from .job_run import JobRun
+from .job_run import JobRun, StopRequest
 from .outcome import Outcome, describe_error, failure, leaves, without_cancelled
-from .stop import StopRequest
 
 Entrypoint: TypeAlias = Callable[[JobContext], Awaitable[object]]
-Arrival: TypeAlias = Callable[[], Awaitable[JobContext | None]]
+ReceiveJob: TypeAlias = Callable[[], Awaitable[JobContext | None]]
 """Waits for a job; returns its context, or None where none is to be run."""
 
 
@@ -56,13 +55,13 @@ async def run_entrypoint(
 
 
 async def run_when_it_comes(
-    entrypoint: Entrypoint, arrival: Arrival, *, callback_seconds: float, stop: StopRequest
+    entrypoint: Entrypoint, receive_job: ReceiveJob, *, callback_seconds: float, stop: StopRequest
 ) -> Outcome:
-    """Await `arrival`, run `entrypoint` with what it returns, then the callbacks, leave the room.
+    """Await `receive_job`, run `entrypoint` with its context, then the callbacks, leave the room.
 
     `callback_seconds` bounds each callback and each goodbye. A request to `stop` cancels the
     entrypoint; one that came before the start keeps it from running at all, and one that came
-    before the job cancels the `arrival`. What that raises comes out.
+    before the job cancels the `receive_job`. What that raises comes out.
 
     Completed: it returned, or ended by `ctx.shutdown()` or `sys.exit(0)`. Failed: it, or a task in
     `ctx.nursery`, or its room, raised. Cancelled: it was stopped, or there was no job; the error is
@@ -76,7 +75,7 @@ async def run_when_it_comes(
     raised: BaseException | None = None
     try:
         with as_current(None):  # until the job's own is set
-            await _run(entrypoint, arrival, callback_seconds, stop, progress)
+            await _run(entrypoint, receive_job, callback_seconds, stop, progress)
     except BaseException as error:
         raised = without_cancelled(error)
         if raised is None or progress.ctx is None:
@@ -99,7 +98,7 @@ def _only_hurries(error: BaseException, stop: StopRequest) -> bool:
 
 async def _run(
     entrypoint: Entrypoint,
-    arrival: Arrival,
+    receive_job: ReceiveJob,
     callback_seconds: float,
     stop: StopRequest,
     progress: _Progress,
@@ -110,7 +109,7 @@ async def _run(
         try:
             with run.scope, stop.calling(run.stop):
                 async with trio.open_nursery() as nursery:
-                    ctx = await arrival()
+                    ctx = await receive_job()
                     if ctx is not None and not stop.is_requested:
                         progress.ctx = ctx
                         ctx._begin(run, nursery)

@@ -6,10 +6,11 @@ runs with it (see `execution`), and is used for one job. Must not know frames or
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
@@ -18,17 +19,18 @@ import attrs
 import trio
 
 from .._masking import hide_passing
-from ..control.job import JobInfo
-from ..errors import TokenError
+from ..control.frames import JobInfo
+from ..errors import RoomError, TokenError
 from ..options.room import RoomOptions, TransportMode
 from ..options.worker import WorkerPermissions
-from ..rooms import Room, RoomFactory, RoomRequest, open_room
+from ..rooms import Room, RoomFactory, RoomRequest, open_room, require_transport
 from ..rooms.base import read_permissions
+from ..rooms.limits import check_transport
 from ..rooms.rest import RoomCreator, create_room
+from ..telemetry.logs.loggers import get_logger
 from .callbacks import CallbackStack, ShutdownCallback, call
-from .job_run import JobRun
-from .joining import join_room
-from .stop import StopRequest
+from .job_run import JobRun, StopRequest
+from .outcome import leaves
 
 # A `JobContext`, or what stands for it under asyncio.
 _current: ContextVar[Any] = ContextVar("vsdk_trio_job_context", default=None)
@@ -327,3 +329,49 @@ class JobContext:
         if self._run is None:
             raise RuntimeError(f"JobContext: {what} works while the job runs, not before or after")
         return self._run
+
+
+logger = get_logger(__name__)
+
+
+async def join_room(
+    run: JobRun,
+    options: RoomOptions,
+    mode: TransportMode,
+    *,
+    factory: RoomFactory,
+    choose_room: Callable[[TransportMode], Awaitable[str]],
+    request: Callable[[], RoomRequest],
+) -> Room:
+    """Join the room that `options` describe, by `factory`; `run` leaves it at the job's end.
+
+    `choose_room` finds an id where the options have none, and may create a room; `request` is
+    asked afterwards. Raises `OptionsError` for what cannot be done, `RoomError` where the room
+    cannot be joined, or not in time. Cancelled, it leaves nothing behind, and raises
+    nothing else, whatever the transport makes of that.
+    """
+    options.check()
+    for text in check_transport(options, mode):
+        logger.warning("%s", text)
+    if factory is open_room:
+        require_transport(mode)  # before a room is created that could not be joined
+    seconds = options.join_timeout_seconds
+    with trio.move_on_after(math.inf if seconds is None else seconds):
+        if not options.room_id:
+            options.room_id = await choose_room(mode)
+        try:
+            return await run.hold(factory(mode, request()))
+        except (Exception, BaseExceptionGroup) as error:
+            # What a library stumbles over because it is called off is no failure of the job.
+            if all(isinstance(leaf, (Exception, trio.Cancelled)) for leaf in leaves(error)):
+                await trio.lowlevel.checkpoint_if_cancelled()
+            raise
+    raise RoomError(not_in_time(options.room_id, seconds))
+
+
+def not_in_time(room_id: str | None, seconds: float | None) -> str:
+    """What is said of a room that was not joined within `join_timeout_seconds`."""
+    return (
+        f"the room {room_id or '(a new one)'} was not joined within {seconds:g} s "
+        "(RoomOptions.join_timeout_seconds)"
+    )

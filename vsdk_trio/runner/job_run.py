@@ -1,11 +1,11 @@
-"""One run of one job: its scopes, what outlives its entrypoint, and who asked it to end.
+"""One run of one job: its scopes, what outlives its entrypoint, and the requests to end it.
 
-Knows trio and the order of an end. Must not know what a room offers, nor frames.
+Knows trio and the order of an end; knows neither rooms nor frames.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import TypeVar
 
@@ -13,6 +13,53 @@ import trio
 
 from .._service import ShieldedStart
 from ..telemetry.logs.loggers import get_logger
+
+
+class StopRequest:
+    """Whether somebody wants the end, and why; the first reason counts."""
+
+    def __init__(self) -> None:
+        self._requested = trio.Event()
+        self._calls: list[Callable[[], object]] = []
+        self._reason = ""
+
+    @property
+    def reason(self) -> str:
+        """Why; empty while nobody has asked."""
+        return self._reason
+
+    @property
+    def is_requested(self) -> bool:
+        """Whether anybody has asked."""
+        return self._requested.is_set()
+
+    def request(self, reason: str) -> None:
+        """Ask for the end. Asking again changes nothing."""
+        if not self._requested.is_set():
+            self._reason = reason
+            self._requested.set()
+            for call in self._calls:
+                call()
+
+    @contextmanager
+    def calling(self, call: Callable[[], object]) -> Iterator[None]:
+        """Call `call` once if the end is asked for before the body ends, or was before.
+
+        It takes no task to wait for it, which would have to be started before a job can begin.
+        """
+        if self._requested.is_set():
+            call()
+        self._calls.append(call)
+        try:
+            yield
+        finally:
+            self._calls.remove(call)
+
+    async def wait(self) -> str:
+        """Wait for the request; returns the reason."""
+        await self._requested.wait()
+        return self._reason
+
 
 logger = get_logger(__name__)
 

@@ -1,14 +1,20 @@
 """A job process from its first line to its exit code: descriptors, logging, loading, Trio.
 
-Assembles the runner. Must not know what a job does.
+At the end it names the threads that keep the process alive. The interpreter waits for every thread
+that is no daemon, without a word, and the process keeps its slot meanwhile.
 """
 
 from __future__ import annotations
 
 import gc
 import os
+import sys
+import threading
+import time
+import traceback
 from contextlib import AbstractContextManager, ExitStack, suppress
 from functools import partial
+from typing import Final
 
 import attrs
 import trio
@@ -19,17 +25,17 @@ from ..errors import FrameError
 from ..jobs.entrypoint import EntrypointRef
 from ..jobs.starting import loading_passes
 from ..system.signals import heed_ends_of_children
+from ..system.threads import could_start
 from ..telemetry.logs.loggers import get_logger
 from ..telemetry.traces.job_span import prepare
-from . import renditions
+from . import job_log
 from .early_signals import signals_told_to
+from .heartbeat import write_stacks_to
 from .job_log import RunnerLog
-from .lasting_threads import tell_of_lasting_threads
 from .loader import Loaded, Preloaded, loading
 from .outcome import describe_error, from_the_agent_on
 from .rehearsal import TIMES, rehearse
 from .runner import EXIT_INIT_FAILED, EXIT_OK, Rehearse, run_runner
-from .stacks import write_stacks_to
 
 logger = get_logger(__name__)
 
@@ -57,7 +63,7 @@ def main(
     hide_environment(os.environ)
     if inherited is None:
         heed_ends_of_children()
-        log = renditions.install(_STDERR)
+        log = job_log.install(_STDERR)
         write_stacks_to(_STDERR)
     else:
         log = inherited.log
@@ -116,7 +122,7 @@ def _load(
     hello: Hello, started_at: float, inherited: Inherited | None, log: RunnerLog
 ) -> AbstractContextManager[Loaded]:
     if inherited is None:  # else it was set before the user's code, which may have set another
-        renditions.set_level(log, hello.log_level)
+        job_log.set_level(log, hello.log_level)
     if hello.cookie:
         # A launcher may not carry the environment, and the job's own children need the mark.
         os.environ.setdefault(COOKIE_VARIABLE, hello.cookie)
@@ -165,3 +171,52 @@ def _write(fd: int, data: bytes) -> None:
     with suppress(OSError):  # the worker is gone; the log has said what there is to say
         while data:
             data = data[os.write(fd, data) :]
+
+
+_STANDARD_LIBRARY: Final = threading.__file__.removesuffix("threading.py")
+PATIENCE_SECONDS: Final = 0.5
+"""How long threads may take to end before they are mentioned."""
+
+
+def tell_of_lasting_threads() -> None:
+    """Have the log name the threads that keep this process, if there are some in a moment.
+
+    Call it last, in the main thread. It returns at once: what ends in time, as the idle threads of
+    an executor do when the interpreter ends, is neither waited for here nor mentioned.
+    """
+    if not _lasting():
+        return
+    teller = threading.Thread(target=_tell, name="lasting threads", daemon=True)
+    if not could_start(teller):
+        _tell(0)
+
+
+def _tell(patience_seconds: float = PATIENCE_SECONDS) -> None:
+    time.sleep(patience_seconds)
+    if threads := _lasting():
+        logger.warning(
+            "the job is over, but threads that are no daemons keep its process, and so its slot, "
+            "until the worker ends it: %s; end them in a shutdown callback, or make them daemons",
+            ", ".join(map(_describe, threads)),
+        )
+
+
+def _lasting() -> list[threading.Thread]:
+    main = threading.main_thread()
+    return [thread for thread in threading.enumerate() if not thread.daemon and thread is not main]
+
+
+def _describe(thread: threading.Thread) -> str:
+    frame = sys._current_frames().get(thread.ident or 0)
+    if frame is None:
+        return repr(thread.name)
+    # Where the user's code is, and not where the standard library waits for it.
+    places = traceback.extract_stack(frame)
+    own = [place for place in places if not _is_standard(place.filename)]
+    place = (own or places)[-1]
+    file = place.filename.replace("\\", "/").rpartition("/")[2]
+    return f"{thread.name!r} ({file}:{place.lineno} in {place.name})"
+
+
+def _is_standard(filename: str) -> bool:
+    return filename.startswith(_STANDARD_LIBRARY) and "site-packages" not in filename

@@ -1,19 +1,150 @@
-"""Tells a `WorkerJob` that its script is only being loaded and must not start a worker.
+"""While a script is only loaded, its `WorkerJob` is recorded and starts no worker.
 
-A leaf: knows nothing of what it records. A script that ends in `job.start()` is executed once in
-the worker and once in every job process that loads it; there, building the job is recorded and
-starting it does nothing, also where the job is one of the published package. The script is executed
-again in the children that multiprocessing spawns, which record nothing and must start nothing
-either.
+A script that ends in `job.start()` is executed once in the worker and once in each job process
+that loads it. There, building the job records it and starting it does nothing. The same holds for
+the `WorkerJob` of the published package, `videosdk-agents`; its `JobContext` then opens no event
+loop. The script is executed again in the children that multiprocessing spawns. They record nothing,
+and must start nothing either.
+
+A leaf. It imports nothing of the published package.
 """
 
 from __future__ import annotations
 
+import functools
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
+from typing import Any, Final, NoReturn
 
-from .published_jobs import held_back
+from ..errors import EntrypointError
+
+IsLoading = Callable[[], bool]
+Record = Callable[[object], None]
+
+
+@contextmanager
+def held_back(is_loading: IsLoading, record: Record) -> Iterator[None]:
+    """During the body, classes of the package that are imported are changed: see the module.
+
+    What was changed once stays so. `is_loading` says at each call whether it starts nothing;
+    `record` notes each job that is made meanwhile.
+    """
+    finder = _Finder(is_loading, record)
+    for name in _CHANGES.keys() & sys.modules.keys():
+        finder.change(sys.modules[name])
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+
+
+class _Finder(MetaPathFinder):
+    """Finds what any other would, and changes it as soon as it is loaded."""
+
+    def __init__(self, is_loading: IsLoading, record: Record) -> None:
+        self._is_loading = is_loading
+        self._record = record
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """As of `MetaPathFinder`."""
+        if fullname not in _CHANGES:
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        loader: Any = None if spec is None else spec.loader
+        if loader is not None:
+            execute = loader.exec_module
+
+            def execute_and_change(module: ModuleType) -> None:
+                execute(module)
+                self.change(module)
+
+            loader.exec_module = execute_and_change
+        return spec
+
+    def change(self, module: ModuleType) -> None:
+        """Change the classes in `module`; once."""
+        for class_name, change in _CHANGES[module.__name__].items():
+            cls = getattr(module, class_name, None)
+            if cls is not None and not hasattr(cls, _MARK):
+                setattr(cls, _MARK, True)
+                change(cls, self._is_loading, self._record)
+
+
+_MARK: Final = "_vsdk_trio_holds_back"
+
+
+def _change_job(cls: Any, is_loading: IsLoading, record: Record) -> None:
+    make, start = cls.__init__, cls.start
+
+    @functools.wraps(make)
+    def make_and_record(job: Any, *arguments: Any, **named: Any) -> None:
+        make(job, *arguments, **named)
+        if is_loading():
+            record(job)
+
+    @functools.wraps(start)
+    def start_if_run(job: Any) -> None:
+        if not is_loading():
+            start(job)
+
+    cls.__init__, cls.start = make_and_record, start_if_run
+
+
+class _NoLoop:
+    """Stands for the event loop of a context that is made as its script is loaded.
+
+    The package would open one, which processes that are forked from this one must not share.
+    """
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(
+            f"no event loop has a {name!r} for this JobContext, which was made as its script was "
+            "loaded; use the one that the entrypoint gets"
+        )
+
+
+def _change_context(cls: Any, is_loading: IsLoading, _: Record) -> None:
+    make = cls.__init__
+
+    @functools.wraps(make)
+    def make_without_loop(context: Any, *arguments: Any, **named: Any) -> None:
+        asyncio: Any = sys.modules.get("asyncio")
+        has_loop = asyncio is not None and asyncio._get_running_loop() is not None
+        if is_loading() and not has_loop:
+            named["loop"] = named.get("loop") or _NoLoop()
+        make(context, *arguments, **named)
+
+    cls.__init__ = make_without_loop
+
+
+def _change_worker(cls: Any, is_loading: IsLoading, _: Record) -> None:
+    run = cls.run_worker
+
+    @functools.wraps(run)
+    def refuse_or_run(*arguments: Any, **named: Any) -> Any:
+        if is_loading():
+            raise EntrypointError(
+                "Worker.run_worker() of videosdk.agents starts that package's own worker; write "
+                "WorkerJob(entrypoint=..., options=Options(...)).start() instead"
+            )
+        return run(*arguments, **named)
+
+    cls.run_worker = staticmethod(refuse_or_run)
+
+
+_CHANGES: Final[dict[str, dict[str, Callable[[Any, IsLoading, Record], None]]]] = {
+    "videosdk.agents.job": {"WorkerJob": _change_job, "JobContext": _change_context},
+    "videosdk.agents.worker": {"Worker": _change_worker},
+}
+"""By module: the classes, and how each is changed."""
+
 
 _active: list[object] | None = None
 

@@ -13,8 +13,7 @@ import socket
 import trio
 
 from ..control.channel import ControlChannel
-from ..control.frames import Finished, Ready, Start
-from ..control.job import JobInfo
+from ..control.frames import Finished, JobInfo, Ready, Start
 from .job_context import JobContext
 from .loader import Loaded
 from .runner import run_runner

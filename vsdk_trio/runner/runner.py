@@ -1,7 +1,7 @@
-"""The life of a job process on one control channel: initialize, say so, run one job, say how.
+"""The life of a job process on one control channel: initialize, run one job, report how it ended.
 
-Works on any pair of streams, so that it is tested without a process. Foreign code meets ours in
-`_initialize`. Knows frames and jobs; must not know descriptors, or who is at the other end.
+Works on any pair of streams, so it is tested without a process. Code of the user runs in
+`_initialize`. Knows frames and jobs, but no descriptors.
 """
 
 from __future__ import annotations
@@ -22,26 +22,91 @@ from .._masking import hide_passing
 from ..control.channel import ControlChannel
 from ..control.frames import (
     Finished,
+    Frame,
     InitFailed,
+    JobInfo,
     Joined,
+    Ping,
+    Pong,
     Ready,
     Running,
+    SendableFrame,
+    Start,
+    Stop,
 )
-from ..control.job import JobInfo
 from ..errors import FrameError, OptionsError
 from ..jobs.starting import initializing_passes
 from ..options.room import RoomOptions
 from ..telemetry.logs.loggers import get_logger
 from ..telemetry.traces.job_span import Ending, entrypoint_span, flush_spans
-from .desk import Desk
 from .execution import run_when_it_comes
+from .heartbeat import LongestStep, memory_mb, stack_signal
 from .job_context import JobContext, JobProcessInfo
+from .job_run import StopRequest
 from .loader import Loaded
 from .outcome import Outcome, describe_error, from_the_agent_on, without_cancelled
-from .stacks import stack_signal
-from .vitals import LongestStep
 
 logger = get_logger(__name__)
+
+
+@attrs.define(kw_only=True)
+class ControlClient:
+    """What the worker has said so far, and the way to answer."""
+
+    channel: ControlChannel
+    steps: LongestStep
+    stop: StopRequest = attrs.field(factory=StopRequest)
+    job: dict[str, Any] | None = attrs.field(default=None, repr=False)  # holds a token
+    trace: dict[str, Any] = attrs.field(factory=dict)
+    not_understood: str | None = None
+    """What is wrong with the job."""
+    busy: trio.Event = attrs.field(factory=trio.Event)
+    """The task that runs the job reads no more frames: somebody else has to."""
+    joining_told: trio.Event = attrs.field(factory=trio.Event)
+    """The worker was told that the room is joined."""
+
+    async def tell(self, frame: SendableFrame) -> None:
+        """Send a frame; to nobody if the worker is gone, which the reader finds out as well."""
+        try:
+            await self.channel.send(frame)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self.stop.request("the worker is gone")
+
+    async def read(self) -> None:
+        """Take frames until the worker is gone."""
+        async for frame in self.channel:
+            await self._take(frame)
+        self.stop.request("the worker is gone")
+
+    async def read_until_job(self) -> None:
+        """Take frames until there is a job, or the worker is gone; and what came together with it.
+
+        That may be a request to stop.
+        """
+        if self._may_begin():
+            return
+        async for frame in self.channel:
+            await self._take(frame)
+            if self._may_begin():
+                return
+        self.stop.request("the worker is gone")
+
+    def _may_begin(self) -> bool:
+        return self.job is not None and not self.channel.has_more
+
+    async def _take(self, frame: Frame) -> None:
+        match frame:
+            case Start() if self.job is None:
+                self.steps.take_ms()  # what came before is none of the job's doing
+                self.job, self.trace = frame.job, frame.trace
+            case Stop():
+                self.stop.request(frame.reason or "stopped")
+            case Ping():
+                lag_ms = self.steps.take_ms()
+                await self.tell(Pong(seq=frame.seq, memory_mb=memory_mb(), lag_ms=lag_ms))
+            case _:
+                logger.warning("ignored an unexpected frame: %s", type(frame).__name__)
+
 
 EXIT_OK = 0
 EXIT_INIT_FAILED = 1
@@ -76,20 +141,20 @@ async def run_runner(
     channel = ControlChannel(
         send_stream, receive_stream, already_read=already_read, on_junk=_log_junk
     )
-    desk = Desk(channel=channel, steps=steps)
+    client = ControlClient(channel=channel, steps=steps)
     trio.lowlevel.add_instrument(steps)
     try:
         async with trio.open_nursery() as nursery:
             if signals is not None:
-                nursery.start_soon(_note_signals, signals, desk)
-            arrival = _Arrival(
-                desk=desk,
+                nursery.start_soon(_note_signals, signals, client)
+            receiver = JobReceiver(
+                client=client,
                 loaded=loaded,
                 rehearse=rehearse,
                 start_soon=nursery.start_soon,
                 process=JobProcessInfo(userdata=loaded.userdata),
             )
-            code = await _serve(desk, arrival)
+            code = await _serve(client, receiver)
             nursery.cancel_scope.cancel()
     finally:
         trio.lowlevel.remove_instrument(steps)
@@ -100,45 +165,47 @@ def _log_junk(reason: str) -> None:
     logger.warning("ignored a line on the control channel: %s", reason)
 
 
-async def _stand_by(desk: Desk, rehearse: Rehearse | None) -> None:
+async def _stand_by(client: ControlClient, rehearse: Rehearse | None) -> None:
     """Read the frames that come once there is a job; use the time until then."""
     if rehearse is not None:
         with trio.move_on_after(IDLE_SECONDS):
-            await desk.busy.wait()
-        if not desk.busy.is_set():
+            await client.busy.wait()
+        if not client.busy.is_set():
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(rehearse)
-                await desk.busy.wait()
+                await client.busy.wait()
                 nursery.cancel_scope.cancel()
-    await desk.busy.wait()
-    await desk.read()
+    await client.busy.wait()
+    await client.read()
 
 
-async def _note_signals(signals: AsyncIterable[int], desk: Desk) -> None:
+async def _note_signals(signals: AsyncIterable[int], client: ControlClient) -> None:
     """Log a signal that the worker has not sent: it asks before it signals."""
     said: set[int] = set()
     async for number in signals:
-        if desk.job is not None and not desk.stop.is_requested and number not in said:
+        if client.job is not None and not client.stop.is_requested and number not in said:
             said.add(number)
             text = "%s ignored: only the worker stops this job (see vsdk-trio terminate)"
             logger.warning(text, Signals(number).name)
 
 
-async def _serve(desk: Desk, arrival: _Arrival) -> int:
-    error = await _initialize(desk, arrival.loaded, arrival.process)
+async def _serve(client: ControlClient, receiver: JobReceiver) -> int:
+    error = await _initialize(client, receiver.loaded, receiver.process)
     if error is not None:
-        await desk.tell(error)
+        await client.tell(error)
         return EXIT_INIT_FAILED
-    outcome = await _run_job(desk, arrival)
+    outcome = await _run_job(client, receiver)
     # A job that came together with the request to stop still gets its answer.
-    if desk.job is not None:
-        await desk.tell(Finished(status=outcome.status, error=outcome.error))
-        if desk.trace:  # after the last word: whoever waits for that waits for no collector
+    if client.job is not None:
+        await client.tell(Finished(status=outcome.status, error=outcome.error))
+        if client.trace:  # after the last word: whoever waits for that waits for no collector
             await flush_spans()
     return EXIT_OK
 
 
-async def _initialize(desk: Desk, loaded: Loaded, process: JobProcessInfo) -> InitFailed | None:
+async def _initialize(
+    client: ControlClient, loaded: Loaded, process: JobProcessInfo
+) -> InitFailed | None:
     """Run `initialize_process_fnc`, if it is not stopped; returns what went wrong."""
     if loaded.initialize is None:
         return None
@@ -147,14 +214,14 @@ async def _initialize(desk: Desk, loaded: Loaded, process: JobProcessInfo) -> In
     except _WHAT_FOREIGN_CODE_RAISES as error:
         return _failure_to_initialize(error)
     # Of a plain function this is the end; meanwhile nothing could have been read.
-    return await _initialize_further(desk, rest) if inspect.isawaitable(rest) else None
+    return await _initialize_further(client, rest) if inspect.isawaitable(rest) else None
 
 
-async def _initialize_further(desk: Desk, rest: Awaitable[object]) -> InitFailed | None:
+async def _initialize_further(client: ControlClient, rest: Awaitable[object]) -> InitFailed | None:
     error: InitFailed | None = None
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(desk.read)
-        with desk.stop.calling(nursery.cancel_scope.cancel):
+        nursery.start_soon(client.read)
+        with client.stop.calling(nursery.cancel_scope.cancel):
             try:
                 await rest
             except _WHAT_FOREIGN_CODE_RAISES as raised:
@@ -173,13 +240,13 @@ def _failure_to_initialize(error: BaseException) -> InitFailed:
 
 
 @attrs.define(kw_only=True)
-class _Arrival:
+class JobReceiver:
     """Says that a job may come, waits for it, and says that it begins.
 
     From the frame to the job's first line no other task runs.
     """
 
-    desk: Desk
+    client: ControlClient
     loaded: Loaded
     rehearse: Rehearse | None
     start_soon: Callable[..., None]
@@ -191,41 +258,41 @@ class _Arrival:
     ending: Ending = attrs.field(factory=Ending)
 
     async def __call__(self) -> JobContext | None:
-        desk = self.desk
-        await desk.tell(_ready(self.loaded))
-        self.start_soon(_stand_by, desk, self.rehearse)
+        client = self.client
+        await client.tell(_ready(self.loaded))
+        self.start_soon(_stand_by, client, self.rehearse)
         options = _room_options(self.loaded)  # while the worker reads that
-        await desk.read_until_job()
-        if desk.job is None or desk.stop.is_requested:
+        await client.read_until_job()
+        if client.job is None or client.stop.is_requested:
             return None
-        desk.busy.set()
+        client.busy.set()
         try:
-            ctx = _context(desk.job, options, self.process)
+            ctx = _context(client.job, options, self.process)
         except (FrameError, OptionsError) as fault:
-            desk.not_understood = f"the job is not understood: {fault}"
+            client.not_understood = f"the job is not understood: {fault}"
             return None
         hide_passing(*ctx._secrets())  # before anything of the job can be logged
-        ctx._when_joined.append(partial(self.start_soon, _tell_of_joining, desk, ctx))
-        if not desk.channel.send_now(Running()):
-            await desk.tell(Running())
-        if desk.trace:
-            span = entrypoint_span(self.loaded.entrypoint, desk.trace)
+        ctx._when_joined.append(partial(self.start_soon, _tell_of_joining, client, ctx))
+        if not client.channel.send_now(Running()):
+            await client.tell(Running())
+        if client.trace:
+            span = entrypoint_span(self.loaded.entrypoint, client.trace)
             self.ending = self.spans.enter_context(span)
         self.ctx = ctx
         return ctx
 
 
-async def _run_job(desk: Desk, arrival: _Arrival) -> Outcome:
-    loaded = arrival.loaded
-    with arrival.spans:
+async def _run_job(client: ControlClient, receiver: JobReceiver) -> Outcome:
+    loaded = receiver.loaded
+    with receiver.spans:
         outcome = await run_when_it_comes(
-            loaded.entrypoint, arrival, callback_seconds=loaded.callback_seconds, stop=desk.stop
+            loaded.entrypoint, receiver, callback_seconds=loaded.callback_seconds, stop=client.stop
         )
-        arrival.ending.status, arrival.ending.error = outcome.status, outcome.error
-    if desk.not_understood is not None:
-        return Outcome(status="failed", error=desk.not_understood)
-    if arrival.ctx is not None and arrival.ctx._joined.is_set():
-        await desk.joining_told.wait()
+        receiver.ending.status, receiver.ending.error = outcome.status, outcome.error
+    if client.not_understood is not None:
+        return Outcome(status="failed", error=client.not_understood)
+    if receiver.ctx is not None and receiver.ctx._joined.is_set():
+        await client.joining_told.wait()
     if outcome.status == "failed":
         logger.error("the job failed: %s", outcome.error, exc_info=outcome.exception)
     return outcome
@@ -253,16 +320,16 @@ def _context(wire: dict[str, Any], options: RoomOptions, process: JobProcessInfo
     return JobContext(room_options=options, metadata=job.metadata, job=job, process=process)
 
 
-async def _tell_of_joining(desk: Desk, ctx: JobContext) -> None:
+async def _tell_of_joining(client: ControlClient, ctx: JobContext) -> None:
     if ctx.room is None:  # the user's code has joined something by itself
-        await desk.tell(Joined())
+        await client.tell(Joined())
     else:
         room = ctx.room
-        await desk.tell(
+        await client.tell(
             Joined(
                 participant_id=room.participant_id,
                 participant_name=room.name,
                 playground=ctx._playground_room(),
             )
         )
-    desk.joining_told.set()
+    client.joining_told.set()

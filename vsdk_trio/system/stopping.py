@@ -1,6 +1,7 @@
-"""What each request to end does at each stage: one table, for every program of ours.
+"""How a program ends: what each request to end does at each stage, and the exit codes.
 
-A worker, direct mode, `connect` and `dev` all ask it. Pure: time comes in as `now`, in seconds.
+There is one table, for every program of the project: a worker, direct mode, `connect` and `dev`.
+Time comes in as `now`, in seconds.
 """
 
 from __future__ import annotations
@@ -11,6 +12,14 @@ from enum import IntEnum, StrEnum
 from typing import Final
 
 import attrs
+
+from ..errors import (
+    OptionsError,
+    RegistrationRefusedError,
+    RegistryUnreachableError,
+    TokenError,
+    VsdkTrioError,
+)
 
 SECOND_INTERRUPT_SECONDS: Final = 0.5
 """A SIGINT that comes sooner after the first is the same Ctrl-C, passed on by a wrapper."""
@@ -74,3 +83,30 @@ class Stopping:
             return Request.HURRY
         self.first_interrupt = min(self.first_interrupt, now)
         return Request.STOP
+
+
+class ExitCode(IntEnum):
+    """How a program ends."""
+
+    CLEAN = 0
+    ERROR = 1
+    USAGE = 2
+    JOBS_KILLED = 3
+    REGISTRY = 4
+    """It cannot be reached, or refuses."""
+    JOB_FAILED = 5
+    """The job that was waited for."""
+    JOB_CANCELLED = 6
+    INTERRUPTED = 130
+    """By Ctrl-C, as every shell says it."""
+
+
+def exit_code_of(error: VsdkTrioError) -> ExitCode:
+    """The exit code that tells what went wrong."""
+    match error:
+        case OptionsError() | TokenError():
+            return ExitCode.USAGE
+        case RegistrationRefusedError() | RegistryUnreachableError():
+            return ExitCode.REGISTRY
+        case _:
+            return ExitCode.ERROR

@@ -16,7 +16,7 @@ from typing import Protocol, TypeAlias
 import trio
 import trio.abc
 
-from ..control.pipes import SimulatedPipe
+from ..control.channel import SimulatedPipe
 from .agenda import Agenda
 
 CAPACITY_BYTES = 1 << 16

@@ -23,6 +23,7 @@ from ..control.frames import (
     Finished,
     Hello,
     InitFailed,
+    JobInfo,
     Joined,
     Ping,
     Pong,
@@ -31,7 +32,6 @@ from ..control.frames import (
     Start,
     Stop,
 )
-from ..control.job import JobInfo
 from .processes import InsideProcess, ProcessExit
 
 

@@ -11,8 +11,7 @@ from typing import Any
 import attrs
 
 from ..backend.urls import answered_room_api
-from ..control.frames import Hello, Ready
-from ..control.job import JobInfo
+from ..control.frames import Hello, JobInfo, Ready
 from ..errors import ConnectError, OptionsError
 from ..jobs.entrypoint import EntrypointRef
 from ..options.room import RoomOptions

@@ -14,8 +14,7 @@ from typing import Any
 import attrs
 import trio
 
-from ..control.frames import Finished, Frame, Joined, Pong, Running, Start
-from ..control.job import JobInfo
+from ..control.frames import Finished, Frame, JobInfo, Joined, Pong, Running, Start
 from ..errors import FrameError, IllegalTransitionError, JobProcessError, OptionsError
 from ..jobs.lifecycle import EndCause, JobState, Participant, StopCause, Update
 from ..journal.journal import PATIENCE_SECONDS

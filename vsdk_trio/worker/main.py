@@ -8,7 +8,7 @@ from collections.abc import Callable
 import trio
 
 from ..errors import VsdkTrioError
-from ..system.exit_codes import ExitCode, exit_code_of
+from ..system.stopping import ExitCode, exit_code_of
 from ..telemetry.logs.setup import say_last
 from .worker import Worker
 

@@ -13,8 +13,8 @@ import trio
 from .._service import Notifier
 from ..backend.connection import BackendConnection
 from ..backend.token import TokenProvider
-from ..control.orders import Brief
 from ..errors import JobProcessError, OptionsError, PreflightError
+from ..forkserver.orders import Brief
 from ..forkserver.spawner import Forkserver, missing_for_forking
 from ..forkserver.template_process import TemplateSettings
 from ..jobs.admission import Admission

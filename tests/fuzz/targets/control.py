@@ -17,6 +17,7 @@ from vsdk_trio.control.frames import (
     Frame,
     Hello,
     InitFailed,
+    JobInfo,
     Joined,
     Ping,
     Pong,
@@ -28,7 +29,6 @@ from vsdk_trio.control.frames import (
     decode_frame,
     encode_frame,
 )
-from vsdk_trio.control.job import JobInfo
 from vsdk_trio.control.ndjson import Line, LineSplitter
 from vsdk_trio.errors import FrameError
 from vsdk_trio.processes.job_log import TAIL_LINES, JobLog

@@ -21,8 +21,8 @@ from typing import Any, NoReturn
 
 import attrs
 
-from ...control.orders import Fork
 from ...runner.early_signals import ignore_while_the_worker_lives
+from ..orders import Fork
 from .marker import Area
 
 COOKIE_VARIABLE = "VSDK_TRIO_COOKIE"

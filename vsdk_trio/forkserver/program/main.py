@@ -17,18 +17,18 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from ..._masking import hide_environment
-from ...control.orders import Brief, TemplateFailed, TemplateReady
 from ...jobs.entrypoint import EntrypointRef
-from ...runner import process, renditions
+from ...runner import job_log, process
 from ...runner.early_signals import ignore_while_the_worker_lives
+from ...runner.heartbeat import write_stacks_to
 from ...runner.job_context import JobProcessInfo
 from ...runner.job_log import RunnerLog
 from ...runner.loader import Preloaded, preload
 from ...runner.outcome import describe_error
-from ...runner.stacks import write_stacks_to
 from ...runner.stdio import claim
 from ...system.signals import heed_ends_of_children
 from ..before_fork import runs_before_fork
+from ..orders import Brief, TemplateFailed, TemplateReady
 from . import fork_safety as hazards
 from .child import COOKIE_VARIABLE, Marks, live
 from .marker import find_command_line, find_variable
@@ -51,7 +51,7 @@ def main(fd: int) -> NoReturn:
     heed_ends_of_children()
     control = ControlSocket(socket.socket(fileno=fd))
     hide_environment(os.environ)
-    log = renditions.install(_STDERR)
+    log = job_log.install(_STDERR)
     write_stacks_to(_STDERR)
     server, ready, preloaded = _prepare(control, log)
     if server.serve(ready) is None:
@@ -76,7 +76,7 @@ def _prepare(control: ControlSocket, log: RunnerLog) -> tuple[ForkServer, Templa
     brief, _ = received
     assert isinstance(brief, Brief), "the brief comes first"
     started = time.perf_counter()
-    renditions.set_level(log, brief.log_level)
+    job_log.set_level(log, brief.log_level)
     try:
         marks = _find_marks()
         before, since, channels = dict(sys.modules), time.time_ns(), hazards.open_channels()

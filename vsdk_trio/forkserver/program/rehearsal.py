@@ -17,13 +17,12 @@ from contextlib import contextmanager
 
 import trio
 
-from ...control.frames import Hello, Ping, Start, encode_frame
-from ...control.job import JobInfo
-from ...control.orders import Brief
+from ...control.frames import Hello, JobInfo, Ping, Start, encode_frame
 from ...runner import process, rehearsal
 from ...runner.job_context import JobContext
 from ...runner.job_log import RunnerLog
 from ...runner.loader import Preloaded
+from ..orders import Brief
 
 # Python 3.11 specializes code that has run eight times.
 _TIMES = 8

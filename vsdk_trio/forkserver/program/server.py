@@ -18,7 +18,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from ...control.orders import (
+from ..orders import (
     MAX_ORDER_BYTES,
     Brief,
     ChildExited,

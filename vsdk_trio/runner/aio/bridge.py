@@ -13,8 +13,7 @@ from typing import Any, TypeVar
 import attrs
 import trio
 
-from ...asyncio_bridge.loop import TidyLoop
-from ...asyncio_bridge.thread import AioThread, open_aio_thread
+from ...asyncio_bridge.thread import AioThread, TidyLoop, open_aio_thread
 from ...errors import AioThreadError
 
 _T = TypeVar("_T")

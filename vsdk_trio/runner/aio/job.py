@@ -18,9 +18,8 @@ from typing import Any, Final
 from ...errors import RoomError
 from ...options.room import TransportMode
 from ...telemetry.logs.loggers import get_logger
-from ..job_context import JobContext, as_current
+from ..job_context import JobContext, as_current, not_in_time
 from ..job_run import JobRun
-from ..joining import not_in_time
 from . import published
 from .bridge import Bridge, open_bridge
 from .context import AsyncioJobContext

@@ -15,7 +15,7 @@ from typing import Final
 
 from ..._masking import mask
 from ...errors import OptionsError
-from ...system.exit_codes import exit_code_of
+from ...system.stopping import exit_code_of
 
 _OWN: Final = str(Path(__file__).parents[2]) + os.sep
 

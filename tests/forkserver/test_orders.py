@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from vsdk_trio.control.orders import (
+from vsdk_trio.errors import FrameError
+from vsdk_trio.forkserver.orders import (
     MAX_ORDER_BYTES,
     Brief,
     ChildExited,
@@ -18,7 +19,6 @@ from vsdk_trio.control.orders import (
     decode_order,
     encode_order,
 )
-from vsdk_trio.errors import FrameError
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
-"""What a worker and the template that forks its job processes say to each other, and its encoding.
+"""The orders between a worker and the template that forks its job processes, and their encoding.
 
-Pure. One message is one JSON object in one packet of a SOCK_SEQPACKET socket: `Brief` comes first,
-then a `Fork` for each job process, which carries its three pipes as file descriptors. This module
-does not know sockets, processes, or who sends what when.
+One order is one JSON object in one packet of a SOCK_SEQPACKET socket. `Brief` comes first, then a
+`Fork` for each job process, which carries its three pipes as file descriptors.
+
+Pure. Knows neither sockets nor processes.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
+from ..control.frames import from_object, to_object
 from ..errors import FrameError
-from ._typed import from_object, to_object
 
 MAX_ORDER_BYTES: Final = 128 << 10
 """The longest packet. A socket of the usual size takes it whole."""

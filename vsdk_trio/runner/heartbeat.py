@@ -1,11 +1,14 @@
-"""What a job process tells about its health: its memory, and how long its loop was blocked.
+"""What a job process reports about its health: memory, event loop lag, and stacks.
 
-Knows the platform and trio's instruments. Must not know who asks.
+The stacks come from faulthandler, which needs neither the GIL nor a running event loop, so a
+process shows them at a crash, and when a signal asks for them, even if it can do nothing else.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import signal
 import sys
 import time
 
@@ -52,3 +55,27 @@ class LongestStep(trio.abc.Instrument):
         """The longest step since the last call, in milliseconds."""
         longest, self._longest = self._longest, 0.0
         return round(longest * 1000, 3)
+
+
+_installed = 0  # as a signal handler is one for the whole process; a forked child has both
+
+
+def stack_signal() -> int:
+    """The signal that makes this process write its stacks; 0 where none does."""
+    return _installed
+
+
+def write_stacks_to(fd: int) -> None:
+    """Write the stacks of all threads to `fd` at a crash, and whenever `stack_signal` comes."""
+    global _installed
+    faulthandler.enable(fd)
+    if signum := _spare_signal():
+        faulthandler.register(signum, file=fd, all_threads=True, chain=False)
+        _installed = signum
+
+
+def _spare_signal() -> int:
+    """A real-time signal: SIGUSR1 and SIGUSR2 are the user's, and others have meanings."""
+    if hasattr(signal, "SIGRTMIN"):
+        return int(signal.SIGRTMIN) + 10
+    return int(getattr(signal, "SIGINFO", 0))  # macOS: "tell what you do", ignored by default

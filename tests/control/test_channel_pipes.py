@@ -9,9 +9,8 @@ import pytest
 import trio
 import trio.testing
 
-from vsdk_trio.control.channel import ControlChannel
+from vsdk_trio.control.channel import ControlChannel, read_some, write_what_fits
 from vsdk_trio.control.frames import Ping, Running, Start, encode_frame
-from vsdk_trio.control.pipes import read_some, write_what_fits
 
 pytestmark = pytest.mark.real
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import trio
 
-from vsdk_trio.runner import vitals
+from vsdk_trio.runner import heartbeat
 
 
 def test_memory_is_plausible() -> None:
-    memory = vitals.memory_mb()
+    memory = heartbeat.memory_mb()
     assert memory is not None
     assert 5 < memory < 10_000
 
@@ -31,14 +31,14 @@ def test_without_proc_it_is_the_peak(
     monkeypatch.setattr(builtins, "open", missing)
     monkeypatch.setattr(sys, "platform", platform)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert vitals.memory_mb() == pytest.approx(peak / divisor, rel=0.1)
+    assert heartbeat.memory_mb() == pytest.approx(peak / divisor, rel=0.1)
     monkeypatch.setitem(sys.modules, "resource", None)
-    assert vitals.memory_mb() is None
+    assert heartbeat.memory_mb() is None
 
 
 @pytest.mark.real
 async def test_the_longest_step_is_remembered_once() -> None:
-    steps = vitals.LongestStep()
+    steps = heartbeat.LongestStep()
     trio.lowlevel.add_instrument(steps)
     try:
         await trio.lowlevel.checkpoint()
@@ -52,7 +52,7 @@ async def test_the_longest_step_is_remembered_once() -> None:
 
 
 async def test_a_step_under_way_counts_from_when_the_instrument_came() -> None:
-    longest = vitals.LongestStep()
+    longest = heartbeat.LongestStep()
     trio.lowlevel.add_instrument(longest)
     await trio.lowlevel.checkpoint()
     trio.lowlevel.remove_instrument(longest)
