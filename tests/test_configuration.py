@@ -12,8 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vsdk_trio.errors import OptionsError
-from vsdk_trio.options.registry_address import OLDER_NAMES, Source, address_options, rest_address
-from vsdk_trio.options.texts import service_links, text_options
+from vsdk_trio.options.environment import (
+    OLDER_NAMES,
+    AddressSource,
+    address_options,
+    rest_address,
+    service_links,
+    text_options,
+)
 from vsdk_trio.options.worker import Options, WorkerOptions
 
 TEXTS = text_options(Options)
@@ -205,7 +211,7 @@ ADDRESSES = ("http://a:1", "https://b/p", "ws://c:2", "wss://d")
 @given(
     st.lists(
         st.builds(
-            Source,
+            AddressSource,
             st.just("somebody"),
             st.none() | st.just(" ") | st.sampled_from(ADDRESSES),
             st.dictionaries(st.sampled_from(OLDER_NAMES), st.none() | st.sampled_from(ADDRESSES)),
@@ -213,7 +219,7 @@ ADDRESSES = ("http://a:1", "https://b/p", "ws://c:2", "wss://d")
         max_size=4,
     )
 )
-def test_a_weaker_source_changes_nothing(sources: list[Source]) -> None:
+def test_a_weaker_source_changes_nothing(sources: list[AddressSource]) -> None:
     decided = address_options(*sources)
     for count in range(len(sources)):
         if first := address_options(*sources[:count]):
@@ -224,19 +230,22 @@ def test_a_weaker_source_changes_nothing(sources: list[Source]) -> None:
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        (Source("x"), "http://default"),
-        (Source("x", "ws://r:8080/p"), "http://r:8080/p"),
-        (Source("x", "wss://r"), "https://r"),
-        (Source("x", "http://r"), "http://r"),
-        (Source("x", None, {"signaling_base_url": "r.example.com"}), "https://r.example.com"),
-        (Source("x", None, {"backend_url": "r.example.com"}), "https://r.example.com"),
+        (AddressSource("x"), "http://default"),
+        (AddressSource("x", "ws://r:8080/p"), "http://r:8080/p"),
+        (AddressSource("x", "wss://r"), "https://r"),
+        (AddressSource("x", "http://r"), "http://r"),
         (
-            Source("x", None, {"backend_url": "ws://r", "signaling_base_url": "http://api"}),
+            AddressSource("x", None, {"signaling_base_url": "r.example.com"}),
+            "https://r.example.com",
+        ),
+        (AddressSource("x", None, {"backend_url": "r.example.com"}), "https://r.example.com"),
+        (
+            AddressSource("x", None, {"backend_url": "ws://r", "signaling_base_url": "http://api"}),
             "http://api",
         ),
     ],
 )
-def test_the_address_that_commands_ask(source: Source, expected: str) -> None:
+def test_the_address_that_commands_ask(source: AddressSource, expected: str) -> None:
     assert rest_address(source, default="http://default") == expected
 
 

@@ -55,7 +55,7 @@ DOORS: dict[str, set[str]] = {
     # Reasons and errors are cut, and so masked, as they come in.
     "messages of the registry": {"registry.switchboard"},
     # By `read_line`, and by the formatter of `vsdk-trio registry`.
-    "the log": {"telemetry.logs.setup", "telemetry.logs.writer", "cli.registry"},
+    "the log": {"telemetry.logs.setup", "telemetry.logs.outlet", "cli.registry"},
     # By `encode_record`, and by `JobLog` in the worker; what is printed, only there.
     "what a job process prints and logs": {
         "runner.job_log",
@@ -65,18 +65,15 @@ DOORS: dict[str, set[str]] = {
     "the last words of a program": {"telemetry.logs.tracebacks", "cli.app", "cli._dev_look"},
     # By `harmless` and `json_of`.
     "what commands print": {
-        "cli._demo_run",
-        "cli._demo_screen",
-        "cli._dispatch",
+        "cli._demo",
+        "cli._requests",
         "cli._doctor",
-        "cli._drain",
-        "cli._finding",
+        "cli._doctor_checks",
         "cli._output",
-        "cli._top",
         "cli._watch",
         "cli.demo_agent",
-        "cli.terminate",
-        "cli.version",
+        "cli.clients",
+        "cli.app",
     },
     "spans": {"telemetry.traces.job_span", "telemetry.traces.job_traces"},
     "systemd": {"status.sd_notify"},
@@ -88,7 +85,7 @@ CARRIERS: dict[str, str] = {
     "backend.api": "bytes of httpcore: a request has its token in a header, by design",
     "backend.connection": "frames of whoever uses the connection",
     "backend.dialer": "a proxy is asked for a tunnel, with its own password",
-    "status.occupant": "asks for /worker, a constant, and says who is on a port",
+    "status.server": "asks for /worker, a constant, and says who is on a port",
     "rooms.joined": "what the agent tells a room is its own",
     "control.channel": "frames between worker and job process",
     "processes.guardian": "cookies, for the guardian",
@@ -117,7 +114,7 @@ SLICES: dict[str, str] = {
     "runner.outcome": "errors, not characters",
     "status.dashboard": "points of a curve",
     "registry.page": "jobs and workers",
-    "rooms.hosted.speech": "audio",
+    "rooms.playback": "audio",
     "forkserver.program.server": "bytes of numbers",
 }
 

@@ -37,16 +37,13 @@ NEVER = {"asyncio", "concurrent", "http", "multiprocessing", "sqlite3", "unittes
 
 RUNNER = {
     "system.import_hints",
-    "options.keywords",
+    "options.checks",
     "telemetry.logs.loggers",
     "_masking",
-    "options.checks",
-    "options.texts",
+    "options.environment",
     "options.published",
     "runner.recording",
-    "options.registry_address",
     "options.room_parts",
-    "options.overlay",
     "system.shortages",
     "system.standard_library",
     "system.signals",
@@ -62,7 +59,7 @@ RUNNER = {
     "telemetry.traces",
 }
 """Of the project: a package stands for all of its modules, but for those named below."""
-NOT_IN_RUNNER = {"rooms.loopback", "rooms.script", "rooms.hosted", "runner.direct"}
+NOT_IN_RUNNER = {"rooms.loopback", "rooms.hosted", "runner.direct"}
 
 REPORT = """
 import json, os, sys

@@ -22,7 +22,7 @@ LEAVES = (
     "_exceptions",
     "telemetry.events",
     "telemetry.logs.loggers",
-    "telemetry.logs.records",
+    "telemetry.logs.loggers",
     "telemetry.logs.tracebacks",
     "forkserver.before_fork",
     "http_server.server",
@@ -50,7 +50,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "journal": (*LEAVES, "protocol.vocabulary"),
     "telemetry.logs": LEAVES,
     "http_server": (*LEAVES, "telemetry.metrics"),
-    "telemetry.metrics": (*LEAVES, "jobs.admission", "jobs.lifecycle", "status.view"),
+    "telemetry.metrics": (*LEAVES, "jobs.admission", "jobs.lifecycle"),
     "status": (*LEAVES, "telemetry.metrics", "http_server"),
     "registry": (*LEAVES, "telemetry.metrics", "protocol", "http_server"),
     "worker_job": (
@@ -101,9 +101,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 
 PURE = (
     "protocol",
-    "telemetry.metrics.family",
-    "telemetry.metrics.jobs",
-    "telemetry.metrics.infrastructure",
+    "telemetry.metrics.tallies",
+    "telemetry.metrics.families",
+    "telemetry.metrics.families",
     "telemetry.metrics.tallies",
     "jobs.lifecycle",
     "jobs.admission",

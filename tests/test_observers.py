@@ -6,8 +6,14 @@ import logging
 
 import pytest
 
-from vsdk_trio.telemetry.events import AssignmentRepeated, Observation, PromiseExpired, unobserved
-from vsdk_trio.telemetry.events.observers import Listener, Observers
+from vsdk_trio.telemetry.events import (
+    AssignmentRepeated,
+    Listener,
+    Observation,
+    Observers,
+    PromiseExpired,
+    unobserved,
+)
 
 FIRST = PromiseExpired(job_id="a")
 SECOND = PromiseExpired(job_id="b")

@@ -12,7 +12,7 @@ import pytest
 
 from vsdk_trio.errors import OptionsError
 from vsdk_trio.load import CpuLoad
-from vsdk_trio.options.texts import text_options
+from vsdk_trio.options.environment import text_options
 from vsdk_trio.options.worker import (
     ExecutorType,
     Options,

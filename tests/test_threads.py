@@ -19,7 +19,7 @@ from vsdk_trio.errors import ConnectError, PortInUseError, Resource, ShortageErr
 from vsdk_trio.http_server.answers import Entry, make_application
 from vsdk_trio.http_server.server import bind_listeners
 from vsdk_trio.system.threads import run_in_thread, start_thread, starting_threads
-from vsdk_trio.telemetry.logs.writer import LineWriter
+from vsdk_trio.telemetry.logs.outlet import LineWriter
 from vsdk_trio.worker.loop_watch import watched_loop
 
 PACKAGE = Path(__file__).parent.parent / "vsdk_trio"
@@ -55,13 +55,13 @@ THROUGH_THE_SEAM = {
     "http_server.server: getaddrinfo": 1,
     "system.threads: to_thread": 1,
     "backend.dialer: open_tcp_stream": 1,
-    "cli._dev_changes: run_process": 1,
-    "cli._dev_watch: awatch": 1,
-    "cli._doctor_network: getaddrinfo": 1,
+    "cli._dev: run_process": 1,
+    "cli._dev: awatch": 1,
+    "cli._doctor_checks: getaddrinfo": 1,
     "journal.disk: Thread": 1,
-    "telemetry.logs.writer: Thread": 1,
+    "telemetry.logs.outlet: Thread": 1,
     "runner.process: Thread": 1,
-    "status.occupant: open_tcp_stream": 1,
+    "status.server: open_tcp_stream": 1,
     "rooms.websocket.transport: open_tcp_listeners": 1,
     "worker.loop_watch: Thread": 1,
 }

@@ -17,7 +17,7 @@ import trio
 
 from .errors import EntrypointError, EventLoopError, OptionsError, TokenError
 from .jobs.entrypoint import describe
-from .options.keywords import unknown_name
+from .options.checks import unknown_name
 from .options.published import described, is_published
 from .options.room import RoomOptions
 from .options.worker import Options, TokenSource
@@ -133,8 +133,7 @@ class WorkerJob:
         heed_signals_as_process_1()
         heed_ends_of_children()
         with interrupt_held_back():
-            from .telemetry.logs.environment import tell_of_environment
-            from .telemetry.logs.setup import program_log
+            from .telemetry.logs.setup import program_log, tell_of_environment
 
         options = self.options
         token = options.auth_token if isinstance(options.auth_token, str) else ""

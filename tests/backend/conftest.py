@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 import trio
 
-from vsdk_trio.testing.memory import MemoryDialer, StreamHandler
+from vsdk_trio.testing.network import MemoryDialer, StreamHandler
 
 MakeDialer = Callable[[StreamHandler], MemoryDialer]
 

@@ -15,7 +15,7 @@ import pytest
 import trio
 
 from vsdk_trio.backend.token import mint_token
-from vsdk_trio.cli._doctor_token import read_claims
+from vsdk_trio.cli._doctor_checks import read_claims
 from vsdk_trio.registry.server import open_registry
 
 from .conftest import open_cli, run_cli

@@ -16,7 +16,7 @@ import trustme
 from trio_websocket import ConnectionClosed, serve_websocket
 
 from vsdk_trio.backend.token import mint_token
-from vsdk_trio.cli._doctor_token import in_words, read_claims
+from vsdk_trio.cli._doctor_checks import in_words, read_claims
 from vsdk_trio.registry.core import Registry
 from vsdk_trio.registry.server import open_registry
 

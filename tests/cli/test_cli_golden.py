@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from vsdk_trio.cli._commands import PANELS, load_command
-from vsdk_trio.cli._option_help import HELP, ROOM_HELP
+from vsdk_trio.cli._flags import HELP, ROOM_HELP
+from vsdk_trio.cli.app import PANELS, load_command
 
 from .conftest import Done, run_cli
 
@@ -108,16 +108,16 @@ def test_the_programs_help_says_of_a_command_what_the_command_says(command: str)
 
 
 def test_every_option_has_a_flag_or_is_secret_and_a_line_of_help() -> None:
+    from vsdk_trio.options.environment import text_options
     from vsdk_trio.options.room import RoomOptions
-    from vsdk_trio.options.texts import text_options
     from vsdk_trio.options.worker import Options
 
     flags = {param.name for param in load_command("run").params}
     for option in text_options(Options).values():
-        assert option.name in HELP, f"add {option.name} to cli/_option_help.py"
+        assert option.name in HELP, f"add {option.name} to cli/_flags.py"
         assert (option.name in flags) == (not option.is_secret and option.name != "register")
     flags = {param.name for param in load_command("connect").params}
     for option in text_options(RoomOptions).values():
         if not option.is_secret and option.kind is not dict and option.name != "room_id":
-            assert option.name in ROOM_HELP, f"add {option.name} to cli/_option_help.py"
+            assert option.name in ROOM_HELP, f"add {option.name} to cli/_flags.py"
             assert option.name in flags

@@ -19,7 +19,7 @@ import yaml
 
 import vsdk_trio.backend
 import vsdk_trio.testing
-from vsdk_trio.cli._commands import PANELS
+from vsdk_trio.cli.app import PANELS
 
 from ..test_test_runs import environments
 

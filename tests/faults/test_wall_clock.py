@@ -10,9 +10,8 @@ PACKAGE = Path(__file__).parents[2] / "vsdk_trio"
 # Who may read it, and why that decides nothing.
 READERS = {
     "backend/session_loop.py": "the timestamp in a ping; what counts is that it grows",
-    "cli/_doctor_network.py": "the end of a certificate, which others hold against their clocks",
-    "cli/_doctor_token.py": "`exp` of a token, as in backend/token.py; times for people",
-    "cli/_top.py": "how long ago a process was heard of, for people",
+    "cli/_doctor_checks.py": "`exp` of a token and of a certificate; times for people",
+    "cli/_watch.py": "how long ago a process was heard of, for people",
     "registry/page.py": "the times on a page, for people",
     "forkserver/program/main.py": "compared with the times of files: see sources.py there",
     "forkserver/program/sources.py": "times of files are wall clock; a wrong one costs little",

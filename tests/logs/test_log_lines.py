@@ -9,14 +9,17 @@ import sys
 import pytest
 
 from vsdk_trio._masking import hide
-from vsdk_trio.telemetry.logs.formats import as_console, as_json, rfc3339, severity
 from vsdk_trio.telemetry.logs.lines import (
     MAX_EXCEPTION_CHARS,
     MAX_MESSAGE_CHARS,
     LogLine,
+    as_console,
+    as_json,
     read_line,
+    rfc3339,
+    severity,
 )
-from vsdk_trio.telemetry.logs.records import log_with_trace
+from vsdk_trio.telemetry.logs.loggers import log_with_trace
 
 
 def line(text: str = "m", *arguments: object, **values: object) -> LogLine:

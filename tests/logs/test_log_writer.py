@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from vsdk_trio.telemetry.logs.writer import LineWriter, Sink, file_sink
+from vsdk_trio.telemetry.logs.outlet import LineWriter, Sink, file_sink
 
 PATIENCE_SECONDS = 10.0
 

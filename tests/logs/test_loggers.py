@@ -14,8 +14,8 @@ PACKAGE = Path(__file__).parent.parent.parent / "vsdk_trio"
 OTHERS = {
     "telemetry/logs/loggers.py",
     "runner/job_log.py",
-    "rooms/hosted/sdk_log.py",
-    "cli/demo.py",
+    "rooms/hosted/sdk.py",
+    "cli/agents.py",
 }
 
 

@@ -8,10 +8,9 @@ from pathlib import Path
 
 from tests.status.asking import a_view
 from vsdk_trio.registry.core import Registry
-from vsdk_trio.telemetry.metrics.family import Family
+from vsdk_trio.status.gauges import read_worker
 from vsdk_trio.telemetry.metrics.own_process import read_own_process
-from vsdk_trio.telemetry.metrics.tallies import Reading
-from vsdk_trio.telemetry.metrics.worker_gauges import read_worker
+from vsdk_trio.telemetry.metrics.tallies import Family, Reading
 from vsdk_trio.telemetry.metrics.worker_tallies import WorkerTallies
 
 DOCS = Path(__file__).parent.parent.parent / "docs"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.metrics.tables import DOCS, PAGE, all_families, with_tables
-from vsdk_trio.telemetry.metrics.family import Family
+from vsdk_trio.telemetry.metrics.tallies import Family
 
 # For rates, joins and limits by hand; a panel of their own would say nothing.
 NOT_DRAWN = {

@@ -13,8 +13,8 @@ from tests.status.asking import a_view, app_of, ask, get, sources
 from tests.worker.conftest import open_world
 from vsdk_trio._service import open_service
 from vsdk_trio.http_server.server import bind_listeners, url_of
+from vsdk_trio.status.gauges import read_worker
 from vsdk_trio.status.server import serve_status
-from vsdk_trio.telemetry.metrics.worker_gauges import read_worker
 from vsdk_trio.telemetry.metrics.worker_tallies import WorkerTallies
 
 OPENMETRICS = {"accept": "application/openmetrics-text; version=1.0.0; q=0.5, */*;q=0.1"}

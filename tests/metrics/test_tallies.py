@@ -8,8 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vsdk_trio.telemetry.metrics.family import FAST_BUCKETS, Family, Label
-from vsdk_trio.telemetry.metrics.tallies import Counter, Distribution, Histogram
+from vsdk_trio.telemetry.metrics.tallies import (
+    FAST_BUCKETS,
+    Counter,
+    Distribution,
+    Family,
+    Histogram,
+    Label,
+)
 
 
 def family(**fields: object) -> Family:

@@ -18,14 +18,13 @@ from tests.worker.conftest import open_world
 from vsdk_trio.jobs.lifecycle import JobFact, JobLifecycle, Participant, StopCause
 from vsdk_trio.processes.exit import ExitKind
 from vsdk_trio.processes.pool import ProcessState
+from vsdk_trio.status import gauges
+from vsdk_trio.status.gauges import read_worker
 from vsdk_trio.status.view import DrainView, JobView, ProcessView, WorkerView
 from vsdk_trio.telemetry import events as seen
-from vsdk_trio.telemetry.metrics import infrastructure as of_surroundings
-from vsdk_trio.telemetry.metrics import jobs as of_jobs
-from vsdk_trio.telemetry.metrics import worker_gauges
+from vsdk_trio.telemetry.metrics import families
 from vsdk_trio.telemetry.metrics.exposition import render
 from vsdk_trio.telemetry.metrics.own_process import read_own_process
-from vsdk_trio.telemetry.metrics.worker_gauges import read_worker
 from vsdk_trio.telemetry.metrics.worker_tallies import WorkerTallies
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
@@ -83,8 +82,8 @@ def test_every_observation_is_counted_or_left_out_on_purpose() -> None:
 
 
 def test_words_are_those_of_the_code() -> None:
-    assert {*of_surroundings.PROCESSES_ENDED.labels[0].values} == {*ExitKind}
-    assert {*worker_gauges.PROCESS_STATES} == {*ProcessState}
+    assert {*families.PROCESSES_ENDED.labels[0].values} == {*ExitKind}
+    assert {*gauges.PROCESS_STATES} == {*ProcessState}
 
 
 def test_the_transitions_are_those_of_a_lifecycle() -> None:
@@ -120,7 +119,7 @@ def test_the_transitions_are_those_of_a_lifecycle() -> None:
 
     walk((), wait=False)
     walk((), wait=True)
-    assert found == {*of_jobs.TRANSITIONS}
+    assert found == {*families.TRANSITIONS}
 
 
 async def test_a_job_is_counted_from_offer_to_proof(autojump_clock: MockClock) -> None:
@@ -145,9 +144,9 @@ async def test_a_job_is_counted_from_offer_to_proof(autojump_clock: MockClock) -
     }
     got = {key: value(metrics, key[0], **dict(key[1])) for key in expected}
     assert got == expected
-    for stage in seen.Stage:
+    for stage in seen.DispatchStage:
         count = value(metrics, "vsdk_trio_dispatch_stage_seconds_count", stage=stage)
-        assert count == (2 if stage is seen.Stage.OFFER_TO_ANSWER else 1)
+        assert count == (2 if stage is seen.DispatchStage.OFFER_TO_ANSWER else 1)
     moves = ["none", "assigned", "starting", "running", "completed"]
     for before, after in itertools.pairwise(moves):
         labels = {"from_state": before, "to_state": after}

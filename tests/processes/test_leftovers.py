@@ -14,8 +14,7 @@ from trio.testing import MockClock
 
 from vsdk_trio.processes.edge import COOKIE_VARIABLE, Command, OnStarted, ProcessHandle
 from vsdk_trio.processes.leftovers import KernelProcessTable, see_off_leftovers
-from vsdk_trio.testing.process_table import MemoryProcessTable
-from vsdk_trio.testing.processes import InsideProcess, MemorySpawner
+from vsdk_trio.testing.processes import InsideProcess, MemoryProcessTable, MemorySpawner
 
 
 async def lives(inside: InsideProcess, seconds: float) -> None:

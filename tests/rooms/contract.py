@@ -29,8 +29,8 @@ from vsdk_trio.rooms import (
     SessionEnded,
     StreamStarted,
 )
-from vsdk_trio.rooms.feed import Feed
-from vsdk_trio.rooms.tones import tone
+from vsdk_trio.rooms.events import Subscription
+from vsdk_trio.rooms.loopback import tone
 from vsdk_trio.testing.sounds import loudness, pitch
 
 PATIENCE = 20.0
@@ -88,7 +88,7 @@ def request(permissions: WorkerPermissions | None = None, **options: Any) -> Roo
 
 
 async def until(
-    events: Feed[RoomEvent], kind: type[Any], seconds: float = PATIENCE
+    events: Subscription[RoomEvent], kind: type[Any], seconds: float = PATIENCE
 ) -> list[RoomEvent]:
     """The events up to the next one of `kind`."""
     seen: list[RoomEvent] = []
@@ -108,7 +108,7 @@ async def eventually(check: Any, what: str) -> None:
     raise AssertionError(f"it never came to be that {what}")
 
 
-async def collect(frames: Feed[AudioFrame], seconds: float) -> list[AudioFrame]:
+async def collect(frames: Subscription[AudioFrame], seconds: float) -> list[AudioFrame]:
     """As much as makes `seconds`."""
     heard: list[AudioFrame] = []
     with trio.fail_after(PATIENCE):

@@ -9,9 +9,9 @@ import trio
 import trio.testing
 
 from vsdk_trio.rooms.audio import AudioFormat, AudioFrame, split
-from vsdk_trio.rooms.convert import Converter
-from vsdk_trio.rooms.feed import Feed, Source
-from vsdk_trio.rooms.tones import tone
+from vsdk_trio.rooms.events import Publisher, Subscription
+from vsdk_trio.rooms.loopback import tone
+from vsdk_trio.rooms.playback import Converter
 from vsdk_trio.testing.sounds import loudness, pitch
 
 
@@ -63,7 +63,7 @@ def test_a_frame_that_makes_no_sense_is_refused(wrong: dict[str, object]) -> Non
 
 
 async def test_a_feed_keeps_the_newest_and_counts_the_rest() -> None:
-    source: Source[int] = Source(3)
+    source: Publisher[int] = Publisher(3)
     slow, quick = source.feed(), source.feed()
     assert source.put(0) == 0
     assert await anext(quick) == 0
@@ -76,7 +76,7 @@ async def test_a_feed_keeps_the_newest_and_counts_the_rest() -> None:
 
 
 async def test_a_feed_that_is_forgotten_or_closed_costs_nothing() -> None:
-    source: Source[int] = Source(1)
+    source: Publisher[int] = Publisher(1)
     with source.feed() as closed:
         source.put(1)
     forgotten = source.feed()
@@ -90,7 +90,7 @@ async def test_a_feed_that_is_forgotten_or_closed_costs_nothing() -> None:
 async def test_waiting_for_a_feed_can_be_cancelled_and_loses_nothing(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    feed: Feed[int] = Feed(5)
+    feed: Subscription[int] = Subscription(5)
     for _ in range(20):
         with trio.move_on_after(1) as nothing:
             await anext(feed)

@@ -10,11 +10,9 @@ import trio
 import trio.testing
 
 from vsdk_trio.rooms import AudioFrame
-from vsdk_trio.rooms.convert import add
 from vsdk_trio.rooms.joined import JoinedRoom
-from vsdk_trio.rooms.loopback import open_loopback_room
-from vsdk_trio.rooms.script import Step
-from vsdk_trio.rooms.tones import tone
+from vsdk_trio.rooms.loopback import Step, open_loopback_room, tone
+from vsdk_trio.rooms.playback import add
 from vsdk_trio.testing.sounds import loudness, pitch
 
 from .contract import request

@@ -12,8 +12,7 @@ import trio.testing
 from vsdk_trio.options.room import TransportMode
 from vsdk_trio.rooms import AudioFrame, Room, RoomRequest, open_room
 from vsdk_trio.rooms.joined import JoinedRoom
-from vsdk_trio.rooms.loopback import LoopbackTransport
-from vsdk_trio.rooms.script import Step
+from vsdk_trio.rooms.loopback import LoopbackTransport, Step
 
 from .contract import RoomContract
 

@@ -10,7 +10,7 @@ import pytest
 
 from vsdk_trio.options.room import TransportMode
 from vsdk_trio.rooms import AudioFrame, Room, RoomRequest, open_room
-from vsdk_trio.rooms.tones import tone
+from vsdk_trio.rooms.loopback import tone
 
 from .contract import RoomContract
 

@@ -15,9 +15,9 @@ from vsdk_trio.asyncio_bridge.thread import AioThread, open_aio_thread
 from vsdk_trio.errors import OptionsError, RoomError
 from vsdk_trio.options.room import TransportMode, WebRTCConfig
 from vsdk_trio.rooms import AudioFrame, Room, RoomRequest, open_room
-from vsdk_trio.rooms.hosted.speech import Speech
-from vsdk_trio.rooms.tones import tone
-from vsdk_trio.rooms.webrtc.signaling import Answer, Candidate, read_signal
+from vsdk_trio.rooms.loopback import tone
+from vsdk_trio.rooms.playback import Speech
+from vsdk_trio.rooms.webrtc.messages import Answer, Candidate, read_signal
 
 from .contract import RoomContract, eventually, request
 
@@ -51,9 +51,9 @@ class Remote:
         )
         from aiortc.mediastreams import MediaStreamError
 
-        from vsdk_trio.rooms.media import Voice, hear
+        from vsdk_trio.rooms.media import SpeechFrames, hear
 
-        voice = Voice(self._speech)
+        voice = SpeechFrames(self._speech)
 
         class Track(MediaStreamTrack):  # type: ignore[misc]
             kind = "audio"

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from vsdk_trio.rooms.hosted.causes import cause_of
+from vsdk_trio.rooms.hosted.sdk import cause_of
 
 
 class SSLError(Exception): ...

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from vsdk_trio._masking import hide
-from vsdk_trio.rooms.hosted.sdk_log import Phase, SdkLog
+from vsdk_trio.rooms.hosted.sdk import Phase, SdkLog
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.secret+token/of=a.job"
 client = logging.getLogger("videosdk.room_client")

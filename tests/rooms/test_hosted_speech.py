@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from vsdk_trio.rooms.hosted.speech import Speech
+from vsdk_trio.rooms.playback import Speech
 
 PIECE = 1920
 

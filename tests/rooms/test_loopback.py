@@ -22,9 +22,7 @@ from vsdk_trio.rooms import (
     open_room,
 )
 from vsdk_trio.rooms.base import read_permissions
-from vsdk_trio.rooms.loopback import open_loopback_room
-from vsdk_trio.rooms.script import DEFAULT_SCRIPT, Step, read_script
-from vsdk_trio.rooms.tones import tone
+from vsdk_trio.rooms.loopback import DEFAULT_SCRIPT, Step, open_loopback_room, read_script, tone
 from vsdk_trio.testing.sounds import pitch
 
 

@@ -16,10 +16,9 @@ from vsdk_trio.errors import OptionsError, RoomError
 from vsdk_trio.options.room import RoomOptions, TransportMode, WebSocketConfig
 from vsdk_trio.rooms import AudioFormat, AudioFrame, ParticipantLeft, Room, open_room
 from vsdk_trio.rooms.joined import JoinedRoom, open_joined_room
-from vsdk_trio.rooms.tones import tone
+from vsdk_trio.rooms.loopback import tone
 from vsdk_trio.rooms.websocket import wire
-from vsdk_trio.rooms.websocket.door import name_in, refuse
-from vsdk_trio.rooms.websocket.transport import MOST_STRANGERS
+from vsdk_trio.rooms.websocket.transport import MOST_STRANGERS, name_in, refuse
 from vsdk_trio.testing.sounds import pitch
 
 from .contract import eventually, request, until
@@ -50,16 +49,16 @@ async def come_in(nursery: trio.Nursery, room: JoinedRoom[Any], **how: Any) -> C
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"type": "hello"}', wire.Hello()),
+        ('{"type": "hello"}', wire.ClientHello()),
         (
             '{"type": "hello", "sample_rate": 16000, "channels": 2}',
-            wire.Hello(format=AudioFormat(16000, 2)),
+            wire.ClientHello(format=AudioFormat(16000, 2)),
         ),
         ('{"type": "message", "text": "hi"}', wire.Say(topic="chat", text="hi")),
         ('{"type": "message", "text": "hi", "topic": "t"}', wire.Say(topic="t", text="hi")),
         ('{"type": "mute"}', wire.Mute()),
-        ('{"type": "dance"}', wire.Ignored()),
-        ("{}", wire.Ignored()),
+        ('{"type": "dance"}', wire.IgnoredText()),
+        ("{}", wire.IgnoredText()),
     ],
 )
 def test_what_a_client_says(text: str, said: wire.FromClient) -> None:

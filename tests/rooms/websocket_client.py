@@ -11,7 +11,7 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
 from vsdk_trio.rooms import AudioFrame
-from vsdk_trio.rooms.tones import tone
+from vsdk_trio.rooms.loopback import tone
 
 
 class Client:

@@ -21,9 +21,9 @@ from vsdk_trio.options.room import (
     TransportMode,
 )
 from vsdk_trio.rooms import Room, RoomRequest
+from vsdk_trio.rooms.base import check_transport
 from vsdk_trio.rooms.hub import RoomHub
 from vsdk_trio.rooms.joined import open_joined_room
-from vsdk_trio.rooms.limits import check_transport
 from vsdk_trio.rooms.loopback import LoopbackTransport, open_loopback, open_loopback_room
 from vsdk_trio.rooms.playground import show_playground
 from vsdk_trio.runner.execution import run_entrypoint

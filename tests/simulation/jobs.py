@@ -19,7 +19,7 @@ from vsdk_trio.errors import FrameError
 from vsdk_trio.runner.job_context import JobContext
 from vsdk_trio.runner.loader import Loaded
 from vsdk_trio.runner.runner import run_runner
-from vsdk_trio.testing.agenda import Agenda
+from vsdk_trio.testing.pipes import Agenda
 from vsdk_trio.testing.processes import InsideProcess, MemoryProcess, ProcessExit
 
 from .logs import speaker

@@ -16,8 +16,7 @@ from vsdk_trio.options.worker import JobRequest as Offer
 from vsdk_trio.options.worker import Options
 from vsdk_trio.testing.disk import MemoryDisk
 from vsdk_trio.testing.network import Connection, SimulatedDialer
-from vsdk_trio.testing.process_table import MemoryProcessTable
-from vsdk_trio.testing.processes import MemorySpawner, kill_tasks
+from vsdk_trio.testing.processes import MemoryProcessTable, MemorySpawner, kill_tasks
 from vsdk_trio.worker.edges import Edges
 from vsdk_trio.worker.parts import Parts
 from vsdk_trio.worker.worker import Worker, WorkerHandle

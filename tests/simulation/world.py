@@ -12,8 +12,8 @@ import trio
 
 from vsdk_trio.registry.actions import DispatchError
 from vsdk_trio.registry.ledger import JobRequest
-from vsdk_trio.testing.agenda import Agenda
 from vsdk_trio.testing.network import Weather
+from vsdk_trio.testing.pipes import Agenda
 
 from .chance import run_determined
 from .faults import Faults

@@ -13,9 +13,9 @@ import trio
 
 from vsdk_trio.status.app import make_app
 from vsdk_trio.status.history import History
-from vsdk_trio.status.sources import Sources
+from vsdk_trio.status.sources import StatusSources
 from vsdk_trio.status.view import WorkerView
-from vsdk_trio.telemetry.events.observers import Observers
+from vsdk_trio.telemetry.events import Observers
 
 LOCAL = {"host": "127.0.0.1:8081"}
 
@@ -46,7 +46,7 @@ def a_view(**fields: Any) -> WorkerView:
     return WorkerView(**{**usual, **fields})
 
 
-def sources(look: Callable[[], WorkerView] = a_view, **fields: Any) -> Sources:
+def sources(look: Callable[[], WorkerView] = a_view, **fields: Any) -> StatusSources:
     """What an application asks; draining does nothing, but for `fields`."""
     usual: dict[str, Any] = {
         "look": look,
@@ -54,7 +54,7 @@ def sources(look: Callable[[], WorkerView] = a_view, **fields: Any) -> Sources:
         "history": History(lambda: 1000.0),
         "observers": Observers(),
     }
-    return Sources(**{**usual, **fields})
+    return StatusSources(**{**usual, **fields})
 
 
 def app_of(look: Callable[[], WorkerView] = a_view, **fields: Any) -> Any:

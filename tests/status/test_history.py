@@ -41,15 +41,15 @@ def a_job(history: seen.Observe, job_id: str, end: str = "completed") -> None:
 async def test_a_job_is_remembered_from_its_offer_to_its_proof(autojump_clock: MockClock) -> None:
     history = History(Clock())
     history(seen.OfferAnswered(job_id="j", room_id="room"))
-    history(seen.StageTook(job_id="j", stage=seen.Stage.OFFER_TO_ANSWER, seconds=0.1))
+    history(seen.StageTook(job_id="j", stage=seen.DispatchStage.OFFER_TO_ANSWER, seconds=0.1))
     history(moved("j", None, "assigned"))
     assert [(job.job_id, job.state, job.has_ended) for job in history.jobs()] == [
         ("j", "assigned", False)
     ]
-    history(seen.StageTook(job_id="j", stage=seen.Stage.ASSIGNMENT_TO_PROCESS, seconds=0.2))
+    history(seen.StageTook(job_id="j", stage=seen.DispatchStage.ASSIGNMENT_TO_PROCESS, seconds=0.2))
     history(moved("j", "assigned", "failed", age=1.5, cause="no process"))
     history(seen.JobTold(job_id="j", status="failed", error="x" * 1000))
-    history(seen.StageTook(job_id="j", stage=seen.Stage.END_TO_PROVEN, seconds=0.3))
+    history(seen.StageTook(job_id="j", stage=seen.DispatchStage.END_TO_PROVEN, seconds=0.3))
     [job] = history.jobs()
     assert job.stages == {
         "offer_to_answer": 0.1,
@@ -68,7 +68,9 @@ async def test_a_job_is_remembered_from_its_offer_to_its_proof(autojump_clock: M
 async def test_everything_is_bounded(autojump_clock: MockClock) -> None:
     history = History(Clock())
     for n in range(1000):
-        history(seen.StageTook(job_id=f"o{n}", stage=seen.Stage.OFFER_TO_ANSWER, seconds=0.1))
+        history(
+            seen.StageTook(job_id=f"o{n}", stage=seen.DispatchStage.OFFER_TO_ANSWER, seconds=0.1)
+        )
         history(seen.StatusReported(load=(n % 3) / 3))
         history(seen.OfferAnswered(job_id=f"r{n}", room_id="", refusal="full", reason="no"))
         history(seen.AttemptFailed(cause="lost", error="e" * 1000, delay=1.0))

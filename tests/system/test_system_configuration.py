@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from vsdk_trio.options.texts import text_options
+from vsdk_trio.options.environment import text_options
 from vsdk_trio.options.worker import Options
 from vsdk_trio.registry.ledger import JobRequest, JobState
 from vsdk_trio.registry.server import open_registry

@@ -10,9 +10,8 @@ import pytest
 import trio
 import trio.testing
 
-from vsdk_trio.testing.agenda import Agenda
 from vsdk_trio.testing.network import Connection, Weather
-from vsdk_trio.testing.pipes import Pipe
+from vsdk_trio.testing.pipes import Agenda, Pipe
 
 WEATHERS = {
     "calm": Weather(),

@@ -17,7 +17,7 @@ from trio_websocket import WebSocketConnection, open_websocket_url
 from vsdk_trio.errors import PortInUseError
 from vsdk_trio.rooms.rest import create_room
 from vsdk_trio.testing import FakeVideoSDK, open_fake_videosdk
-from vsdk_trio.testing.videosdk import Refusal
+from vsdk_trio.testing.videosdk import RefusedError
 from vsdk_trio.testing.videosdk import service as service_module
 
 pytestmark = pytest.mark.real
@@ -122,7 +122,7 @@ async def test_what_is_no_http_is_hung_up_on(fake: FakeVideoSDK, junk: bytes) ->
 
 
 async def test_faults(fake: FakeVideoSDK) -> None:
-    fake.faults.refuse["rooms"] = Refusal(503, "tired")
+    fake.faults.refuse["rooms"] = RefusedError(503, "tired")
     assert await post(fake, "/v2/rooms", {}) == (503, {"message": "tired"})
     fake.faults.refuse.clear()
     fake.faults.delay["rooms"] = 0.2
@@ -208,7 +208,7 @@ async def test_strangers_are_not_let_in(fake: FakeVideoSDK) -> None:
 
 
 async def test_a_refused_request_says_why(fake: FakeVideoSDK) -> None:
-    fake.faults.refuse["join"] = Refusal(403, "full")
+    fake.faults.refuse["join"] = RefusedError(403, "full")
     async with member(fake, "one") as one:
         answer = await request(one, "join", {})
     assert (answer["ok"], answer["errorCode"], answer["errorReason"]) == (False, 403, "full")

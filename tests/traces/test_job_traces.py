@@ -11,11 +11,11 @@ from trio.testing import MockClock
 
 from tests.traces.spans import Spans, ids, parent
 from tests.worker.conftest import World, open_world
-from vsdk_trio.telemetry.events import Stage
+from vsdk_trio.telemetry.events import DispatchStage
 from vsdk_trio.telemetry.traces import worker_traces
 from vsdk_trio.telemetry.traces.job_traces import JobTraces
 
-STAGES = [stage.replace("_", " ") for stage in Stage]
+STAGES = [stage.replace("_", " ") for stage in DispatchStage]
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 

@@ -12,8 +12,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 from vsdk_trio.errors import OptionsError
-from vsdk_trio.telemetry.events import Observation
-from vsdk_trio.telemetry.events.observers import Observers
+from vsdk_trio.telemetry.events import Observation, Observers
 from vsdk_trio.telemetry.traces import provider as provider_module
 from vsdk_trio.telemetry.traces.provider import are_wanted, find_provider, flush
 from vsdk_trio.telemetry.traces.worker_traces import NoTraces, open_traces

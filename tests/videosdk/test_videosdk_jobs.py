@@ -29,7 +29,7 @@ from .conftest import TOKEN
 
 pytest.importorskip("vsaiortc", reason="needs the extra `videosdk`: tox -e videosdk")
 
-from vsdk_trio.testing.videosdk import FakeVideoSDK, Refusal
+from vsdk_trio.testing.videosdk import FakeVideoSDK, RefusedError
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -171,7 +171,7 @@ async def test_a_network_that_is_cut(
 
 
 async def test_a_join_that_fails(calls: Calls, fake: FakeVideoSDK) -> None:
-    fake.faults.refuse["server-init-config"] = Refusal(402, "the account has no credit")
+    fake.faults.refuse["server-init-config"] = RefusedError(402, "the account has no credit")
     ended = await calls.end_of(await calls.dispatch("first"))
     assert ended.state.value == "failed"
     assert "could not be joined" in str(ended.error)

@@ -20,14 +20,14 @@ from vsdk_trio.rooms import (
     StreamStarted,
     StreamStopped,
 )
-from vsdk_trio.rooms.tones import tone
+from vsdk_trio.rooms.loopback import tone
 from vsdk_trio.testing.sounds import pitch
 
 from .conftest import TOKEN, Enter
 
 pytest.importorskip("vsaiortc", reason="needs the extra `videosdk`: tox -e videosdk")
 
-from vsdk_trio.testing.videosdk import FakeVideoSDK, Refusal
+from vsdk_trio.testing.videosdk import FakeVideoSDK, RefusedError
 
 pytestmark = [
     pytest.mark.real,
@@ -88,7 +88,7 @@ async def test_muting_is_seen(fake: FakeVideoSDK, enter: Enter) -> None:
 async def test_a_refusal_is_the_cause(
     fake: FakeVideoSDK, enter: Enter, name: str, stage: str
 ) -> None:
-    fake.faults.refuse[name] = Refusal(403, "not on the list")
+    fake.faults.refuse[name] = RefusedError(403, "not on the list")
     with pytest.raises(RoomError, match=f"could not be joined.*{stage}.*not on the list"):
         async with enter():
             raise AssertionError("joined")
@@ -211,7 +211,7 @@ async def test_an_error_of_the_sdk_is_an_event(fake: FakeVideoSDK, enter: Enter)
                 if isinstance(event, RoomFailure):
                     break
         assert "the VideoSDK SDK says: Internal socket Error" in str(event)
-        fake.faults.refuse["pubsubSubscribe"] = Refusal(400, "no topics today")
+        fake.faults.refuse["pubsubSubscribe"] = RefusedError(400, "no topics today")
         with pytest.raises(RoomError, match="could not be subscribed to"):
             await room.messages("other")
     assert errors
@@ -256,7 +256,7 @@ async def test_the_token_is_in_no_log(
     try:
         async with enter() as room:
             await room.play(tone(440, 0.1))
-        fake.faults.refuse["websocket"] = Refusal(403, f"no: {TOKEN}")
+        fake.faults.refuse["websocket"] = RefusedError(403, f"no: {TOKEN}")
         with pytest.raises(RoomError) as caught:
             async with enter():
                 raise AssertionError("joined")
@@ -323,7 +323,7 @@ async def test_a_recording_of_all_and_of_everybody(fake: FakeVideoSDK, enter: En
 async def test_a_recording_that_cannot_be_had(
     fake: FakeVideoSDK, enter: Enter, caplog: pytest.LogCaptureFixture
 ) -> None:
-    fake.faults.refuse["recordings"] = Refusal(402, "no credit")
+    fake.faults.refuse["recordings"] = RefusedError(402, "no credit")
     errors: list[object] = []
     assert await recorded(fake, enter, on_room_error=errors.append) == []
     assert len(errors) == 2

@@ -16,8 +16,7 @@ from trio.testing import MockClock
 from vsdk_trio.options.worker import Options
 from vsdk_trio.telemetry.events import Observation
 from vsdk_trio.testing.fake_registry import FakeRegistry, FakeSession, open_fake_registry
-from vsdk_trio.testing.processes import MemorySpawner
-from vsdk_trio.testing.scripted_runner import ScriptedRunner
+from vsdk_trio.testing.processes import MemorySpawner, ScriptedRunner
 from vsdk_trio.worker.edges import Edges
 from vsdk_trio.worker.worker import Worker, WorkerHandle, WorkerReport
 

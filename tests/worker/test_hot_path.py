@@ -19,8 +19,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from vsdk_trio.control.channel import ControlChannel
 from vsdk_trio.control.frames import Ready, Running, Start
 from vsdk_trio.jobs.lifecycle import EndCause, StopCause
-from vsdk_trio.testing.processes import InsideProcess, ProcessExit
-from vsdk_trio.testing.scripted_runner import ScriptedRunner
+from vsdk_trio.testing.processes import InsideProcess, ProcessExit, ScriptedRunner
 from vsdk_trio.worker.live_jobs import LiveJobs
 
 from .conftest import World, open_world

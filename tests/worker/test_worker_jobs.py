@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from vsdk_trio.errors import OptionsError
 from vsdk_trio.options.worker import JobRequest
-from vsdk_trio.testing.scripted_runner import ScriptedRunner
+from vsdk_trio.testing.processes import ScriptedRunner
 from vsdk_trio.worker import live_jobs
 
 from .conftest import World, open_world

@@ -23,10 +23,8 @@ from vsdk_trio.journal.records import JobEntry, RunBegan
 from vsdk_trio.options.worker import Options
 from vsdk_trio.testing.disk import MemoryDisk, MemoryFile
 from vsdk_trio.testing.fake_registry import FakeRegistry, FakeSession, open_fake_registry
-from vsdk_trio.testing.memory import MemoryDialer
-from vsdk_trio.testing.process_table import MemoryProcessTable
-from vsdk_trio.testing.processes import MemorySpawner
-from vsdk_trio.testing.scripted_runner import ScriptedRunner
+from vsdk_trio.testing.network import MemoryDialer
+from vsdk_trio.testing.processes import MemoryProcessTable, MemorySpawner, ScriptedRunner
 from vsdk_trio.worker.edges import Edges
 from vsdk_trio.worker.worker import Worker, WorkerHandle
 

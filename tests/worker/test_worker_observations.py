@@ -11,14 +11,14 @@ from trio.testing import MockClock
 
 from tests.worker.conftest import World, open_world
 from vsdk_trio.telemetry import events as seen
-from vsdk_trio.telemetry.events import Stage
+from vsdk_trio.telemetry.events import DispatchStage
 
 
 def moves(world: World, job_id: str) -> list[tuple[str, str | None]]:
     return [(m.state, m.cause) for m in world.seen(seen.JobMoved) if m.job_id == job_id]
 
 
-def stages(world: World, job_id: str) -> dict[Stage, float]:
+def stages(world: World, job_id: str) -> dict[DispatchStage, float]:
     return {s.stage: s.seconds for s in world.seen(seen.StageTook) if s.job_id == job_id}
 
 
@@ -26,10 +26,13 @@ async def until_proven(world: World) -> None:
     proven = trio.Event()
 
     def listen(observation: seen.Observation) -> None:
-        if isinstance(observation, seen.StageTook) and observation.stage is Stage.END_TO_PROVEN:
+        if (
+            isinstance(observation, seen.StageTook)
+            and observation.stage is DispatchStage.END_TO_PROVEN
+        ):
             proven.set()
 
-    if not any(s.stage is Stage.END_TO_PROVEN for s in world.seen(seen.StageTook)):
+    if not any(s.stage is DispatchStage.END_TO_PROVEN for s in world.seen(seen.StageTook)):
         with world.worker.observers.listening(listen):
             await proven.wait()
 
@@ -48,7 +51,7 @@ async def test_a_job_from_its_offer_to_its_proof(world: World, autojump_clock: M
     assert (end.previous, end.room_id) == ("running", "room")
     assert end.seconds == pytest.approx(5)
     took = stages(world, job_id)
-    assert list(took) == list(Stage)  # each once, and in their order
+    assert list(took) == list(DispatchStage)  # each once, and in their order
     assert all(seconds >= 0 for seconds in took.values())
     assert [(t.status, t.error) for t in world.seen(seen.JobTold)] == [
         ("running", None),
@@ -63,7 +66,7 @@ async def test_a_job_that_waits_for_its_room_is_running_only_then(
     await world.offer("job")
     await world.assign("job", fields={"wait": True}, joins=3, seconds=10)
     await world.session.expect("job_update", job_id="job", status="running")
-    assert stages(world, "job")[Stage.ENTRYPOINT_TO_RUNNING] == pytest.approx(3)
+    assert stages(world, "job")[DispatchStage.ENTRYPOINT_TO_RUNNING] == pytest.approx(3)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +159,7 @@ async def test_what_request_fnc_says(
     async with open_world(request_fnc=decide) as world:
         await world.offer("job")
         assert [o.refusal for o in world.seen(seen.OfferAnswered)] == [refusal]
-        assert stages(world, "job")[Stage.OFFER_TO_ANSWER] == pytest.approx(2)
+        assert stages(world, "job")[DispatchStage.OFFER_TO_ANSWER] == pytest.approx(2)
 
 
 async def test_a_request_fnc_that_takes_too_long(autojump_clock: MockClock) -> None:
@@ -198,11 +201,11 @@ async def test_a_session_that_is_lost_and_opened_again(
     await world.session.drop()
     await world.registry.next_session()
     await trio.sleep(1)
-    [ended] = world.seen(seen.SessionEnded)
+    [ended] = world.seen(seen.RegistrySessionEnded)
     assert ended.epoch == 1
     assert ended.lost_because is not None
     assert [f.cause for f in world.seen(seen.AttemptFailed)] == ["lost"]
-    assert [o.epoch for o in world.seen(seen.SessionOpened)] == [2]
+    assert [o.epoch for o in world.seen(seen.RegistrySessionOpened)] == [2]
     assert [f.kind for f in world.seen(seen.FrameIgnored)] == ["unknown"]
 
 

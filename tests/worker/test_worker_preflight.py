@@ -16,8 +16,7 @@ from vsdk_trio.errors import PreflightError
 from vsdk_trio.options.worker import Options
 from vsdk_trio.telemetry.events import ProcessFailed
 from vsdk_trio.testing.fake_registry import FakeRegistry, open_fake_registry
-from vsdk_trio.testing.processes import MemorySpawner
-from vsdk_trio.testing.scripted_runner import ScriptedRunner
+from vsdk_trio.testing.processes import MemorySpawner, ScriptedRunner
 from vsdk_trio.worker.edges import Edges
 from vsdk_trio.worker.worker import Worker
 

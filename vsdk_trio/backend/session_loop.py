@@ -311,7 +311,7 @@ class Keeper:
                 session.closed()
                 self.outbox.session_lost()
                 self.observe(
-                    seen.SessionEnded(
+                    seen.RegistrySessionEnded(
                         epoch=self.epoch,
                         seconds=trio.current_time() - opened_at,
                         lost_because=None if lost is None else lost.reason,
@@ -330,7 +330,7 @@ class Keeper:
         self.outbox.session_opened(self.epoch, announce=self.announce())
         self._prover.session_opened()
         self.is_connected = True
-        self.observe(seen.SessionOpened(epoch=self.epoch, worker_id=self.worker_id))
+        self.observe(seen.RegistrySessionOpened(epoch=self.epoch, worker_id=self.worker_id))
         self._tell(registered)
         logger.info("registered with the registry as %s", self.worker_id)
 

@@ -20,12 +20,11 @@ from ..backend.api import DialerBackend, DialError
 from ..backend.dialer import choose_dialer, default_ssl_context
 from ..backend.urls import api_base, is_tls, split_target
 from ..errors import CertificateError, ConnectError
-from ..options.registry_address import FLAG, Source, rest_address
-from ..options.texts import ENVIRONMENT_PREFIX
+from ..options.environment import ENVIRONMENT_PREFIX, FLAG, AddressSource, rest_address
 from ..options.worker import Options
 from ..system.stopping import ExitCode
 from ._errors import CommandError
-from ._options import DEFAULT_REGISTRY_URL, TOKEN_VARIABLE
+from ._flags import DEFAULT_REGISTRY_URL, TOKEN_VARIABLE
 
 _CALL_SECONDS: Final = 60.0
 _CONNECT_SECONDS: Final = 5.0
@@ -50,7 +49,7 @@ def _without_last_slash(url: str) -> str:
 
 
 @attrs.frozen
-class Peer:
+class HttpPeer:
     """A registry or a worker at `url`; its token comes from the environment and nowhere else."""
 
     url: str = attrs.field(converter=_without_last_slash)
@@ -150,7 +149,7 @@ class Peer:
         return parsed
 
 
-def registry_at(flag: str | None, ca_file: str | None, *, argument: str | None = None) -> Peer:
+def registry_at(flag: str | None, ca_file: str | None, *, argument: str | None = None) -> HttpPeer:
     """The registry that a command is for: see `_registry_address`.
 
     Args:
@@ -162,17 +161,17 @@ def registry_at(flag: str | None, ca_file: str | None, *, argument: str | None =
         OptionsError: for an address that is none.
     """
     url = rest_address(
-        Source("URL", argument),
-        Source(FLAG, flag),
-        Source.of_environment(os.environ),
+        AddressSource("URL", argument),
+        AddressSource(FLAG, flag),
+        AddressSource.of_environment(os.environ),
         default=DEFAULT_REGISTRY_URL,
     )
-    return Peer(url, ca_file)
+    return HttpPeer(url, ca_file)
 
 
-def worker_at(url: str, ca_file: str | None) -> Peer:
+def worker_at(url: str, ca_file: str | None) -> HttpPeer:
     """The worker whose own HTTP is at `url`."""
-    return Peer(
+    return HttpPeer(
         url,
         ca_file,
         "worker",

@@ -18,7 +18,7 @@ from .._masking import hide_environment, mask
 from ..errors import VsdkTrioError
 from ..system.stopping import exit_code_of
 from ..worker_job import WorkerJob
-from ._agent_file import find_job
+from ._agent import find_job
 from ._errors import CommandError
 
 

@@ -21,9 +21,16 @@ from ..options.worker import Options
 from ..system.stopping import ExitCode
 from ._agent import agent_job, chosen_options
 from ._client import run
-from ._doctor_network import StepFailed, Way
-from ._doctor_token import HeldToken, examine_token
-from ._finding import Finding, Verdict, print_finding, print_findings_json
+from ._doctor_checks import (
+    Finding,
+    HeldToken,
+    StepFailed,
+    Verdict,
+    Way,
+    examine_token,
+    print_finding,
+    print_findings_json,
+)
 
 AGENT_NAME: Final = "vsdk-trio-doctor"
 """What it registers as: no job is dispatched to an agent of this name."""

@@ -1,16 +1,21 @@
-"""The program `vsdk-trio`: its commands, and the one place where an error becomes an exit code.
+"""The program `vsdk-trio`: its commands, its help, and the exit codes of its errors.
 
-Imports the commands but nothing that they need to run: `--help` must be quick.
+It loads a command's module only to run it, so `--help` and `version` stay quick. The first lines of
+the commands' help stand here too; a test compares them with the commands.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
+import shutil
 import sys
-from typing import Annotated
+from typing import Annotated, Any, Final, Literal
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
+from .. import __version__
 from .._masking import hide_environment, mask
 from ..errors import VsdkTrioError
 from ..system.signals import (
@@ -20,10 +25,118 @@ from ..system.signals import (
 )
 from ..system.stopping import ExitCode, exit_code_of
 from ..telemetry.logs.tracebacks import mask_tracebacks
-from ._commands import LazyGroup
 from ._errors import CommandError
-from ._help import markup_mode
-from .version import print_version
+
+_ROOM_FOR_BOXES: Final = 100
+_LEAST_COLUMNS: Final = 30
+_MOST_COLUMNS: Final = 100
+_NAMES_COLUMNS: Final = 30
+
+
+def markup_mode() -> Literal["rich"] | None:
+    """How typer is to show the commands on this terminal; None: as plain lines."""
+    return "rich" if shutil.get_terminal_size().columns >= _ROOM_FOR_BOXES else None
+
+
+class FittingCommand(TyperCommand):
+    """A command whose plain help has headings, as typer's boxes have."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """As typer does, in the width that there is."""
+        columns = shutil.get_terminal_size().columns - 1
+        formatter.width = min(max(_LEAST_COLUMNS, columns), _MOST_COLUMNS)
+        super().format_help(ctx, formatter)
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Each heading with its flags."""
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            if (record := parameter.get_help_record(ctx)) is not None:
+                panels.setdefault(_heading(parameter), []).append(record)
+        for heading, records in panels.items():
+            with formatter.section(heading):
+                formatter.write_dl(records, col_max=min(_NAMES_COLUMNS, formatter.width // 2))
+
+
+def _heading(parameter: Any) -> str:
+    default = "Arguments" if parameter.param_type_name == "argument" else "Options"
+    return getattr(parameter, "rich_help_panel", None) or default
+
+
+PANELS: Final[dict[str, dict[str, str]]] = {
+    "Run agents": {
+        "run": "Serve a registry with an agent: a file, or a module, as it is.",
+        "dev": "Serve an agent while it is being written: new jobs get the new code.",
+        "connect": "Run one job here and now, in this process: join a room, no registry.",
+    },
+    "A registry and its jobs": {
+        "registry": "Serve a registry until SIGINT (Ctrl-C), SIGTERM or SIGHUP.",
+        "dispatch": "Send a job to the least loaded worker of an agent.",
+        "jobs": "List the jobs that a registry knows, oldest first.",
+        "terminate": "Ask for the end of a job.",
+        "workers": "List the workers that a registry knows, with their load and their jobs.",
+    },
+    "Look after workers": {
+        "top": "Watch a registry, its workers and jobs, or one worker, until Ctrl-C.",
+        "drain": "Have a worker take nothing new, let what runs finish, and end. Like SIGTERM.",
+        "doctor": "Find out why a worker cannot register: each step on its way, and what to do.",
+    },
+    "More": {
+        "demo": "Show the main job on this machine: a registry, a worker, and jobs of every kind.",
+        "version": "Print the version.",
+    },
+}
+
+
+_MODULE_OF: Final = {
+    **dict.fromkeys(("run", "dev", "connect", "doctor", "demo"), "agents"),
+    **dict.fromkeys(("dispatch", "jobs", "terminate", "workers", "top", "drain"), "clients"),
+    "registry": "registry",
+    "version": "app",
+}
+"""Which module of this package has the function of a command."""
+
+
+class LazyGroup(TyperGroup):
+    """A group whose commands are light until one of them is to run."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        for panel, commands in PANELS.items():
+            for name, says in commands.items():
+                self.add_command(TyperCommand(name, help=says, rich_help_panel=panel))
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The commands under their headings, for help without boxes."""
+        for panel, commands in PANELS.items():
+            with formatter.section(panel):
+                formatter.write_dl(list(commands.items()))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the arguments name, loaded, and the arguments that are left."""
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, None if name is None else load_command(name), rest
+
+
+def load_command(name: str) -> Any:
+    """The command of that name, with its flags."""
+    module = importlib.import_module(f".{_MODULE_OF[name]}", __package__)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.command(name, cls=FittingCommand)(getattr(module, name))
+    return typer.main.get_command(app)
+
+
+def version() -> None:
+    """Print the version."""
+    print(__version__)
+
+
+def print_version(is_asked: bool) -> None:
+    """The callback of `--version`: print it and end."""
+    if is_asked:
+        version()
+        raise typer.Exit
+
 
 app = typer.Typer(
     name="vsdk-trio",

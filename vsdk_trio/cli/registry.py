@@ -16,7 +16,7 @@ import typer
 
 from .._masking import mask
 from ..system.signals import ending_signals
-from ._options import TOKEN_VARIABLE
+from ._flags import TOKEN_VARIABLE
 
 if TYPE_CHECKING:
     from ..registry.server import RunningRegistry

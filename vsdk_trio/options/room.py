@@ -15,8 +15,7 @@ import attrs
 
 from ..errors import OptionsError
 from . import room_parts as _configs
-from .keywords import helpful_init, unknown_name
-from .overlay import copied, overlaid
+from .checks import helpful_init, unknown_name
 from .published import described, fields_of, is_published
 from .room_parts import (
     LoggingOptions,
@@ -28,8 +27,10 @@ from .room_parts import (
     WebRTCConfig,
     WebSocketConfig,
     check_seconds,
+    copied,
     has_type,
     log_level,
+    overlaid,
     transport_mode_from,
 )
 

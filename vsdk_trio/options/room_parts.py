@@ -1,20 +1,21 @@
-"""The values that `RoomOptions` is made of, and the checks that they share.
+"""The values inside `RoomOptions`, and how one set of them is laid over another.
 
-A leaf: attrs and the standard library. Users reach these classes through `room_options`. Must not
-know `RoomOptions` itself, nor any room.
+A leaf. Users import these classes from `options.room`. Must not know `RoomOptions` or any room.
 """
 
 from __future__ import annotations
 
+import copy
 import reprlib
 from collections.abc import Callable, Mapping
 from enum import Enum, unique
-from typing import Any, TypeAlias, TypeVar
+from functools import cache
+from typing import Any, Final, TypeAlias, TypeVar
 
 import attrs
 
 from ..errors import OptionsError
-from .keywords import helpful_init
+from .checks import helpful_init
 from .published import described, fields_of, is_published
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -281,3 +282,49 @@ def observability_or_none(
     value: _Given[ObservabilityOptions],
 ) -> ObservabilityOptions | None:
     return config_or_none(ObservabilityOptions, value)
+
+
+_T = TypeVar("_T")
+
+_STRUCTURED: Final[Mapping[str, type[attrs.AttrsInstance]]] = {
+    "logs": LoggingOptions,
+    "metrics": MetricsOptions,
+    "observability": ObservabilityOptions,
+    "recording": RecordingOptions,
+    "recording_options": RecordingOptions,
+    "traces": TracesOptions,
+    "webrtc": WebRTCConfig,
+    "websocket": WebSocketConfig,
+}
+"""Which class the value of a name has; `recording` inside `observability`, a bool outside."""
+
+
+def overlaid(path: str, base: Any, value: Any, unknown: list[str]) -> Any:
+    """`base` with `value` over it; appends to `unknown` the paths of what has no place in it."""
+    cls = _STRUCTURED.get(path.rpartition(".")[2])
+    if cls is None or isinstance(base, bool):
+        return value
+    if not isinstance(value, Mapping):
+        raise OptionsError(f"RoomOptions.{path} must be an object, got {type(value).__name__}")
+    result = copied(base) if base is not None else cls()
+    for name, item in value.items():
+        if name not in attrs.fields_dict(cls):
+            unknown.append(f"{path}.{name}")
+        elif item is not None:
+            setattr(result, name, overlaid(f"{path}.{name}", getattr(result, name), item, unknown))
+    return result
+
+
+def copied(value: _T) -> _T:
+    """A copy that shares no structured value with `value`, so that two jobs never share one."""
+    result = copy.copy(value)
+    for name in _nested(type(value)):  # type: ignore[arg-type]  # a class is hashable
+        if attrs.has(type(nested := getattr(value, name))):
+            setattr(result, name, copied(nested))
+    return result
+
+
+@cache
+def _nested(cls: type[Any]) -> tuple[str, ...]:
+    """Which fields of a class may hold a structured value."""
+    return tuple(name for name in attrs.fields_dict(cls) if name in _STRUCTURED)

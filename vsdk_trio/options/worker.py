@@ -16,10 +16,9 @@ import attrs
 
 from ..errors import OptionsError
 from . import checks as _check
-from .keywords import ends_in_one_line, helpful_init, unknown_name
+from .checks import ends_in_one_line, helpful_init, unknown_name
+from .environment import AddressSource, address_options, environment_values
 from .published import described, fields_of, has_signed, is_published
-from .registry_address import Source, address_options
-from .texts import environment_values
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
@@ -279,8 +278,8 @@ class Options:
         environ = os.environ if environ is None else environ
         with ends_in_one_line():
             values = environment_values(cls, environ) | overrides
-            given = Source("the arguments", options=overrides)
-            values |= address_options(given, Source.of_environment(environ))
+            given = AddressSource("the arguments", options=overrides)
+            values |= address_options(given, AddressSource.of_environment(environ))
         return cls(**values)
 
     @classmethod

@@ -22,8 +22,8 @@ import trio
 from .._masking import cut, hide
 from .._service import ResettableDeadline, open_service
 from ..jobs.short_ids import find_ids, name_candidates
+from ..telemetry.events import Observers
 from ..telemetry.events import registry as seen
-from ..telemetry.events.observers import Observers
 from ..telemetry.logs.loggers import get_logger
 from ..telemetry.metrics.tallies import Reading
 from . import wire

@@ -12,9 +12,17 @@ from typing import Any, Final
 
 from ..telemetry.events import registry as seen
 from ..telemetry.events.registry import DispatchSettled, JobEnded
-from ..telemetry.metrics.family import FAST_BUCKETS, SLOW_BUCKETS, Family, Key, Label
-from ..telemetry.metrics.tallies import Counter, Histogram, Reading
-from ..telemetry.metrics.worker_gauges import read_build
+from ..telemetry.metrics.own_process import read_build
+from ..telemetry.metrics.tallies import (
+    FAST_BUCKETS,
+    SLOW_BUCKETS,
+    Counter,
+    Family,
+    Histogram,
+    Key,
+    Label,
+    Reading,
+)
 from .actions import DispatchFailure
 from .ledger import Job, JobState
 from .roster import Worker

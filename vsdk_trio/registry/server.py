@@ -15,7 +15,7 @@ import attrs
 import trio
 
 from ..http_server.server import bind_listeners, serve_app, url_of
-from ..options.registry_address import Source, address_options
+from ..options.environment import AddressSource, address_options
 from ..protocol.messages import MAX_MESSAGE_BYTES
 from .core import Registry, open_registry_core
 from .http_api import make_app
@@ -55,7 +55,7 @@ async def open_registry(
         PortInUseError: where the address is taken or cannot be had.
         OptionsError: for a `public_url` that is none.
     """
-    address_options(Source("public_url", public_url))
+    address_options(AddressSource("public_url", public_url))
     registry = registry if registry is not None else Registry()
     listeners = await bind_listeners(host, port)
     url = url_of(listeners)

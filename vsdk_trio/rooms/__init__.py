@@ -25,13 +25,12 @@ from .events import (
     StreamKind,
     StreamStarted,
     StreamStopped,
+    Subscription,
 )
-from .feed import Feed
 
 __all__ = [
     "AudioFormat",
     "AudioFrame",
-    "Feed",
     "Message",
     "MessageReceived",
     "Participant",
@@ -49,6 +48,7 @@ __all__ = [
     "StreamKind",
     "StreamStarted",
     "StreamStopped",
+    "Subscription",
     "open_room",
     "require_transport",
 ]

@@ -1,22 +1,21 @@
-"""What every room offers, and what it takes to open one.
+"""What every room offers, what it takes to open one, and what a transport cannot do.
 
 Knows the options and permissions of a job's participant. Must not know any one transport.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeAlias
 
 import attrs
 
-from ..errors import RoomError
+from ..errors import OptionsError, RoomError
 from ..options.room import RoomOptions, TransportMode
 from ..options.worker import WorkerPermissions
 from .audio import AudioFrame
-from .events import Message, Participant, RoomEvent
-from .feed import Feed
+from .events import Message, Participant, RoomEvent, Subscription
 
 
 @attrs.frozen(kw_only=True)
@@ -109,14 +108,14 @@ class Room(Protocol):
         """
         ...
 
-    def events(self) -> Feed[RoomEvent]:
+    def events(self) -> Subscription[RoomEvent]:
         """What happens, for `async for`: `RoomJoined` and who is there, then all that follows.
 
         Ends after `RoomLeft`. Any number of readers; one that is slow loses the oldest.
         """
         ...
 
-    def audio(self, participant_id: str) -> Feed[AudioFrame]:
+    def audio(self, participant_id: str) -> Subscription[AudioFrame]:
         """What a participant says from now on, for `async for`; it may not be there yet.
 
         Ends when it leaves, or the session ends. A slow reader loses the oldest frames. Needs
@@ -141,7 +140,7 @@ class Room(Protocol):
         """
         ...
 
-    async def messages(self, topic: str = "chat") -> Feed[Message]:
+    async def messages(self, topic: str = "chat") -> Subscription[Message]:
         """What others publish on `topic` from now on, for `async for`; needs `can_subscribe`.
 
         Ends with the session. A slow reader loses the oldest. The agent's own do not come back.
@@ -167,3 +166,56 @@ def read_permissions(wire: Mapping[str, Any]) -> WorkerPermissions:
         if not isinstance(value, bool):
             raise RoomError(f"permission {name!r} must be a bool, got {type(value).__name__}")
     return WorkerPermissions(**known)
+
+
+_HOSTED = frozenset({TransportMode.VIDEOSDK})
+_WITH_CODECS = frozenset({TransportMode.VIDEOSDK, TransportMode.WEBRTC})
+
+
+def check_transport(options: RoomOptions, mode: TransportMode) -> tuple[str, ...]:
+    """Raise `OptionsError` for what `mode` cannot do and the job may rely on.
+
+    Returns what is merely without effect, as texts for the log. A loopback room stands in for
+    every other one, so there all of it is.
+    """
+    demands = tuple(_demands(options, mode))
+    if demands and mode is not TransportMode.LOOPBACK:
+        raise OptionsError(
+            f"transport_mode={mode.value!r} cannot do what RoomOptions({', '.join(demands)}) asks "
+            "for: that needs transport_mode='videosdk'"
+        )
+    return tuple(
+        f"RoomOptions({wish}) has no effect with transport_mode={mode.value!r}"
+        for wish in (*demands, *_wishes(options, mode))
+    )
+
+
+def _demands(options: RoomOptions, mode: TransportMode) -> Iterator[str]:
+    """What the job may rely on, as it was written."""
+    observability = options.observability
+    if mode not in _HOSTED:
+        if options.recording:
+            yield "recording=True"
+        if observability is not None and observability.recording is not None:
+            yield "observability.recording"
+        if options.vision:
+            yield "vision=True"
+    if mode not in _WITH_CODECS and options.audio_codec is not None:
+        yield f"audio_codec={options.audio_codec!r}"
+
+
+def _wishes(options: RoomOptions, mode: TransportMode) -> Iterator[str]:
+    """What is good to have, as it was written."""
+    if mode in _HOSTED:
+        return
+    if options.send_logs_to_dashboard:
+        yield "send_logs_to_dashboard=True"
+    if options.avatar is not None:
+        yield "avatar"
+    grouped = options.observability
+    for name in ("traces", "metrics", "logs"):
+        part = getattr(grouped, name, None) or getattr(options, name)
+        if part.export_url is not None:
+            yield f"{name}.export_url"
+    if (getattr(grouped, "logs", None) or options.logs).send_to_dashboard:
+        yield "logs.send_to_dashboard=True"

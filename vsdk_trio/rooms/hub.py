@@ -1,19 +1,19 @@
-"""What a room knows: who is there, what happens, who is listening, and whether it has ended.
+"""The state of a room, and the interface between a room and the transport that carries it.
 
-Transports tell it what they see, by methods that never wait, from the Trio thread (from another
-one: `trio_token.run_sync_soon(hub.audio, ...)`). After the end it ignores what it is told. Must
-not know any transport, nor what a room may be asked to do.
+The hub keeps participants, subscriptions and the reason of the end. A transport joins, carries
+sound and messages, and reports to the hub. Permissions, pacing, timeouts and bounds are the room's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import trio
 
 from ..errors import RoomError
-from .audio import AudioFrame
+from .audio import AudioFormat, AudioFrame
 from .base import RoomCounts, RoomRequest
 from .events import (
     AGENT_LEFT,
@@ -22,6 +22,7 @@ from .events import (
     Participant,
     ParticipantJoined,
     ParticipantLeft,
+    Publisher,
     RoomEvent,
     RoomFailure,
     RoomJoined,
@@ -30,8 +31,8 @@ from .events import (
     StreamKind,
     StreamStarted,
     StreamStopped,
+    Subscription,
 )
-from .feed import Feed, Source
 
 EVENTS = 256
 MESSAGES = 256
@@ -49,9 +50,9 @@ class RoomHub:
         self._participants: dict[str, Participant] = {}
         self._has_had_participants = False
         self._streams: dict[tuple[str, StreamKind], StreamStarted] = {}
-        self._events: Source[RoomEvent] = Source(EVENTS)
-        self._audio: dict[str, Source[AudioFrame]] = {}
-        self._messages: dict[str, Source[Message]] = {}
+        self._events: Publisher[RoomEvent] = Publisher(EVENTS)
+        self._audio: dict[str, Publisher[AudioFrame]] = {}
+        self._messages: dict[str, Publisher[Message]] = {}
         self._end_reason: str | None = None
         self._end_callbacks: list[Callable[[str], object]] = []
         self._left = trio.Event()
@@ -175,7 +176,7 @@ class RoomHub:
         else:
             callback(self._end_reason)
 
-    def events(self) -> Feed[RoomEvent]:
+    def events(self) -> Subscription[RoomEvent]:
         """Where the room stands, and then all that happens."""
         request = self.request
         first: list[RoomEvent] = [
@@ -189,17 +190,17 @@ class RoomHub:
             first.append(RoomLeft())
         return self._events.feed(*first)
 
-    def audio_of(self, participant_id: str) -> Feed[AudioFrame]:
+    def audio_of(self, participant_id: str) -> Subscription[AudioFrame]:
         """What a participant says from now on."""
         if self._end_reason is not None:
             return _ended_feed()
-        return self._audio.setdefault(participant_id, Source(AUDIO_FRAMES)).feed()
+        return self._audio.setdefault(participant_id, Publisher(AUDIO_FRAMES)).feed()
 
-    def messages_on(self, topic: str) -> Feed[Message]:
+    def messages_on(self, topic: str) -> Subscription[Message]:
         """What others publish on a topic from now on."""
         if self._end_reason is not None:
             return _ended_feed()
-        return self._messages.setdefault(topic, Source(MESSAGES)).feed()
+        return self._messages.setdefault(topic, Publisher(MESSAGES)).feed()
 
     def left(self) -> None:
         """The agent is out: the last thing that happens."""
@@ -215,7 +216,54 @@ class RoomHub:
         self._changed = trio.Event()
 
 
-def _ended_feed() -> Feed[Any]:
-    feed: Feed[Any] = Feed(1)
+def _ended_feed() -> Subscription[Any]:
+    feed: Subscription[Any] = Subscription(1)
     feed.close()
     return feed
+
+
+class Transport(Protocol):
+    """A joined room's carrier. Each method belongs to the tasks of one Trio run.
+
+    Errors that the session survives go to `hub.failed`; one that it does not survive is raised, as
+    a `RoomError`, out of the context manager that opened the transport, and fails the job.
+    """
+
+    @property
+    def playback(self) -> AudioFormat:
+        """The format `send_audio` is given; everything else is converted before."""
+        ...
+
+    async def send_audio(self, frame: AudioFrame) -> None:
+        """Send at most 20 ms of sound, in `playback` format; may wait, and may be cancelled.
+
+        It is called at the speed of speech, at most 0.2 s ahead of what is heard. Where nobody is
+        there to hear it, it returns.
+        """
+        ...
+
+    def interrupt(self) -> None:
+        """Drop what was sent and is not yet heard; never waits."""
+        ...
+
+    async def send_message(self, text: str, topic: str) -> None:
+        """Publish a message. Raises `RoomError` for one that cannot be sent."""
+        ...
+
+    async def subscribe(self, topic: str) -> None:
+        """Have messages on `topic` come to the hub from now on; called once for each topic."""
+        ...
+
+    async def update_metadata(self, metadata: str) -> None:
+        """Set the metadata of the agent's participant; `RoomError` where that is not possible."""
+        ...
+
+
+TransportT_co = TypeVar("TransportT_co", bound=Transport, covariant=True)
+
+TransportOpener: TypeAlias = Callable[
+    [RoomRequest, RoomHub], AbstractAsyncContextManager[TransportT_co]
+]
+"""Joins on entry and leaves on exit. Cancelled while it joins, it leaves nothing behind. Raises
+`RoomError` (or an `OptionsError`) where it cannot join, with the cause and what to do. What it
+starts runs in its own nursery; its exit has 5 s to say goodbye, and is cancelled then."""

@@ -1,11 +1,8 @@
-"""A joined room: the `Room` above every transport, and how it is joined and left.
-
-Permissions, pacing, timeouts, callbacks and the order of a goodbye are here, once. Must not know
-any one transport.
-"""
+"""A joined room: the `Room` above every transport, how it is joined and left, its idle timeout."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -20,13 +17,39 @@ from ..errors import RoomError, RoomPermissionError
 from ..telemetry.logs.loggers import get_logger
 from .audio import AudioFrame
 from .base import RoomCounts, RoomRequest
-from .events import CONNECTION_LOST, Message, Participant, RoomEvent, RoomFailure
-from .feed import Feed
-from .hub import RoomHub
-from .mixer import Mixer
-from .patience import end_when_empty
-from .speaker import speak
-from .transport import Transport, TransportOpener
+from .events import (
+    ALL_LEFT,
+    CONNECTION_LOST,
+    NOBODY_CAME,
+    Message,
+    Participant,
+    RoomEvent,
+    RoomFailure,
+    Subscription,
+)
+from .hub import RoomHub, Transport, TransportOpener
+from .playback import Mixer, speak
+
+
+async def end_when_empty(hub: RoomHub) -> None:
+    """End the session where nobody comes, or everybody has left, for the options' time."""
+    options = hub.request.options
+    while hub.end_reason is None:
+        if hub.participants:
+            await hub.changed()
+            continue
+        patience, reason = options.no_participant_timeout_seconds, NOBODY_CAME
+        if hub.has_had_participants:
+            patience = options.session_timeout_seconds if options.auto_end_session else None
+            reason = ALL_LEFT
+        with trio.move_on_after(math.inf if patience is None else patience) as waiting:
+            while not hub.participants and hub.end_reason is None:
+                await hub.changed()
+                if reason == NOBODY_CAME and hub.has_had_participants:
+                    break  # came and left again at once
+        if waiting.cancelled_caught:
+            hub.ended(reason)
+
 
 logger = get_logger(__name__)
 
@@ -110,11 +133,11 @@ class JoinedRoom(Generic[TransportT]):
             await self._hub.changed()
         return None
 
-    def events(self) -> Feed[RoomEvent]:
+    def events(self) -> Subscription[RoomEvent]:
         """See `Room`."""
         return self._hub.events()
 
-    def audio(self, participant_id: str) -> Feed[AudioFrame]:
+    def audio(self, participant_id: str) -> Subscription[AudioFrame]:
         """See `Room`."""
         self._require("can_subscribe")
         return self._hub.audio_of(participant_id)
@@ -137,7 +160,7 @@ class JoinedRoom(Generic[TransportT]):
         if self._hub.end_reason is None:
             await self.transport.send_message(text, topic)
 
-    async def messages(self, topic: str = "chat") -> Feed[Message]:
+    async def messages(self, topic: str = "chat") -> Subscription[Message]:
         """See `Room`."""
         self._require("can_subscribe")
         await trio.lowlevel.checkpoint()

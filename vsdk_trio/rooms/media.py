@@ -14,12 +14,12 @@ from av import AudioFrame as MediaFrame  # pyright: ignore[reportMissingImports]
 from av import AudioResampler  # pyright: ignore[reportMissingImports]
 
 from .audio import CHUNK_SECONDS, AudioFrame
-from .hosted.speech import PIECE_SAMPLES, PLAYBACK, Speech
+from .playback import PIECE_SAMPLES, PLAYBACK, Speech
 
 _LATE_SECONDS = 1.0
 
 
-class Voice:
+class SpeechFrames:
     """What is in `speech`, else silence, as frames at the speed of time."""
 
     def __init__(self, speech: Speech) -> None:

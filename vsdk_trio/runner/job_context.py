@@ -24,8 +24,7 @@ from ..errors import RoomError, TokenError
 from ..options.room import RoomOptions, TransportMode
 from ..options.worker import WorkerPermissions
 from ..rooms import Room, RoomFactory, RoomRequest, open_room, require_transport
-from ..rooms.base import read_permissions
-from ..rooms.limits import check_transport
+from ..rooms.base import check_transport, read_permissions
 from ..rooms.rest import RoomCreator, create_room
 from ..telemetry.logs.loggers import get_logger
 from .callbacks import CallbackStack, ShutdownCallback, call

@@ -1,7 +1,7 @@
 """The worker's routes, as one table.
 
 Imports starlette, so it is itself imported only when there is somebody to answer. Each answer is
-made from what `Sources` say at that moment; nothing is kept here.
+made from what `StatusSources` say at that moment; nothing is kept here.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from ..jobs.short_ids import find_ids, name_candidates
 from ..system.threads import run_in_thread
 from . import dashboard, published, task_tree
 from .history import events_of
-from .sources import Sources
+from .sources import StatusSources
 
 HOW_TO_SET_TOKEN: Final = "Options(debug_token=...) or VSDK_TRIO_DEBUG_TOKEN"
 
-_Answer = Callable[[Sources, Request], Awaitable[ASGIApp]]
+_Answer = Callable[[StatusSources, Request], Awaitable[ASGIApp]]
 
 
-def make_app(sources: Sources, stopping: trio.Event) -> Starlette:
+def make_app(sources: StatusSources, stopping: trio.Event) -> Starlette:
     """The ASGI application that shows a worker; pages stop watching at `stopping`."""
     pages = load_pages("vsdk_trio.http_server", "vsdk_trio.status")
     streams = Streams(stopping)
@@ -88,7 +88,7 @@ def make_app(sources: Sources, stopping: trio.Event) -> Starlette:
 # Probes
 
 
-async def _health(sources: Sources, _: Request) -> ASGIApp:
+async def _health(sources: StatusSources, _: Request) -> ASGIApp:
     view = sources.look()
     full = () if (taken := view.taken) is None else (f"full: {taken}; offers are refused",)
     warnings = (f"warning: {text}" for text in view.to_be_seen_to)
@@ -96,13 +96,13 @@ async def _health(sources: Sources, _: Request) -> ASGIApp:
     return TextAnswer(lines, 503 if view.problems else 200)
 
 
-async def _livez(_: Sources, __: Request) -> ASGIApp:
+async def _livez(_: StatusSources, __: Request) -> ASGIApp:
     # That it is answered at all is the answer: the event loop turns. A worker without a registry
     # must not be restarted for it: its jobs would die.
     return TextAnswer(["OK"])
 
 
-async def _readyz(sources: Sources, _: Request) -> ASGIApp:
+async def _readyz(sources: StatusSources, _: Request) -> ASGIApp:
     view = sources.look()
     reasons = view.reasons_not_ready
     drain = view.drain
@@ -122,14 +122,14 @@ async def _readyz(sources: Sources, _: Request) -> ASGIApp:
     return JSONAnswer(answer, 503 if reasons else 200)
 
 
-async def _metrics(sources: Sources, request: Request) -> ASGIApp:
+async def _metrics(sources: StatusSources, request: Request) -> ASGIApp:
     return await answer_scrape(sources.measure(), request)
 
 
 # The published client's routes
 
 
-async def _index(pages: Pages, guard: Guard, sources: Sources, request: Request) -> ASGIApp:
+async def _index(pages: Pages, guard: Guard, sources: StatusSources, request: Request) -> ASGIApp:
     if wants_page(request):
         return pages.answer("worker.html", request)
     if (denial := guard(asker_of(request))) is not None:
@@ -137,7 +137,7 @@ async def _index(pages: Pages, guard: Guard, sources: Sources, request: Request)
     return JSONAnswer(published.api_status_json(sources.look()), headers={"vary": "accept"})
 
 
-async def _job(pages: Pages, guard: Guard, sources: Sources, request: Request) -> ASGIApp:
+async def _job(pages: Pages, guard: Guard, sources: StatusSources, request: Request) -> ASGIApp:
     if wants_page(request):
         return pages.answer("job.html", request)
     if (denial := guard(asker_of(request))) is not None:
@@ -152,33 +152,33 @@ async def _job(pages: Pages, guard: Guard, sources: Sources, request: Request) -
     return JSONAnswer({**found, "log": lines}, headers={"vary": "accept"})
 
 
-async def _static(pages: Pages, _: Sources, request: Request) -> ASGIApp:
+async def _static(pages: Pages, _: StatusSources, request: Request) -> ASGIApp:
     return pages.answer(request.path_params["name"], request)
 
 
-async def _events(streams: Streams, sources: Sources, request: Request) -> ASGIApp:
+async def _events(streams: Streams, sources: StatusSources, request: Request) -> ASGIApp:
     if typed := request.query_params.get("job"):
         return streams.answer(partial(dashboard.follow_job, sources, typed))
     return streams.answer(partial(dashboard.follow, sources))
 
 
-async def _worker(sources: Sources, _: Request) -> ASGIApp:
+async def _worker(sources: StatusSources, _: Request) -> ASGIApp:
     return JSONAnswer(published.worker_json(sources.look()))
 
 
-async def _stats(sources: Sources, _: Request) -> ASGIApp:
+async def _stats(sources: StatusSources, _: Request) -> ASGIApp:
     return JSONAnswer(published.stats_json(sources.look()))
 
 
-async def _debug(sources: Sources, _: Request) -> ASGIApp:
+async def _debug(sources: StatusSources, _: Request) -> ASGIApp:
     return JSONAnswer(published.debug_json(sources.look()))
 
 
-async def _api_status(sources: Sources, _: Request) -> ASGIApp:
+async def _api_status(sources: StatusSources, _: Request) -> ASGIApp:
     return JSONAnswer(published.api_status_json(sources.look()))
 
 
-async def _debug_worker(sources: Sources, _: Request) -> ASGIApp:
+async def _debug_worker(sources: StatusSources, _: Request) -> ASGIApp:
     history = sources.history
     answer = published.worker_debug_json(
         sources.look(), events=tuple(history.events), load=history.load
@@ -186,11 +186,11 @@ async def _debug_worker(sources: Sources, _: Request) -> ASGIApp:
     return JSONAnswer(answer)
 
 
-async def _debug_runners(sources: Sources, _: Request) -> ASGIApp:
+async def _debug_runners(sources: StatusSources, _: Request) -> ASGIApp:
     return JSONAnswer(published.runners_json(sources.look()))
 
 
-async def _debug_runner(sources: Sources, request: Request) -> ASGIApp:
+async def _debug_runner(sources: StatusSources, request: Request) -> ASGIApp:
     if not (typed := request.query_params.get("id")):
         return JSONAnswer({"error": "Missing runner ID"}, 400)
     view = sources.look()
@@ -206,7 +206,7 @@ async def _debug_runner(sources: Sources, request: Request) -> ASGIApp:
 # Ours
 
 
-async def _debug_tasks(_: Sources, request: Request) -> ASGIApp:
+async def _debug_tasks(_: StatusSources, request: Request) -> ASGIApp:
     form = request.query_params.get("format")
     if form not in (None, "text", "json"):
         return failure(400, f"format must be text or json, not {form[:20]!r}")
@@ -222,7 +222,7 @@ async def _debug_tasks(_: Sources, request: Request) -> ASGIApp:
     return TextAnswer(lines)
 
 
-async def _drain(sources: Sources, request: Request) -> ASGIApp:
+async def _drain(sources: StatusSources, request: Request) -> ASGIApp:
     peer = request.client.host if request.client is not None else "somebody"
     sources.drain(f"asked to drain by {peer} over HTTP")
     view = sources.look()

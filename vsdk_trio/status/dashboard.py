@@ -16,7 +16,7 @@ from .._masking import cut
 from .._service import Notifier
 from ..http_server.answers import Push
 from .history import History, JobStory
-from .sources import Sources
+from .sources import StatusSources
 from .view import JobView, ProcessView, WorkerView
 
 # How often memory and CPU are looked at while somebody watches; changes are told at once.
@@ -27,7 +27,7 @@ MAX_LOAD_POINTS: Final = 200
 MAX_ERROR_IN_TABLE: Final = 300
 
 
-async def follow(sources: Sources, push: Push) -> None:
+async def follow(sources: StatusSources, push: Push) -> None:
     """Tell a page what is new, until cancelled: `state` with everything, `log` with new lines."""
     change = Notifier()
     told: dict[str, Any] = {}
@@ -46,7 +46,7 @@ async def follow(sources: Sources, push: Push) -> None:
             await _news(change, has_pushed=is_new or bool(lines))
 
 
-async def follow_job(sources: Sources, typed: str, push: Push) -> None:
+async def follow_job(sources: StatusSources, typed: str, push: Push) -> None:
     """Tell a job's own page what is new: `state` with all of the job, `lines` with its log."""
     change = Notifier()
     told: dict[str, Any] = {}

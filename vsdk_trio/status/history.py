@@ -14,7 +14,7 @@ import attrs
 from .._masking import cut
 from ..jobs.short_ids import find_ids
 from ..telemetry import events as seen
-from ..telemetry.events.observers import Listener
+from ..telemetry.events import Listener
 
 MAX_ENDED: Final = 50
 MAX_REFUSALS: Final = 50
@@ -26,8 +26,8 @@ MAX_ERROR: Final = 4000
 _MAX_TEXT: Final = 300
 _ENDS: Final = frozenset({"completed", "failed", "cancelled"})
 _EVENTS: Final = (
-    seen.SessionOpened,
-    seen.SessionEnded,
+    seen.RegistrySessionOpened,
+    seen.RegistrySessionEnded,
     seen.AttemptFailed,
     seen.ProcessFailed,
     seen.ShutdownAdvanced,
@@ -167,7 +167,7 @@ class History(Listener[seen.Observation]):
             accepted_at = self._clock() - move.age_seconds
             job = JobStory(job_id=move.job_id, room_id=move.room_id, accepted_at=accepted_at)
             if (took := self._offers.pop(move.job_id, None)) is not None:
-                job.stages[str(seen.Stage.OFFER_TO_ANSWER)] = took
+                job.stages[str(seen.DispatchStage.OFFER_TO_ANSWER)] = took
             self._live[move.job_id] = job
         elif (known := self._live.get(move.job_id)) is not None:
             job = known
@@ -183,7 +183,7 @@ class History(Listener[seen.Observation]):
         stage = str(took.stage)
         if (live := self._live.get(took.job_id)) is not None:
             live.stages[stage] = took.seconds
-        elif took.stage is seen.Stage.OFFER_TO_ANSWER:
+        elif took.stage is seen.DispatchStage.OFFER_TO_ANSWER:
             self._offers[took.job_id] = took.seconds
             if len(self._offers) > MAX_OFFERS:
                 del self._offers[next(iter(self._offers))]

@@ -75,7 +75,7 @@ async def notify_service_manager(
     Where nobody reads, that is one warning, and no more is told.
     """
     task_status.started()
-    with closing(_Teller(manager)) as teller:
+    with closing(_Notifier(manager)) as teller:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_tell_until_unheard, manager, teller, look, change)
             await stopping.wait()
@@ -86,7 +86,7 @@ async def notify_service_manager(
 
 async def _tell_until_unheard(
     manager: ServiceManager,
-    teller: _Teller,
+    teller: _Notifier,
     look: Callable[[], ServiceState],
     change: Notifier,
 ) -> None:
@@ -108,7 +108,7 @@ async def _tell_until_unheard(
             await trio.sleep(min(SETTLE_SECONDS, interval / 4))
 
 
-class _Teller:
+class _Notifier:
     """What has been told so far, and the socket."""
 
     def __init__(self, manager: ServiceManager) -> None:

@@ -1,22 +1,25 @@
-"""Serves a worker's routes on a port that was bound beforehand.
+"""Serves a worker's routes on a port that is bound in advance.
 
-Knows when to load the HTTP stack and when to stop; not which routes there are.
+Where the port is taken, it asks the program there for `/worker`: another worker answers, and the
+error names it.
 """
 
 from __future__ import annotations
 
+import json
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, Final
 
 import trio
 
+from .._masking import cut
 from .._service import first_of
-from ..http_server.server import Listeners, serve_app, url_of
+from ..http_server.server import Listeners, serve_app, url_from_here, url_of
 from ..system.shortages import shortage_among
-from ..system.threads import run_in_thread
+from ..system.threads import run_in_thread, starting_threads
 from ..telemetry.logs.loggers import get_logger
-from .sources import Sources
+from .sources import StatusSources
 
 _LOADING: Final = "load the HTTP server"
 # After a shortage; whoever has connected waits meanwhile.
@@ -27,7 +30,7 @@ logger = get_logger(__name__)
 
 async def serve_status(
     listeners: Listeners,
-    sources: Sources,
+    sources: StatusSources,
     stopping: trio.Event,
     *,
     task_status: trio.TaskStatus[None],
@@ -68,10 +71,49 @@ def _address(listeners: Listeners, *, has_token: bool) -> str:
     )
 
 
-def _make_app(sources: Sources, stopping: trio.Event) -> Any:
+def _make_app(sources: StatusSources, stopping: trio.Event) -> Any:
     # Loads what serving needs as well: this function runs in a thread, so the loop goes on.
     import hypercorn.trio  # noqa: F401
 
     from .app import make_app
 
     return make_app(sources, stopping)
+
+
+_SECONDS: Final = 1.0
+_MAX_ANSWER_BYTES: Final = 1 << 16
+_SHOWN: Final = 60
+
+
+async def describe_occupant(host: str, port: int) -> str:
+    """The worker that answers there, for an error's text; empty where there is none.
+
+    It is asked for its `/worker`, which is open to everybody, and has a second to answer.
+    """
+    with trio.move_on_after(_SECONDS):
+        try:
+            answer = await _ask(host.strip("[]"), port)
+        except (OSError, ValueError, trio.BrokenResourceError):
+            return ""
+        agent, worker = answer.get("agent_id"), answer.get("worker_id")
+        if isinstance(agent, str) and isinstance(worker, str):
+            which = f" ({cut(worker, _SHOWN)})" if worker else ""
+            pid = f", pid {answer['pid']}" if isinstance(answer.get("pid"), int) else ""
+            url = url_from_here(host, port)
+            return f"a worker of agent {cut(agent, _SHOWN)!r}{which}{pid} is at {url}; "
+    return ""
+
+
+async def _ask(host: str, port: int) -> dict[str, Any]:
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    received = bytearray()
+    with starting_threads(f"look up {host}"):
+        stream = await trio.open_tcp_stream(host, port)
+    async with stream:
+        await stream.send_all(b"GET /worker HTTP/1.0\r\nHost: localhost\r\n\r\n")
+        async for chunk in stream:
+            received += chunk
+            if len(received) > _MAX_ANSWER_BYTES:
+                break
+    answer = json.loads(received.partition(b"\r\n\r\n")[2])
+    return answer if isinstance(answer, dict) else {}

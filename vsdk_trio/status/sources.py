@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
-from ..telemetry.events import Observation
-from ..telemetry.events.observers import Observers
+from ..telemetry.events import Observation, Observers
 from ..telemetry.metrics.tallies import Reading
 from .history import History
 from .view import LineView, WorkerView
@@ -18,7 +17,7 @@ def _no_lines(number: int) -> tuple[int, Sequence[LineView]]:
 
 
 @attrs.frozen(kw_only=True)
-class Sources:
+class StatusSources:
     """Functions that are asked at each request, and never block."""
 
     look: Callable[[], WorkerView]

@@ -17,7 +17,7 @@ _MACHINERY: Final = "trio._core._traps"
 
 
 @attrs.frozen
-class Place:
+class CodeLocation:
     """Where a task is, in one of the functions that it is in."""
 
     file: str
@@ -35,7 +35,7 @@ class TaskView:
     """One task: its stack, outermost function first, and its nurseries with their tasks."""
 
     name: str
-    stack: tuple[Place, ...]
+    stack: tuple[CodeLocation, ...]
     nurseries: tuple[tuple[TaskView, ...], ...]
 
     def count(self) -> int:
@@ -75,7 +75,7 @@ def as_text(task: TaskView, indent: str = "") -> Iterator[str]:
 
 def _look_at(task: trio.lowlevel.Task) -> TaskView:
     stack = tuple(
-        Place(frame.f_code.co_filename, line, frame.f_code.co_qualname)
+        CodeLocation(frame.f_code.co_filename, line, frame.f_code.co_qualname)
         for frame, line in task.iter_await_frames()
         # Every wait ends in trio's own machinery, which says nothing of what is waited for.
         if frame.f_globals.get("__name__") != _MACHINERY

@@ -6,7 +6,7 @@ For tests of programs that use vsdk_trio, and for its own.
 from __future__ import annotations
 
 from .fake_registry import FakeRegistry, FakeSession, Rejection, open_fake_registry
-from .memory import MemoryDialer
+from .network import MemoryDialer
 from .videosdk import FakeVideoSDK, open_fake_videosdk
 
 __all__ = [

@@ -20,7 +20,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_st
 
 from .._exceptions import without_own_group
 from ..websocket.link import ReaderGuard
-from .memory import MemoryDialer
+from .network import MemoryDialer
 
 JsonObject = dict[str, Any]
 _QUEUE_LENGTH = 1000

@@ -1,12 +1,13 @@
 """A simulated network: connections that are slow, cut, half-open or silent, as a test wants them.
 
-Deterministic: every delay and every split is drawn from the `random.Random` that it is given, in
-an order that depends on nothing but the run. Must not know what is spoken over a connection.
+Deterministic: every delay and split comes from the `random.Random` that a test passes in, in an
+order that depends on the run alone. Knows no protocol. `MemoryDialer` connects without any faults.
 """
 
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import pairwise
 from typing import TypeAlias
@@ -14,10 +15,10 @@ from typing import TypeAlias
 import attrs
 import trio
 import trio.abc
+import trio.testing
 
 from ..errors import ConnectError
-from .agenda import Agenda
-from .pipes import Pipe
+from .pipes import Agenda, Pipe
 
 
 @attrs.frozen(kw_only=True)
@@ -172,3 +173,46 @@ class SimulatedDialer:
         self.connections.append(connection)
         self._nursery.start_soon(self._serve, connection)
         return connection.dialing_end
+
+
+StreamHandler = Callable[[trio.abc.Stream], Awaitable[None]]
+
+
+class MemoryDialer:
+    """A `Dialer` whose every connection is served by `handler`, as a task of `nursery`.
+
+    `dialed` lists what was dialed, as (time, host, port). `failures` are raised by the next dials,
+    one each; `is_up = False` makes every dial fail, and `is_silent = True` makes it hang.
+    """
+
+    def __init__(self, handler: StreamHandler, nursery: trio.Nursery) -> None:
+        self._handler = handler
+        self._nursery = nursery
+        self.dialed: list[tuple[float, str, int]] = []
+        self.failures: deque[Exception] = deque()
+        self.is_up = True
+        self.is_silent = False
+
+    async def dial(self, host: str, port: int) -> trio.abc.Stream:
+        """Connect to the handler; raises `ConnectError` as scripted."""
+        await trio.lowlevel.checkpoint()
+        self.dialed.append((trio.current_time(), host, port))
+        if self.failures:
+            raise self.failures.popleft()
+        if self.is_silent:
+            await trio.sleep_forever()
+        if not self.is_up:
+            raise ConnectError(f"cannot connect to {host}:{port}: the simulated network is down")
+        ours, theirs = trio.testing.memory_stream_pair()
+        self._nursery.start_soon(self._serve, theirs)
+        return ours
+
+    async def _serve(self, stream: trio.abc.Stream) -> None:
+        try:
+            await self._handler(stream)
+        except trio.BrokenResourceError:
+            # The dialing side went away without reading: a fact of networks, not a failed test.
+            pass
+        finally:
+            with trio.move_on_after(1, shield=True):
+                await trio.aclose_forcefully(stream)

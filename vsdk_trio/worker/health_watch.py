@@ -14,8 +14,7 @@ import trio
 from ..jobs.lifecycle import EndCause, StopCause
 from ..processes.job_process import JobProcess
 from ..telemetry.events import LoopBlocked, LoopFreed, MemoryWarned, Observe
-from ..telemetry.logs.loggers import get_logger
-from ..telemetry.logs.records import log_with_trace
+from ..telemetry.logs.loggers import get_logger, log_with_trace
 from .live_jobs import LiveJob
 
 logger = get_logger(__name__)

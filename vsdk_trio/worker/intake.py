@@ -212,7 +212,7 @@ class Intake:
                 answered, refusal=refusal.cause.value, reason=presentable(refusal.reason)
             )
         seconds = trio.current_time() - offer.came_at
-        stage = seen.Stage.OFFER_TO_ANSWER
+        stage = seen.DispatchStage.OFFER_TO_ANSWER
         self._observe(seen.StageTook(job_id=offer.job_id, stage=stage, seconds=seconds))
         self._observe(answered)
 

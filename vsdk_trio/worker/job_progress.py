@@ -8,7 +8,7 @@ from __future__ import annotations
 import trio
 
 from ..jobs.lifecycle import JobLifecycle, JobState
-from ..telemetry.events import JobMoved, Observe, Stage, StageTook
+from ..telemetry.events import DispatchStage, JobMoved, Observe, StageTook
 
 
 class JobProgress:
@@ -44,7 +44,7 @@ class JobProgress:
     def entrypoint_began(self) -> None:
         """The job's process says that it is about to run the entrypoint; may have moved the job."""
         now = trio.current_time()
-        self._stage_took(Stage.PROCESS_TO_ENTRYPOINT, now)
+        self._stage_took(DispatchStage.PROCESS_TO_ENTRYPOINT, now)
         if self._lifecycle.state is not self._said:
             self._moved(now)
 
@@ -63,10 +63,10 @@ class JobProgress:
         )
         self._said, self._entered_state_at = state, now
         if state is JobState.STARTING:
-            self._stage_took(Stage.ASSIGNMENT_TO_PROCESS, now)
+            self._stage_took(DispatchStage.ASSIGNMENT_TO_PROCESS, now)
         elif state is JobState.RUNNING:
-            self._stage_took(Stage.ENTRYPOINT_TO_RUNNING, now)
+            self._stage_took(DispatchStage.ENTRYPOINT_TO_RUNNING, now)
 
-    def _stage_took(self, stage: Stage, now: float) -> None:
+    def _stage_took(self, stage: DispatchStage, now: float) -> None:
         seconds, self._began_stage_at = now - self._began_stage_at, now
         self._observe(StageTook(job_id=self._job_id, stage=stage, seconds=seconds))

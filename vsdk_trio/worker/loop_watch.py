@@ -22,8 +22,7 @@ import trio
 
 from ..errors import ShortageError
 from ..system.threads import start_thread
-from ..telemetry.logs.loggers import get_logger
-from ..telemetry.logs.records import log_with_trace
+from ..telemetry.logs.loggers import get_logger, log_with_trace
 
 logger = get_logger(__name__)
 

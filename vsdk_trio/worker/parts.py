@@ -32,8 +32,7 @@ from ..protocol.vocabulary import vocabulary
 from ..status.view import Health
 from ..system.shortages import SHORTAGES
 from ..system.stopping import Request, Stage
-from ..telemetry.events import JobRecovered, Observation, StatusReported
-from ..telemetry.events.observers import Observers
+from ..telemetry.events import JobRecovered, Observation, Observers, StatusReported
 from ..telemetry.logs.loggers import get_logger
 from ..telemetry.traces.worker_traces import Traces
 from .briefing import Agent, Briefing

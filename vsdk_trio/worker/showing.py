@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from ..options.worker import Options
+from ..status.gauges import read_worker
 from ..status.history import History
-from ..status.sources import Sources
+from ..status.sources import StatusSources
 from ..status.view import LineView
 from ..telemetry.logs.lines import LogLine
 from ..telemetry.logs.recent import RecentLines, recent_lines
-from ..telemetry.metrics.worker_gauges import read_worker
 from ..telemetry.metrics.worker_tallies import WorkerTallies
 from .look import Look
 from .parts import Parts
@@ -23,14 +23,14 @@ from .parts import Parts
 @contextmanager
 def open_sources(
     parts: Parts, options: Options, look: Look, tallies: WorkerTallies
-) -> Iterator[Sources]:
+) -> Iterator[StatusSources]:
     """The sources of a worker's status server, for the length of the block."""
     history = History(look.unix_now)
     with (
         parts.observers.listening(history),
         recent_lines() as recent,
     ):
-        yield Sources(
+        yield StatusSources(
             look=look,
             history=history,
             observers=parts.observers,

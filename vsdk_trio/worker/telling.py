@@ -17,7 +17,7 @@ from ..journal.journal import Journal
 from ..journal.records import Ended, Proven, Registered
 from ..protocol.messages import JobUpdate, Message
 from ..protocol.vocabulary import JobFact, read_job_status
-from ..telemetry.events import JobTold, Observe, Stage, StageTook
+from ..telemetry.events import DispatchStage, JobTold, Observe, StageTook
 from .live_jobs import LiveJob
 from .reporter import Reporter, presentable
 
@@ -106,7 +106,9 @@ class Teller:
         ended_at = self._ended_at.pop(job_id, None)  # None: told again, or by an earlier life
         if ended_at is not None:
             seconds = trio.current_time() - ended_at
-            self._observe(StageTook(job_id=job_id, stage=Stage.END_TO_PROVEN, seconds=seconds))
+            self._observe(
+                StageTook(job_id=job_id, stage=DispatchStage.END_TO_PROVEN, seconds=seconds)
+            )
 
 
 def _presentable(update: Update) -> Update:

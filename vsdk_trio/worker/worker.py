@@ -27,13 +27,11 @@ from ..options.worker import Options, WorkerOptions
 from ..processes.edge import OnStarted
 from ..processes.interpreter import require_interpreter
 from ..processes.orphans import reap_orphans
-from ..status.occupant import describe_occupant
 from ..status.sd_notify import ServiceManager, notify_service_manager
-from ..status.server import serve_status
+from ..status.server import describe_occupant, serve_status
 from ..status.view import WorkerView
 from ..system.stopping import Request, Stage
-from ..telemetry.events import Observation
-from ..telemetry.events.observers import Observers
+from ..telemetry.events import Observation, Observers
 from ..telemetry.logs.loggers import get_logger
 from ..telemetry.metrics.worker_tallies import WorkerTallies
 from ..telemetry.traces.worker_traces import open_traces

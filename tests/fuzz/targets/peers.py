@@ -19,7 +19,7 @@ from vsdk_trio.backend.dialer import ProxyDialer
 from vsdk_trio.backend.websocket import open_link
 from vsdk_trio.errors import ApiError, ConnectError
 from vsdk_trio.protocol.messages import MAX_MESSAGE_BYTES, JobTermination
-from vsdk_trio.testing.memory import MemoryDialer
+from vsdk_trio.testing.network import MemoryDialer
 from vsdk_trio.testing.raw_websocket import (
     CLOSE,
     PING,

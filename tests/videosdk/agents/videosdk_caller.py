@@ -15,7 +15,7 @@ import trio
 
 from vsdk_trio import JobContext
 from vsdk_trio.rooms import ParticipantLeft
-from vsdk_trio.rooms.tones import tone
+from vsdk_trio.rooms.loopback import tone
 from vsdk_trio.testing.sounds import pitch
 
 

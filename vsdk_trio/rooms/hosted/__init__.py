@@ -6,7 +6,7 @@ side, `call` and `voice` the SDK's. Light until a room is opened: importing the 
 
 from __future__ import annotations
 
-from .loading import preload
+from .sdk import preload
 from .transport import VideoSDKTransport, open_videosdk, require_videosdk
 
 __all__ = ["VideoSDKTransport", "open_videosdk", "preload", "require_videosdk"]

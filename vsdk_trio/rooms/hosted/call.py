@@ -1,7 +1,6 @@
-"""One call with the SDK: joining, what happens, leaving. All of it in the SDK's asyncio thread.
+"""The SDK's tracks: the agent's voice, and what it hears. asyncio.
 
-Imports the SDK, which takes seconds: import it in that thread. Tells Trio's side what it sees as
-functions of a hub. Must not know Trio.
+Imports the SDK's media stack: import it in the SDK's thread. Must not know Trio's side.
 """
 
 from __future__ import annotations
@@ -16,15 +15,41 @@ from videosdk import (  # pyright: ignore[reportMissingImports]
     ParticipantEventHandler,
     VideoSDK,
 )
+from vsaiortc.mediastreams import (  # pyright: ignore[reportMissingImports]
+    MediaStreamError,
+    MediaStreamTrack,
+)
 
 from ...errors import RoomError
 from ..audio import AudioFrame
 from ..base import RoomRequest
 from ..events import MEETING_ENDED, Message, Participant, StreamKind
 from ..hub import RoomHub
-from .sdk_log import Phase, SdkLog
-from .speech import Speech
-from .voice import AgentVoice, listen
+from ..media import SpeechFrames, hear
+from ..playback import Speech
+from .sdk import Phase, SdkLog
+
+
+class MicrophoneTrack(MediaStreamTrack):  # type: ignore[misc]  # the SDK's classes are not checked
+    """The track that the SDK sends."""
+
+    kind = "audio"
+
+    def __init__(self, speech: Speech) -> None:
+        super().__init__()
+        self._voice = SpeechFrames(speech)
+
+    async def recv(self) -> Any:
+        """The next 20 ms."""
+        if self.readyState != "live":
+            raise MediaStreamError
+        return await self._voice.next_frame()
+
+
+async def listen(track: Any, participant_id: str, put: Callable[[AudioFrame], None]) -> None:
+    """Hand over what comes on a track of somebody's, until it ends."""
+    await hear(track, participant_id, put, MediaStreamError)
+
 
 Tell = Callable[[Callable[[RoomHub], None]], None]
 Hear = Callable[[AudioFrame], None]
@@ -68,7 +93,7 @@ class Call:
             token=request.token,
             mic_enabled=permissions.can_publish,
             webcam_enabled=False,
-            custom_microphone_audio_track=AgentVoice(speech),
+            custom_microphone_audio_track=MicrophoneTrack(speech),
             auto_consume=permissions.can_subscribe,
             audio_codec=options.audio_codec,
             signaling_base_url=host,

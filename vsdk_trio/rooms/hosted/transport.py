@@ -25,12 +25,10 @@ from ..audio import AudioFormat, AudioFrame
 from ..base import RoomRequest
 from ..events import CONNECTION_LOST, MEETING_ENDED
 from ..hub import RoomHub
+from ..playback import PLAYBACK, Speech
 from ..rest import post
-from .causes import cause_of
-from .loading import preload
 from .recording import Recording, recording_of
-from .sdk_log import Phase, SdkLog
-from .speech import PLAYBACK, Speech
+from .sdk import Phase, SdkLog, cause_of, preload
 
 if TYPE_CHECKING:
     from .call import Call

@@ -24,25 +24,25 @@ from aiortc.sdp import candidate_from_sdp  # pyright: ignore[reportMissingImport
 
 from ...errors import RoomError
 from ..audio import AudioFrame
-from ..hosted.speech import Speech
-from ..media import Voice, hear
-from .news import PEER_ID, News, Said, State
+from ..media import SpeechFrames, hear
+from ..playback import Speech
+from .messages import PEER_ID, ConnectionState, PeerMessage, TextReceived
 
 CHANNEL_SECONDS = 5.0
 _CHANNEL = "messages"
 
-Tell: TypeAlias = Callable[[News], None]
+Tell: TypeAlias = Callable[[PeerMessage], None]
 Hear: TypeAlias = Callable[[AudioFrame], None]
 
 
-class AgentVoice(MediaStreamTrack):  # type: ignore[misc]  # aiortc is not checked
+class AgentTrack(MediaStreamTrack):  # type: ignore[misc]  # aiortc is not checked
     """The track that is sent."""
 
     kind = "audio"
 
     def __init__(self, speech: Speech) -> None:
         super().__init__()
-        self._voice = Voice(speech)
+        self._voice = SpeechFrames(speech)
 
     async def recv(self) -> Any:
         """The next 20 ms."""
@@ -52,24 +52,24 @@ class AgentVoice(MediaStreamTrack):  # type: ignore[misc]  # aiortc is not check
 
 
 @attrs.frozen(kw_only=True)
-class Terms:
+class PeerSettings:
     """How to connect: `ice_servers` as the options have them, and a codec's name, or any."""
 
     ice_servers: Sequence[Any] = attrs.field(repr=False)
     codec: str | None
 
 
-class Peer:
+class WebRTCPeer:
     """One connection. Make it in asyncio's thread; `close` it."""
 
-    def __init__(self, terms: Terms, speech: Speech, tell: Tell, hear_frame: Hear) -> None:
+    def __init__(self, terms: PeerSettings, speech: Speech, tell: Tell, hear_frame: Hear) -> None:
         self._tell = tell
         self._hear = hear_frame
         self._listening: set[asyncio.Task[None]] = set()
         self._channel_is_open = asyncio.Event()
         servers = [_ice_server(server) for server in terms.ice_servers]
         self._pc = RTCPeerConnection(RTCConfiguration(iceServers=servers))
-        self._pc.addTrack(AgentVoice(speech))
+        self._pc.addTrack(AgentTrack(speech))
         if terms.codec is not None:
             self._pc.getTransceivers()[0].setCodecPreferences(_codecs(terms.codec))
         self._channel = self._pc.createDataChannel(_CHANNEL)
@@ -118,7 +118,7 @@ class Peer:
 
     def _said(self, data: object) -> None:
         if isinstance(data, str):
-            self._tell(Said(data))
+            self._tell(TextReceived(data))
 
     def _track_came(self, track: Any) -> None:
         if track.kind == "audio":
@@ -127,7 +127,7 @@ class Peer:
             task.add_done_callback(self._listening.discard)
 
     def _state_changed(self) -> None:
-        self._tell(State(self._pc.connectionState))
+        self._tell(ConnectionState(self._pc.connectionState))
 
 
 def _ice_server(given: Any) -> RTCIceServer:

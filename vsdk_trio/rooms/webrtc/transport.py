@@ -24,14 +24,21 @@ from ...websocket.link import Link, LinkLost
 from ..audio import AudioFrame
 from ..base import RoomRequest
 from ..events import Message, Participant
-from ..hosted.speech import PLAYBACK, Speech
 from ..hub import RoomHub
+from ..playback import PLAYBACK, Speech
 from ..websocket import wire
-from .news import PEER_ID, News, Said, State
-from .signaling import Answer, Candidate, read_signal
+from .messages import (
+    PEER_ID,
+    Answer,
+    Candidate,
+    ConnectionState,
+    PeerMessage,
+    TextReceived,
+    read_signal,
+)
 
 if TYPE_CHECKING:
-    from .peer import Hear, Peer, Tell
+    from .peer import Hear, Tell, WebRTCPeer
 
 GOODBYE_SECONDS = 3.0
 _FRAMES = 100
@@ -48,7 +55,7 @@ async def open_webrtc(request: RoomRequest, hub: RoomHub) -> AsyncGenerator[WebR
     config, url = request.options.webrtc, _signaling_url(request.options.webrtc)
     speech = Speech()
     sounds: ThreadChannel[AudioFrame] = ThreadChannel(_FRAMES)
-    news: ThreadChannel[News] = ThreadChannel(_NEWS)
+    news: ThreadChannel[PeerMessage] = ThreadChannel(_NEWS)
     async with open_aio_thread(name="webrtc") as thread:
         peer = await thread.run(
             _make_peer, config, request.options.audio_codec, speech, news.put, sounds.put
@@ -85,11 +92,11 @@ def _signaling_url(config: WebRTCConfig) -> str:
 
 async def _make_peer(
     config: WebRTCConfig, codec: str | None, speech: Speech, tell: Tell, hear: Hear
-) -> Peer:
+) -> WebRTCPeer:
     """In the thread: importing aiortc takes its time."""
-    from .peer import Peer, Terms
+    from .peer import PeerSettings, WebRTCPeer
 
-    return Peer(Terms(ice_servers=config.ice_servers, codec=codec), speech, tell, hear)
+    return WebRTCPeer(PeerSettings(ice_servers=config.ice_servers, codec=codec), speech, tell, hear)
 
 
 @asynccontextmanager
@@ -110,7 +117,7 @@ class WebRTCTransport:
 
     playback = PLAYBACK
 
-    def __init__(self, hub: RoomHub, thread: AioThread, peer: Peer, speech: Speech) -> None:
+    def __init__(self, hub: RoomHub, thread: AioThread, peer: WebRTCPeer, speech: Speech) -> None:
         self._hub = hub
         self._thread = thread
         self._peer = peer
@@ -170,18 +177,18 @@ class WebRTCTransport:
             except RoomError as error:
                 self._hub.failed(error)
 
-    async def _follow_news(self, news: trio.MemoryReceiveChannel[News]) -> None:
+    async def _follow_news(self, news: trio.MemoryReceiveChannel[PeerMessage]) -> None:
         async for item in news:
             match item:
-                case State("connected"):
+                case ConnectionState("connected"):
                     self._hub.participant_joined(Participant(participant_id=PEER_ID, name="Peer"))
-                case State("disconnected" | "failed" | "closed"):
+                case ConnectionState("disconnected" | "failed" | "closed"):
                     self._hub.participant_left(PEER_ID)
                     self._speech.clear()  # and whoever waits for room in it
                     self._hub.ended(f"webrtc_{item.name}")
-                case Said():
+                case TextReceived():
                     self._read(item.text)
-                case State():
+                case ConnectionState():
                     pass
 
     def _read(self, text: str) -> None:

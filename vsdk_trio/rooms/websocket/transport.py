@@ -1,20 +1,22 @@
-"""Serves the room's WebSocket, to one client at a time.
-
-Knows sockets and upgrades. Must not know what is said (`visitor`), nor who may come in (`door`).
-"""
+"""Serves the room's WebSocket to one client at a time, and decides which web pages may connect."""
 
 from __future__ import annotations
 
 import errno
-from collections.abc import AsyncGenerator
+import ipaddress
+from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager, suppress
 from typing import cast
+from urllib.parse import parse_qs, urlsplit
 
+import attrs
 import trio
 from trio_websocket import ConnectionClosed, WebSocketRequest, wrap_server_stream
 
 from ..._exceptions import without_own_group
+from ..._masking import peer_text
 from ...errors import RoomError
+from ...http_server.access import is_local_name
 from ...http_server.server import accept_connections
 from ...options.room import WebSocketConfig
 from ...system.threads import starting_threads
@@ -24,8 +26,70 @@ from ..audio import AudioFrame
 from ..base import RoomRequest
 from ..events import Message
 from ..hub import RoomHub
-from . import door, wire
+from . import wire
 from .visitor import Visitor
+
+_MOST_QUOTED = 100
+
+
+@attrs.frozen
+class OriginDenial:
+    """An HTTP status, and what to do about it."""
+
+    status: int
+    message: str
+
+
+def refuse(
+    path: str, *, host: str, origin: str | None, wanted_path: str, origins: Collection[str]
+) -> OriginDenial | None:
+    """None for somebody who may come in, else why not.
+
+    Arguments: `path`, `host` and `origin`, as the request has them; `origins`, as the options do.
+    """
+    if path.partition("?")[0] != wanted_path:
+        return OriginDenial(404, f"the room is at {wanted_path}")
+    if origin is None:
+        return None  # no browser, so nobody's page
+    if "*" in origins or origin.lower() in {known.lower().rstrip("/") for known in origins}:
+        return None
+    if _is_page_of_this_machine(origin, host):
+        return None
+    quoted = peer_text(origin, most=_MOST_QUOTED)
+    return OriginDenial(
+        403,
+        f"pages from {quoted} may not connect; to let them, list it in "
+        "RoomOptions(websocket=WebSocketConfig(origins=[...]))",
+    )
+
+
+def name_in(path: str) -> str:
+    """The `name` that a client gives itself in the query, fit to be shown; empty for none."""
+    names = parse_qs(path.partition("?")[2]).get("name", [""])
+    return peer_text(names[0], most=_MOST_QUOTED)
+
+
+def _is_page_of_this_machine(origin: str, host: str) -> bool:
+    """Whether page and socket are both on a host that nobody else can give a name to.
+
+    A name could be made to point here while the page that uses it is somebody else's (DNS
+    rebinding); an address, or `localhost`, could not.
+    """
+    try:
+        page, here = urlsplit(origin).hostname, urlsplit(f"//{host}").hostname
+    except ValueError:
+        return False
+    if not page or not here or not is_local_name(page) or not is_local_name(here):
+        return False
+    return page == here or (_is_loopback(page) and _is_loopback(here))
+
+
+def _is_loopback(name: str) -> bool:
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost" or name.endswith(".localhost")
+
 
 logger = get_logger(__name__)
 
@@ -152,7 +216,7 @@ class WebSocketTransport:
                     max_message_size=wire.MOST_BYTES,
                     receive_buffer_size=None,
                 )
-                name = door.name_in(request.path) or "Client"
+                name = name_in(request.path) or "Client"
                 link = await self._let_in(request, stream, guard)
         finally:
             self._strangers -= 1
@@ -165,7 +229,7 @@ class WebSocketTransport:
         headers = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers
         }
-        denial = door.refuse(
+        denial = refuse(
             request.path,
             # trio-websocket has the host in its event only.
             host=request._event.host,

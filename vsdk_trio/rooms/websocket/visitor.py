@@ -120,7 +120,7 @@ class Visitor:
             await self.read(wire.problem(str(error)))
             return
         match said:
-            case wire.Hello():
+            case wire.ClientHello():
                 await self._greet(said)
             case wire.Say():
                 self._hub.message(
@@ -133,12 +133,12 @@ class Visitor:
                 )
             case wire.Mute():
                 self._hub.stream_stopped(CLIENT_ID)
-            case wire.Ignored():
+            case wire.IgnoredText():
                 pass
             case _:
                 assert_never(said)
 
-    async def _greet(self, hello: wire.Hello) -> None:
+    async def _greet(self, hello: wire.ClientHello) -> None:
         if hello.format != self._format:
             self._format, self._position = hello.format, 0
         self._has_said_hello = True

@@ -24,7 +24,7 @@ MOST_BYTES = 1 << 16
 
 
 @attrs.frozen(kw_only=True)
-class Hello:
+class ClientHello:
     """The client says in what format it speaks, and that it reads what is said here."""
 
     format: AudioFormat = CLIENT_FORMAT
@@ -44,11 +44,11 @@ class Mute:
 
 
 @attrs.frozen
-class Ignored:
+class IgnoredText:
     """Something of a later version, or of somebody else's."""
 
 
-FromClient: TypeAlias = Hello | Say | Mute | Ignored
+FromClient: TypeAlias = ClientHello | Say | Mute | IgnoredText
 
 
 class JunkError(ValueError):
@@ -71,10 +71,10 @@ def read_text(text: str) -> FromClient:
         case "mute":
             return Mute()
         case _:
-            return Ignored()
+            return IgnoredText()
 
 
-def _hello(value: Mapping[str, Any]) -> Hello:
+def _hello(value: Mapping[str, Any]) -> ClientHello:
     rate, channels = value.get("sample_rate", 48000), value.get("channels", 1)
     if type(rate) is not int or type(channels) is not int:
         raise JunkError("sample_rate and channels must be integers")
@@ -85,7 +85,7 @@ def _hello(value: Mapping[str, Any]) -> Hello:
             f"sample_rate must be between 1000 and 384000 and channels 1 or 2, got {rate} and "
             f"{channels}"
         ) from None
-    return Hello(format=spoken)
+    return ClientHello(format=spoken)
 
 
 def _text(value: Mapping[str, Any], key: str, default: str | None) -> str:

@@ -205,3 +205,18 @@ def get_logger(name: str) -> logging.Logger:
 
 
 get_logger(NAME)  # or those below it would have a parent that is not one of ours
+
+
+def log_with_trace(
+    logger: logging.Logger,
+    level: int,
+    text: str,
+    *arguments: object,
+    trace: str,
+    extra: Mapping[str, Any] | None = None,
+) -> None:
+    """Log `text % arguments` with `trace` below it, as `logger.log` does with a traceback."""
+    if logger.isEnabledFor(level):
+        record = logger.makeRecord(logger.name, level, "", 0, text, arguments, None, extra=extra)
+        record.exc_text = trace or None
+        logger.handle(record)

@@ -1,6 +1,6 @@
-"""What a program of ours does about its log: our own way out, and no handler on any logger.
+"""Sets up the log of a program: its own way out, and no handler on any logger.
 
-Knows streams, terminals and the environment's word on colours. Must not know jobs.
+Also logs what the environment sets that has no effect, once, when the program starts.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from functools import partial
 from typing import Any
 
 from ..._masking import hide, hide_environment, mask
-from ...options.worker import LogFormat
-from .formats import as_console, as_json
-from .lines import LogLine
+from ...errors import OptionsError
+from ...options.environment import OLDER_NAMES, AddressSource, address_options, service_links
+from ...options.worker import LogFormat, Options
+from .lines import LogLine, as_console, as_json
 from .loggers import NAME, get_logger, leave_by, way_out
-from .outlet import Outlet, Render
+from .outlet import Outlet, Render, Sink, file_sink
 from .tracebacks import mask_tracebacks
-from .writer import Sink, file_sink
 
 
 def configure_logging(
@@ -126,3 +126,46 @@ def _on_terminal(fd: int, colours: bool, line: LogLine) -> str:
     except OSError:
         columns = 0
     return as_console(line, colours=colours, columns=columns)
+
+
+logger = get_logger("vsdk_trio.environment")
+
+
+def tell_of_environment(options: Options, environ: Mapping[str, str]) -> None:
+    """Log what is set and left out: once, as a program begins.
+
+    That is: the links that Kubernetes sets for a Service, and, for a worker, a registry that the
+    environment names and `options` do not.
+    """
+    tell_of_service_links(environ)
+    if options.register:
+        _tell_of_another_registry(options, environ)
+
+
+def tell_of_service_links(environ: Mapping[str, str]) -> None:
+    """Log the links that Kubernetes sets for a Service."""
+    if links := service_links(environ):
+        logger.warning(
+            "%s: set by Kubernetes for a Service of that name, no option, ignored; "
+            "enableServiceLinks: false in the pod's spec leaves them out",
+            ", ".join(links),
+        )
+
+
+def _tell_of_another_registry(options: Options, environ: Mapping[str, str]) -> None:
+    source = AddressSource.of_environment(environ)
+    try:
+        named = address_options(source)
+    except OptionsError as error:
+        logger.warning("not used: %s", error)
+        return
+    used = {name: getattr(options, name) for name in named}
+    if used != named:
+        there = next(value for name in OLDER_NAMES if (value := getattr(options, name)))
+        said = source.address or next(value for name in OLDER_NAMES if (value := named.get(name)))
+        logger.warning(
+            "the registry is %s, as the options say, and not %s, as the environment does: "
+            "write Options.from_env(...), which reads it, or start the agent by `vsdk-trio run`",
+            there,
+            said,
+        )

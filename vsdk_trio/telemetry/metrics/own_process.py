@@ -1,14 +1,17 @@
-"""What the process that is scraped uses of its machine, under the names that Prometheus gives it.
+"""What a process says of itself in a scrape: its use of the machine, and the versions in it.
 
-By psutil, which is loaded when this is first asked. Knows nothing of workers.
+The names are those that Prometheus gives them. psutil is loaded by the first scrape.
 """
 
 from __future__ import annotations
 
+import platform
 from typing import Final
 
-from .family import Family
-from .tallies import Reading
+import trio
+
+from ... import __version__
+from .tallies import Family, Label, Reading
 
 CPU: Final = Family(
     name="process_cpu_seconds_total",
@@ -46,6 +49,13 @@ STARTED: Final = Family(
     help="When the process was started, as Unix time.",
     when="Changes: it was restarted.",
 )
+BUILD: Final = Family(
+    name="vsdk_trio_build_info",
+    kind="info",
+    help="The versions of vsdk_trio, Python and Trio; the value is 1.",
+    labels=(Label("version", ()), Label("python", ()), Label("trio", ())),
+    when="To see what a rollout has reached.",
+)
 
 
 def read_own_process() -> tuple[Reading, ...]:
@@ -68,3 +78,8 @@ def read_own_process() -> tuple[Reading, ...]:
     if limit != resource.RLIM_INFINITY:
         figures[MAX_FDS] = limit
     return tuple(Reading(family, {(): float(value)}) for family, value in figures.items())
+
+
+def read_build() -> Reading:
+    """Which versions run here."""
+    return Reading(BUILD, {(__version__, platform.python_version(), trio.__version__): 1.0})

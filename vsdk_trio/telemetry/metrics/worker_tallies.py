@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .. import events as seen
-from ..events.observers import Handlers, Listener
-from . import infrastructure as around
-from . import jobs as jobs
-from .family import Family
-from .tallies import Counter, Histogram, Reading
+from ..events import Handlers, Listener
+from . import families
+from .tallies import Counter, Family, Histogram, Reading
 
 
 class WorkerTallies(Listener[seen.Observation]):
@@ -44,12 +42,12 @@ class WorkerTallies(Listener[seen.Observation]):
         return self._histograms.setdefault(family.name, Histogram(family)).add
 
     def _about_offers(self) -> Handlers:
-        accepted = self._counter(jobs.OFFERS_ACCEPTED)
-        refused = self._counter(jobs.OFFERS_REFUSED)
-        expired = self._counter(jobs.PROMISES_EXPIRED)
-        not_taken = self._counter(jobs.ASSIGNMENTS_REFUSED)
-        repeated = self._counter(jobs.ASSIGNMENTS_REPEATED)
-        terminations = self._counter(jobs.TERMINATIONS)
+        accepted = self._counter(families.OFFERS_ACCEPTED)
+        refused = self._counter(families.OFFERS_REFUSED)
+        expired = self._counter(families.PROMISES_EXPIRED)
+        not_taken = self._counter(families.ASSIGNMENTS_REFUSED)
+        repeated = self._counter(families.ASSIGNMENTS_REPEATED)
+        terminations = self._counter(families.TERMINATIONS)
 
         def answered(offer: seen.OfferAnswered) -> None:
             if offer.refusal is None:
@@ -66,18 +64,18 @@ class WorkerTallies(Listener[seen.Observation]):
         }
 
     def _about_jobs(self) -> Handlers:
-        transitions = self._counter(jobs.TRANSITIONS_OF_JOBS)
-        ended = self._counter(jobs.JOBS_ENDED)
-        lived = self._histogram(jobs.JOB_SECONDS)
-        stages = self._histogram(jobs.STAGE_SECONDS)
-        recovered = self._counter(jobs.JOBS_RECOVERED)
-        lag = self._histogram(jobs.LOOP_LAG)
-        blocks = self._counter(jobs.LOOP_BLOCKS)
-        memory = self._counter(jobs.MEMORY_WARNINGS)
+        transitions = self._counter(families.TRANSITIONS_OF_JOBS)
+        ended = self._counter(families.JOBS_ENDED)
+        lived = self._histogram(families.JOB_SECONDS)
+        stages = self._histogram(families.STAGE_SECONDS)
+        recovered = self._counter(families.JOBS_RECOVERED)
+        lag = self._histogram(families.LOOP_LAG)
+        blocks = self._counter(families.LOOP_BLOCKS)
+        memory = self._counter(families.MEMORY_WARNINGS)
 
         def moved(move: seen.JobMoved) -> None:
             transitions(move.previous, move.state)
-            if move.state in jobs.ENDS:
+            if move.state in families.ENDS:
                 ended(move.state, move.cause)
                 lived(move.age_seconds, move.state)
 
@@ -94,12 +92,12 @@ class WorkerTallies(Listener[seen.Observation]):
         }
 
     def _about_processes(self) -> Handlers:
-        started = self._counter(around.PROCESSES_STARTED)
-        failed = self._counter(around.PROCESSES_FAILED)
-        given = self._counter(around.PROCESSES_GIVEN)
-        ended = self._counter(around.PROCESSES_ENDED)
-        died = self._counter(around.IDLE_PROCESSES_DIED)
-        ready = self._histogram(around.PROCESS_READY_SECONDS)
+        started = self._counter(families.PROCESSES_STARTED)
+        failed = self._counter(families.PROCESSES_FAILED)
+        given = self._counter(families.PROCESSES_GIVEN)
+        ended = self._counter(families.PROCESSES_ENDED)
+        died = self._counter(families.IDLE_PROCESSES_DIED)
+        ready = self._histogram(families.PROCESS_READY_SECONDS)
 
         def has_ended(process: seen.ProcessEnded) -> None:
             ended(process.how)
@@ -115,25 +113,25 @@ class WorkerTallies(Listener[seen.Observation]):
         }
 
     def _about_the_registry(self) -> Handlers:
-        opened = self._counter(around.SESSIONS_OPENED)
-        ended = self._counter(around.SESSIONS_ENDED)
-        failed = self._counter(around.ATTEMPTS_FAILED)
-        received = self._counter(around.FRAMES_RECEIVED)
-        ignored = self._counter(around.FRAMES_IGNORED)
-        queued = self._counter(around.MESSAGES_QUEUED)
-        dropped = self._counter(around.MESSAGES_DROPPED)
-        proven = self._counter(around.MESSAGES_PROVEN)
-        pings = self._histogram(around.LINK_SECONDS)
+        opened = self._counter(families.SESSIONS_OPENED)
+        ended = self._counter(families.SESSIONS_ENDED)
+        failed = self._counter(families.ATTEMPTS_FAILED)
+        received = self._counter(families.FRAMES_RECEIVED)
+        ignored = self._counter(families.FRAMES_IGNORED)
+        queued = self._counter(families.MESSAGES_QUEUED)
+        dropped = self._counter(families.MESSAGES_DROPPED)
+        proven = self._counter(families.MESSAGES_PROVEN)
+        pings = self._histogram(families.LINK_SECONDS)
 
         def was_queued(message: seen.MessageQueued) -> None:
             (dropped if message.is_dropped else queued)(message.kind)
 
-        def is_over(session: seen.SessionEnded) -> None:
+        def is_over(session: seen.RegistrySessionEnded) -> None:
             ended("closed" if session.lost_because is None else "lost")
 
         return {
-            seen.SessionOpened: lambda _: opened(),
-            seen.SessionEnded: is_over,
+            seen.RegistrySessionOpened: lambda _: opened(),
+            seen.RegistrySessionEnded: is_over,
             seen.AttemptFailed: lambda failure: failed(failure.cause),
             seen.FrameReceived: lambda frame: received(frame.kind),
             seen.FrameIgnored: lambda frame: ignored(frame.kind),
@@ -143,9 +141,9 @@ class WorkerTallies(Listener[seen.Observation]):
         }
 
     def _about_the_journal(self) -> Handlers:
-        records = self._counter(around.JOURNAL_RECORDS)
-        writes = self._histogram(around.JOURNAL_SECONDS)
-        failures = self._counter(around.JOURNAL_FAILURES)
+        records = self._counter(families.JOURNAL_RECORDS)
+        writes = self._histogram(families.JOURNAL_SECONDS)
+        failures = self._counter(families.JOURNAL_FAILURES)
 
         def wrote(batch: seen.JournalWrote) -> None:
             records(amount=batch.records)

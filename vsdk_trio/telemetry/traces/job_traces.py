@@ -77,7 +77,7 @@ class JobTraces:
         trace = _Trace(span, set_span_in_context(span, Context()))
         self._live[job_id] = trace
         if offered is not None:
-            self._add_stage(trace, seen.Stage.OFFER_TO_ANSWER, *offered)
+            self._add_stage(trace, seen.DispatchStage.OFFER_TO_ANSWER, *offered)
         carrier: dict[str, Any] = {}
         _PROPAGATOR.inject(carrier, trace.context)
         return carrier
@@ -108,21 +108,21 @@ class JobTraces:
             trace.span.end(trace.ended_at)
         self._live.clear()
 
-    def _took(self, job_id: str, stage: seen.Stage, seconds: float) -> None:
+    def _took(self, job_id: str, stage: seen.DispatchStage, seconds: float) -> None:
         now = time.time_ns()
         began = now - int(seconds * 1e9)
-        if stage is seen.Stage.OFFER_TO_ANSWER:
+        if stage is seen.DispatchStage.OFFER_TO_ANSWER:
             self._offers[job_id] = (began, now)
             while len(self._offers) > _MOST_REMEMBERED:
                 self._offers.popitem(last=False)
             return
         trace = self._live.get(job_id)
-        if stage is seen.Stage.END_TO_PROVEN:
+        if stage is seen.DispatchStage.END_TO_PROVEN:
             trace = self._ended.pop(job_id, trace)
         if trace is not None:
             self._add_stage(trace, stage, began, now)
 
-    def _add_stage(self, trace: _Trace, stage: seen.Stage, began: int, ended: int) -> None:
+    def _add_stage(self, trace: _Trace, stage: seen.DispatchStage, began: int, ended: int) -> None:
         name = stage.replace("_", " ")
         self._tracer.start_span(name, context=trace.context, start_time=began).end(ended)
 

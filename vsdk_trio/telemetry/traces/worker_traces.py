@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ...errors import OptionsError
 from ...system.threads import run_in_thread
-from ..events import Observation
-from ..events.observers import Observers
+from ..events import Observation, Observers
 from ..logs.loggers import get_logger
 from .provider import WORKER_FLUSH_SECONDS, are_wanted, find_provider, flush
 

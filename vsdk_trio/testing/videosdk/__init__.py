@@ -21,9 +21,8 @@ there to test.
 
 from __future__ import annotations
 
-from .faults import Faults, Refusal
 from .person import Person
-from .room import FakeRoom
+from .room import FakeRoom, Faults, RefusedError
 from .service import FakeVideoSDK, open_fake_videosdk
 
-__all__ = ["FakeRoom", "FakeVideoSDK", "Faults", "Person", "Refusal", "open_fake_videosdk"]
+__all__ = ["FakeRoom", "FakeVideoSDK", "Faults", "Person", "RefusedError", "open_fake_videosdk"]

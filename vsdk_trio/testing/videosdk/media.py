@@ -1,7 +1,6 @@
-"""The media plane of the fake: DTLS and RTP from those who send to those who listen. asyncio.
+"""The fake's media plane: ICE, DTLS, RTP and Opus, in an asyncio thread.
 
-Everything here lives in the asyncio thread. Heavy: import it there. Must not know rooms, peers or
-the signaling.
+Imports vsaiortc and av, which are slow to load: import it in a thread.
 """
 
 from __future__ import annotations
@@ -9,8 +8,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
+from aioice import stun  # pyright: ignore[reportMissingImports]
+from av import AudioFrame  # pyright: ignore[reportMissingImports]
+from vsaiortc.codecs.opus import (  # pyright: ignore[reportMissingImports]
+    OpusDecoder,
+    OpusEncoder,
+)
+from vsaiortc.jitterbuffer import JitterFrame  # pyright: ignore[reportMissingImports]
 from vsaiortc.rtcdtlstransport import (  # pyright: ignore[reportMissingImports]
     RTCCertificate,
     RTCDtlsFingerprint,
@@ -28,8 +35,134 @@ from vsaiortc.rtcsctptransport import (  # pyright: ignore[reportMissingImports]
 )
 from vsaiortc.rtp import RtpPacket  # pyright: ignore[reportMissingImports]
 
-from .ice import IceLite
-from .tracks import Track
+from .room import Track
+
+_MOST_WAITING = 1000
+
+
+class IceLite(asyncio.DatagramProtocol):
+    """One UDP socket on `host`. `is_silent` makes it deaf and mute, as a cut network is."""
+
+    role = "controlled"  # the SDK's side controls
+    state = "completed"
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+        self.port = 0
+        self.user = secrets.token_hex(4)
+        self.password = secrets.token_hex(12)
+        self.is_silent = False
+        self.found = asyncio.Event()
+        self._peer: tuple[str, int] | None = None
+        self._arrived: asyncio.Queue[bytes | None] = asyncio.Queue(_MOST_WAITING)
+        self._socket: asyncio.DatagramTransport | None = None
+
+    async def listen(self) -> None:
+        """Bind the socket."""
+        loop = asyncio.get_running_loop()
+        await loop.create_datagram_endpoint(lambda: self, local_addr=(self.host, 0))
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._socket = cast(asyncio.DatagramTransport, transport)
+        self.port = transport.get_extra_info("sockname")[1]
+
+    def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
+        if self.is_silent or not data:
+            return
+        if data[0] >= 4:  # not STUN
+            if not self._arrived.full():
+                self._arrived.put_nowait(data)
+            return
+        try:
+            message = stun.parse_message(data)
+        except ValueError:
+            return
+        if message.message_class == stun.Class.REQUEST:
+            self._answer(message, addr)
+
+    def _answer(self, check: Any, addr: tuple[str | Any, int]) -> None:
+        answer = stun.Message(
+            message_method=stun.Method.BINDING,
+            message_class=stun.Class.RESPONSE,
+            transaction_id=check.transaction_id,
+        )
+        answer.attributes["XOR-MAPPED-ADDRESS"] = addr
+        answer.add_message_integrity(self.password.encode())
+        if self._peer is None or "USE-CANDIDATE" in check.attributes:
+            self._peer = addr
+            self.found.set()
+        self._put_out(bytes(answer), addr)
+
+    def _put_out(self, data: bytes, addr: tuple[str | Any, int]) -> None:
+        if self._socket is not None and not self._socket.is_closing():
+            self._socket.sendto(data, addr)
+
+    # What vsaiortc's DTLS transport asks of what is below it.
+
+    async def _recv(self) -> bytes:
+        data = await self._arrived.get()
+        if data is None:
+            raise ConnectionError
+        return data
+
+    async def _send(self, data: bytes) -> None:
+        if self._peer is not None and not self.is_silent:
+            self._put_out(data, self._peer)
+
+    def close(self) -> None:
+        """Close the socket; whoever reads gets a `ConnectionError`."""
+        if self._arrived.full():
+            self._arrived.get_nowait()
+        self._arrived.put_nowait(None)
+        if self._socket is not None:
+            self._socket.close()
+
+
+_PACKET_SAMPLES = 960
+
+
+class SyntheticVoice:
+    """Says PCM on a track."""
+
+    def __init__(self, track: Track) -> None:
+        self._track = track
+        self._encoder = OpusEncoder()
+        self._number = secrets.randbits(15)
+        self._timestamp = secrets.randbits(31)
+        self._samples = 0
+
+    async def say(self, data: bytes, sample_rate: int, channels: int) -> None:
+        """Send a piece of sound, once there is enough of it for a packet."""
+        samples = len(data) // (2 * channels)
+        layout = "mono" if channels == 1 else "stereo"
+        frame = AudioFrame(format="s16", layout=layout, samples=samples)
+        frame.planes[0].update(data.ljust(frame.planes[0].buffer_size, b"\0"))
+        frame.sample_rate = sample_rate
+        frame.pts = self._samples
+        self._samples += samples
+        payloads, _ = self._encoder.encode(frame)
+        for payload in payloads:
+            packet = RtpPacket(
+                sequence_number=self._number, timestamp=self._timestamp, payload=payload
+            )
+            self._number = (self._number + 1) & 0xFFFF
+            self._timestamp = (self._timestamp + _PACKET_SAMPLES) & 0xFFFFFFFF
+            await self._track.feed(packet)
+
+
+class Ear:
+    """Hears packets of a track as PCM: 48000 Hz, two channels, 16 bits."""
+
+    def __init__(self, put: Callable[[bytes], object]) -> None:
+        self._put = put
+        self._decoder = OpusDecoder()
+
+    async def packet(self, packet: Any) -> None:
+        """One more packet."""
+        frames: list[Any] = self._decoder.decode(JitterFrame(packet.payload, packet.timestamp))
+        for frame in frames:
+            self._put(bytes(frame.planes[0])[: frame.samples * 4])
+
 
 _FIND_SECONDS = 10.0
 SCTP_PORT = 5000

@@ -16,16 +16,14 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from . import messages
-from .faults import Faults, Refusal
 from .messages import Json
 from .plane import MediaPlane
-from .room import FakeRoom
-from .tracks import Track
+from .room import FakeRoom, Faults, RefusedError, Track
 
 _MOST_WAITING = 1000
 
 
-class Peer:
+class SDKPeer:
     """One connection of an SDK: a member of `room` once it has joined."""
 
     def __init__(
@@ -154,7 +152,7 @@ class Peer:
             await self._faults.meet(method)
             handler = handlers.get(method) or partial(self._note, method)
             answer = await handler(data)
-        except Refusal as no:
+        except RefusedError as no:
             self._post(messages.refusal(number, no.status, no.message))
             return
         self._post(messages.answer(number, answer))

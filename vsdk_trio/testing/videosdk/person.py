@@ -16,8 +16,7 @@ from ...rooms.audio import AudioFrame
 from . import messages
 from .messages import Json
 from .plane import MediaPlane
-from .room import FakeRoom
-from .tracks import Track
+from .room import FakeRoom, Track
 
 _MOST_HEARD = 10_000
 _OPUS = "audio/opus"
@@ -77,7 +76,7 @@ class Person:
         """Say `frames` (16 bits, mono or stereo, any rate), at the speed of speech; unmutes it."""
         self.unmute()
         if self._voice is None:
-            self._voice = await self._plane.make("voice", "Voice", self._track)
+            self._voice = await self._plane.make("media", "SyntheticVoice", self._track)
         due = trio.current_time()
         for frame in frames:
             args = (frame.data, frame.sample_rate, frame.channels)
@@ -108,7 +107,7 @@ class Person:
             return  # it has ears for Opus only
 
         async def listen() -> None:
-            from .voice import Ear
+            from .media import Ear
 
             ear = Ear(lambda data: self._ears.put((owner, data)))
             track.listen(self.peer_id, ear.packet)

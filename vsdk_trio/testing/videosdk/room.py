@@ -1,20 +1,78 @@
-"""One room of the fake: who is in it, what they send, and who is told what.
-
-Knows members only as what can be told something. Must not know sockets or media.
-"""
+"""A room of the fake service: its members, what they send, and the faults that a test asks for."""
 
 from __future__ import annotations
 
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
+import attrs
 import trio
 
 from .messages import Json
-from .tracks import Track
+
+
+@attrs.frozen
+class RefusedError(Exception):
+    """A no: `status` is an HTTP status, or the error code of the signaling; `message` says why."""
+
+    status: int
+    message: str
+
+
+@attrs.define
+class Faults:
+    """What to do wrong, by the name of the request.
+
+    Names are `rooms`, `recordings` and `server-init-config` (REST), `websocket` (the upgrade), and
+    the methods of the signaling: `getRouterRtpCapabilities`, `createWebRtcTransport`, `join`,
+    `produce`, ...
+    `refuse` holds answers to give instead, `ignore` what is never answered, `delay` seconds to wait
+    before anything else. They may be changed at any time.
+    """
+
+    refuse: dict[str, RefusedError] = attrs.field(factory=dict)
+    ignore: set[str] = attrs.field(factory=set)
+    delay: dict[str, float] = attrs.field(factory=dict)
+
+    async def meet(self, name: str) -> None:
+        """Do to the request `name` what is to be done to it: wait, wait for ever, raise."""
+        await trio.sleep(self.delay.get(name, 0))
+        if name in self.ignore:
+            await trio.sleep_forever()
+        if name in self.refuse:
+            raise self.refuse[name]
+
+
+Listener = Callable[[Any], Awaitable[None]]
+
+
+class Track:
+    """One source of packets, of a `kind` (audio, video) and in a codec, by its `mime_type`."""
+
+    def __init__(self, kind: str, mime_type: str) -> None:
+        self.id = secrets.token_hex(8)
+        self.kind = kind
+        self.mime_type = mime_type
+        self.packets = 0
+        self._listeners: dict[str, Listener] = {}
+
+    def listen(self, key: str, listener: Listener) -> None:
+        """Have `listener` called with every packet, until `forget(key)`."""
+        self._listeners[key] = listener
+
+    def forget(self, key: str) -> None:
+        """Call it no longer."""
+        self._listeners.pop(key, None)
+
+    async def feed(self, packet: Any) -> None:
+        """Give a packet to all who listen."""
+        self.packets += 1
+        for listener in list(self._listeners.values()):
+            await listener(packet)
+
 
 _MOST_NOTED = 1000
 

@@ -1,20 +1,22 @@
-"""The fake as a whole: its ports, its rooms, and the cutting of its wires.
-
-Knows REST, the signaling and the media plane only as something to serve.
-"""
+"""The fake room service as a whole: its ports, its REST API, its certificate, its rooms."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import secrets
 import socket
+import ssl
 import tempfile
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import certifi
+import h11
 import trio
 from trio_websocket import (
     ConnectionClosed,
@@ -26,15 +28,130 @@ from trio_websocket import (
 from ...asyncio_bridge.thread import open_aio_thread
 from ...http_server.server import bind_listeners
 from ...system.threads import run_in_thread
-from .certificate import make_certificate
-from .faults import Faults, Refusal
-from .gate import GatedStream
 from .messages import Json, server_config
-from .peer import Peer
+from .peer import SDKPeer
 from .person import Person
 from .plane import MediaPlane
-from .rest import serve_rest
-from .room import FakeRoom
+from .room import FakeRoom, Faults, RefusedError
+
+
+class GatedStream(trio.abc.Stream):
+    """`stream` as it is, until `shut()`: from then on nothing comes, and what is sent is lost."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+        self._shut = trio.Event()
+
+    def shut(self) -> None:
+        """Stand still from now on; the other side is not told."""
+        self._shut.set()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        data = await self._stream.receive_some(max_bytes)
+        if self._shut.is_set():
+            await trio.sleep_forever()
+        return data
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        if self._shut.is_set():
+            await trio.lowlevel.checkpoint()
+            return
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+def make_certificate(host: str, ca_file: Path) -> ssl.SSLContext:
+    """A server's TLS context for `host` and localhost; writes whom to trust to `ca_file`.
+
+    The file also has the usual authorities, because a program that is pointed to it trusts nobody
+    else. The private keys exist in memory only.
+    """
+    import trustme
+
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost", "127.0.0.1", host)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    certificate.configure_cert(context)
+    usual = Path(certifi.where()).read_bytes()
+    ca_file.write_bytes(authority.cert_pem.bytes() + usual)
+    return context
+
+
+Handler = Callable[[str, str, Json], Awaitable[Json]]
+"""Called with path, token and body; returns the answer's body, or raises a `RefusedError`."""
+
+_REQUEST_SECONDS = 60.0
+_MAX_BODY_BYTES = 1 << 16
+
+
+async def serve_rest(stream: trio.abc.Stream, handler: Handler) -> None:
+    """Answer one request and hang up."""
+    connection = h11.Connection(h11.SERVER)
+    async with stream:
+        try:
+            with trio.move_on_after(_REQUEST_SECONDS):
+                status, body = await _answer(stream, connection, handler)
+                await _send(stream, connection, status, body)
+        except (h11.RemoteProtocolError, trio.BrokenResourceError):
+            return  # it does not speak HTTP, or has hung up
+
+
+async def _answer(
+    stream: trio.abc.Stream, connection: h11.Connection, handler: Handler
+) -> tuple[int, Json]:
+    request, body = await _receive(stream, connection)
+    token = dict(request.headers).get(b"authorization", b"").decode("latin-1")
+    try:
+        parsed = json.loads(body) if body else {}
+    except ValueError:
+        return 400, {"message": "the body is not JSON"}
+    if request.method != b"POST" or not isinstance(parsed, dict):
+        return 400, {"message": "expected a POST with an object"}
+    try:
+        return 200, await handler(request.target.decode("ascii", "replace"), token, parsed)
+    except RefusedError as no:
+        return no.status, {"message": no.message}
+
+
+async def _receive(
+    stream: trio.abc.Stream, connection: h11.Connection
+) -> tuple[h11.Request, bytes]:
+    request: Any = None
+    body = b""
+    while True:
+        event = connection.next_event()
+        if event is h11.NEED_DATA:
+            connection.receive_data(bytes(await stream.receive_some(65536)))
+        elif isinstance(event, h11.Request):
+            request = event
+        elif isinstance(event, h11.Data):
+            body += event.data
+            if len(body) > _MAX_BODY_BYTES:
+                raise h11.RemoteProtocolError("too large", error_status_hint=413)
+        elif isinstance(event, h11.EndOfMessage):
+            return request, body
+        else:
+            raise h11.RemoteProtocolError("hung up")
+
+
+async def _send(
+    stream: trio.abc.Stream, connection: h11.Connection, status: int, body: Json
+) -> None:
+    data = json.dumps(body).encode()
+    headers = [
+        ("content-type", "application/json"),
+        ("content-length", str(len(data))),
+        ("connection", "close"),
+    ]
+    response = h11.Response(status_code=status, headers=headers)
+    parts = (response, h11.Data(data=data), h11.EndOfMessage())
+    await stream.send_all(b"".join(connection.send(part) or b"" for part in parts))
+
 
 _CONFIG_PATH = "/infra/v1/meetings/server-init-config"
 _RECORDINGS_PATH = "/v2/recordings/participant"
@@ -60,7 +177,7 @@ class FakeVideoSDK:
         self._plane = plane
         self._tokens = tokens
         self._connections: dict[GatedStream, trio.CancelScope] = {}
-        self._peers: set[Peer] = set()
+        self._peers: set[SDKPeer] = set()
         self._opened = trio.Event()
 
     def room(self, room_id: str) -> FakeRoom:
@@ -128,14 +245,14 @@ class FakeVideoSDK:
             try:
                 await self.faults.meet("websocket")
                 self._check(query.get("secret", ""))
-            except Refusal as no:
+            except RefusedError as no:
                 await request.reject(no.status, body=no.message.encode())
                 return
             await self._serve(request, query)
 
     async def _serve(self, request: WebSocketRequest, query: dict[str, str]) -> None:
         async with await request.accept(subprotocol="protoo") as ws:
-            peer = Peer(
+            peer = SDKPeer(
                 ws,
                 self.room(query["roomId"]),
                 self.faults,
@@ -167,13 +284,13 @@ class FakeVideoSDK:
             room = self.room(str(body.get("roomId", "")))
             room.requests.append((str(body.get("participantId", "")), f"recording{what}", body))
             return {"message": "done"}
-        raise Refusal(404, f"there is no {path}")
+        raise RefusedError(404, f"there is no {path}")
 
     def _check(self, token: str) -> None:
         if len(self.tokens_seen) < _MOST_TOKENS:
             self.tokens_seen.add(token)
         if self._tokens is not None and token not in self._tokens:
-            raise Refusal(401, "Token is invalid or expired")
+            raise RefusedError(401, "Token is invalid or expired")
 
 
 @asynccontextmanager

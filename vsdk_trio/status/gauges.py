@@ -1,22 +1,15 @@
-"""What is true of a worker at the moment of a scrape: gauges from its view, and who it is.
-
-Knows the view and the families; counts nothing and keeps nothing.
-"""
+"""The gauges of a worker, read from its view at the moment of a scrape."""
 
 from __future__ import annotations
 
-import platform
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-import trio
-
-from ... import __version__
-from ...status.view import WorkerView
-from .family import Family, Key, Label
-from .jobs import LIVE_STATES
-from .tallies import Reading
+from ..telemetry.metrics.families import LIVE_STATES
+from ..telemetry.metrics.own_process import read_build
+from ..telemetry.metrics.tallies import Family, Key, Label, Reading
+from .view import WorkerView
 
 PROCESS_STATES: Final = ("starting", "idle", "busy", "stopping")
 _MIB: Final = 1 << 20
@@ -126,13 +119,6 @@ STARTED: Final = _gauge(
     "When the worker began, as Unix time.",
     "Changes: it was restarted.",
 )
-BUILD: Final = Family(
-    name="vsdk_trio_build_info",
-    kind="info",
-    help="The versions of vsdk_trio, Python and Trio; the value is 1.",
-    labels=(Label("version", ()), Label("python", ()), Label("trio", ())),
-    when="To see what a rollout has reached.",
-)
 WORKER: Final = Family(
     name="vsdk_trio_worker_info",
     kind="info",
@@ -183,8 +169,3 @@ def read_worker(view: WorkerView) -> tuple[Reading, ...]:
         for family, values in ((family, read(view)) for family, read in _READ)
     ]
     return (*readings, read_build(), Reading(WORKER, {(view.agent_id, view.worker_id): 1.0}))
-
-
-def read_build() -> Reading:
-    """Which versions run here."""
-    return Reading(BUILD, {(__version__, platform.python_version(), trio.__version__): 1.0})

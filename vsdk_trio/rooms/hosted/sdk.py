@@ -1,19 +1,83 @@
-"""The SDK's log: what must not be in it, what is no news, and what went wrong.
+"""The VideoSDK SDK seen from outside: loading it, its log, and the causes of its errors.
 
-The SDK puts the job's token into a URL, which other libraries log, and tells the cause of a failure
-to nobody but its log. Knows logging. Must not know the SDK otherwise, nor rooms.
+Importing this module does not import the SDK, which takes seconds. The SDK puts the job's token
+into a URL that other libraries log, so every record is masked. The SDK gives the cause of a failure
+only in its log, so the log is read.
 """
 
 from __future__ import annotations
 
 import ast
+import gc
+import importlib
+import json
 import logging
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
+from typing import Any
 
-from ..._masking import mask
+from ..._masking import cut, mask
+from ...forkserver.before_fork import before_fork
+
+
+@before_fork
+def preload(process: object = None) -> None:
+    """Import the SDK, in whatever thread this is called; takes a second or more, and 90 MiB.
+
+    As `Options(initialize_process_fnc=preload)` it makes idle job processes wait with the SDK in
+    memory; hence the argument, which is ignored. It starts no thread, so where job processes are
+    forked it runs once for all of them, before, and they share the memory.
+    """
+    is_new = "videosdk" not in sys.modules
+    importlib.import_module(f"{__package__}.call")
+    if is_new:
+        # The SDK collects garbage whenever somebody leaves, and with all that it has imported that
+        # stops every thread for 80 ms. What is frozen is not looked at.
+        gc.freeze()
+
+
+_MAX_CHARS = 500
+
+
+def cause_of(error: BaseException) -> str:
+    """What happened, in one line of at most 500 characters."""
+    inner = getattr(error, "message", None)
+    if isinstance(inner, BaseException):  # the SDK wraps what it caught
+        return cause_of(inner)
+    response = getattr(error, "response", None)
+    if response is not None:
+        return cut(_answer_of(response), _MAX_CHARS)
+    text = " ".join(str(error).split())
+    kind = type(error).__name__
+    if kind == "SSLError":
+        text = (
+            "its certificate is not trusted; for a service of your own, set the environment "
+            f"variable REQUESTS_CA_BUNDLE to the file of its authority ({text})"
+        )
+    return cut(f"{kind}: {text}" if text else kind, _MAX_CHARS)
+
+
+def _answer_of(response: Any) -> str:
+    """An HTTP answer of requests (`reason`, `text`) or of websockets (`reason_phrase`, `body`)."""
+    reason = getattr(response, "reason", None) or getattr(response, "reason_phrase", "")
+    body = getattr(response, "body", None)
+    text = response.text if body is None else bytes(body).decode("utf-8", "replace")
+    return f"it answered {response.status_code} {reason}: {_message_in(text)}".rstrip(": ")
+
+
+def _message_in(body: str) -> str:
+    try:
+        fields = json.loads(body)
+    except ValueError:
+        return " ".join(body.split())
+    for name in ("message", "error", "statusText"):
+        if isinstance(fields, dict) and isinstance(fields.get(name), str):
+            return str(fields[name])
+    return " ".join(body.split())
+
 
 _PACKAGES = ("videosdk", "vsaiortc", "aioice", "websockets", "asyncio", "urllib3", "requests")
 _MADE_LATER = ("websockets.client",)  # the others are there once the SDK is imported

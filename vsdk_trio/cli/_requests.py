@@ -1,7 +1,8 @@
-"""Dispatching a job, and seeing it to its end. Knows what a registry's answers mean."""
+"""Dispatches a job or drains a worker, and waits for the end of it if asked to."""
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any, Final
 from urllib.parse import quote
@@ -9,7 +10,7 @@ from urllib.parse import quote
 import trio
 
 from ..system.stopping import ExitCode
-from ._client import CallError, Peer
+from ._client import AwayError, CallError, HttpPeer
 from ._output import Progress, harmless, print_json, seconds
 
 _POLL_SECONDS: Final = 0.5
@@ -29,7 +30,7 @@ _CODES: Final = {
 }
 
 
-async def dispatch_job(registry: Peer, body: dict[str, Any]) -> dict[str, Any]:
+async def dispatch_job(registry: HttpPeer, body: dict[str, Any]) -> dict[str, Any]:
     """Send the job; returns the registry's answer. Raises `CallError` where nobody takes it."""
     try:
         return await registry.ask("POST", "/v2/agent/dispatch", body)
@@ -42,7 +43,7 @@ async def dispatch_job(registry: Peer, body: dict[str, Any]) -> dict[str, Any]:
 
 
 async def dispatch_and_say(
-    registry: Peer, body: dict[str, Any], wait: bool, timeout: float | None, as_json: bool
+    registry: HttpPeer, body: dict[str, Any], wait: bool, timeout: float | None, as_json: bool
 ) -> ExitCode:
     """Send the job and say so; with `wait`, see it to its end, which is the exit code."""
     answer = await dispatch_job(registry, body)
@@ -71,7 +72,7 @@ async def dispatch_and_say(
     )
 
 
-async def _end_of(registry: Peer, job_id: str) -> dict[str, Any]:
+async def _end_of(registry: HttpPeer, job_id: str) -> dict[str, Any]:
     path = f"/v2/agent/jobs/{quote(job_id, safe='')}"
     with Progress() as progress:
         while True:
@@ -82,3 +83,48 @@ async def _end_of(registry: Peer, job_id: str) -> dict[str, Any]:
                 return job
             progress.say(f"{job_id} {job.get('status')}", f"for {job.get('age', 0):.0f} s")
             await trio.sleep(_POLL_SECONDS)
+
+
+async def drain_worker(worker: HttpPeer, wait: bool, timeout: float | None, as_json: bool) -> None:
+    """Ask the worker to drain; with `wait`, return once it has gone.
+
+    Raises `CallError` where it refuses, or has not gone within `timeout` seconds.
+    """
+    answer = await worker.ask("POST", "/drain")
+    if wait:
+        with trio.move_on_after(math.inf if timeout is None else timeout) as limit:
+            await _wait_until_gone(worker)
+        if limit.cancelled_caught:
+            raise CallError(f"{worker.url} is still draining after {timeout:g} s")
+    if as_json:
+        print_json({**answer, "ended": wait})
+    elif wait:
+        print(harmless(f"{worker.url} has ended"))
+    else:
+        waiting = _listed(answer.get("waiting_for"))
+        print(harmless(f"{answer.get('stage')}; {waiting or 'nothing to wait for'}"))
+
+
+async def _wait_until_gone(worker: HttpPeer) -> None:
+    with Progress() as progress:
+        while True:
+            try:
+                _, raw = await worker.exchange("GET", "/readyz")
+            except AwayError:
+                return
+            progress.say(_told(raw))
+            await trio.sleep(_POLL_SECONDS)
+
+
+def _told(raw: bytes) -> str:
+    try:
+        leaving: Any = json.loads(raw).get("draining") or {}
+    except (ValueError, AttributeError):
+        return "draining"
+    waiting = _listed(leaving.get("waiting_for"))
+    return f"{leaving.get('stage') or 'draining'}{f'; {waiting}' if waiting else ''}"
+
+
+def _listed(waiting: object) -> str:
+    found = ", ".join(map(str, waiting)) if isinstance(waiting, list) else ""
+    return f"waiting for {found}" if found else ""

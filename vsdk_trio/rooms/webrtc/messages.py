@@ -1,7 +1,8 @@
-"""Offer and answer over a WebSocket, as the published client does it. Pure.
+"""Messages of a WebRTC room: the signaling's, and those from the asyncio thread. Pure.
 
-The agent sends `{"sdp": ..., "type": "offer"}`; the other side answers with an `answer` of the same
-form, and perhaps with `{"candidate": ...}` afterwards. Everything else is ignored.
+The agent sends `{"sdp": ..., "type": "offer"}`. The other side answers with an `answer` of the same
+form, and perhaps with `{"candidate": ...}` later. Everything else is ignored. This is the published
+client's signaling.
 """
 
 from __future__ import annotations
@@ -59,3 +60,24 @@ def _candidate(value: Mapping[str, Any]) -> Candidate | None:
         mid=mid if isinstance(mid, str) else None,
         line=line if type(line) is int else None,
     )
+
+
+PEER_ID = "webrtc_peer"
+"""The published client's name for whoever answers."""
+
+
+@attrs.frozen
+class ConnectionState:
+    """The connection is new, connecting, connected, disconnected, failed or closed."""
+
+    name: str
+
+
+@attrs.frozen
+class TextReceived:
+    """A text came on the data channel."""
+
+    text: str
+
+
+PeerMessage: TypeAlias = ConnectionState | TextReceived
