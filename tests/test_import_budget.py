@@ -26,7 +26,7 @@ from vsdk_trio.control.frames import (
     encode_frame,
 )
 from vsdk_trio.jobs.entrypoint import EntrypointRef
-from vsdk_trio.processes.interpreter import program
+from vsdk_trio.processes.program import command_line
 
 pytestmark = pytest.mark.real
 
@@ -46,6 +46,7 @@ RUNNER = {
     "options.room_parts",
     "system.shortages",
     "system.standard_library",
+    "system.proc",
     "system.signals",
     "system.threads",
     "control",
@@ -111,7 +112,7 @@ def test_a_job_process_loads_what_a_job_needs(tmp_path: Path) -> None:
     hello = Hello(entrypoint=reference.to_dict())
     start = Start(job=JobInfo(job_id="a", room_options={"transport_mode": "loopback"}).to_dict())
     environment = {"IMPORTS": str(tmp_path / "imports.json"), "PATH": "/usr/bin"}
-    command = program("vsdk_trio.runner")
+    command = command_line("vsdk_trio.runner")
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment) as process:
         assert process.stdin is not None

@@ -14,7 +14,7 @@ READERS = {
     "cli/_watch.py": "how long ago a process was heard of, for people",
     "registry/page.py": "the times on a page, for people",
     "forkserver/program/main.py": "compared with the times of files: see sources.py there",
-    "forkserver/program/sources.py": "times of files are wall clock; a wrong one costs little",
+    "forkserver/program/fork_safety.py": "times of files are wall clock; a wrong one costs little",
     "testing/videosdk/room.py": "the timestamp in a message of a stand-in",
     "telemetry/traces/job_traces.py": "the times in a trace, for people",
     "worker/look.py": "the times on a page and in status routes, for people",

@@ -18,18 +18,16 @@ from vsdk_trio._service import open_service
 from vsdk_trio.control.frames import Finished, Hello, JobInfo, Start
 from vsdk_trio.forkserver.orders import Brief
 from vsdk_trio.forkserver.spawner import Forkserver
-from vsdk_trio.forkserver.template_process import TemplateSettings
+from vsdk_trio.forkserver.template import TemplateSettings
 from vsdk_trio.jobs.entrypoint import parse
-from vsdk_trio.processes.bring_up import bring_up
-from vsdk_trio.processes.interpreter import program
-from vsdk_trio.processes.job_process import JobProcess, run_job_process
-from vsdk_trio.processes.spawn import SubprocessSpawner
+from vsdk_trio.processes.job_process import JobProcess, bring_up, run_job_process
+from vsdk_trio.processes.program import SubprocessSpawner, command_line
 from vsdk_trio.processes.stop_ladder import Graces
 
 from .forking import CountingSpawner
 
-RUNNER = program("vsdk_trio.runner")
-TEMPLATE = program("vsdk_trio.forkserver.program")
+RUNNER = command_line("vsdk_trio.runner")
+TEMPLATE = command_line("vsdk_trio.forkserver.program")
 GRACES = Graces(close_timeout=5, termination_timeout=5)
 HEAD = """
 import atexit, os, random, signal, socket, sys, threading, time, trio

@@ -11,9 +11,9 @@ from typing import Any
 from vsdk_trio._service import open_service
 from vsdk_trio.forkserver.orders import Brief
 from vsdk_trio.forkserver.spawner import Forkserver
-from vsdk_trio.forkserver.template_process import TemplateSettings
+from vsdk_trio.forkserver.template import TemplateSettings
 from vsdk_trio.processes.edge import Command, Spawner
-from vsdk_trio.processes.spawn import SubprocessSpawner
+from vsdk_trio.processes.program import SubprocessSpawner
 
 PROGRAM = Path(__file__).with_name("template_program.py")
 START_METHODS = ("spawn", "forkserver")

@@ -11,8 +11,8 @@ import socket
 import sys
 
 from vsdk_trio.forkserver.orders import Fork, TemplateReady
-from vsdk_trio.forkserver.program.child import Marks, live
-from vsdk_trio.forkserver.program.marker import find_command_line, find_variable
+from vsdk_trio.forkserver.program.child import live
+from vsdk_trio.forkserver.program.environment_marker import find_marker
 from vsdk_trio.forkserver.program.server import ControlSocket, ForkServer
 
 
@@ -40,8 +40,7 @@ def main(fd: int) -> Fork:
     os.set_inheritable(fd, False)
     control = ControlSocket(socket.socket(fileno=fd))
     assert control.receive() is not None
-    marks = Marks(cookie=find_variable("VSDK_TRIO_COOKIE"), command_line=find_command_line())
-    order = ForkServer(control, marks, lambda: None).serve(TemplateReady(seconds=0.0))
+    order = ForkServer(control, find_marker(), lambda: None).serve(TemplateReady(seconds=0.0))
     if order is None:
         os._exit(0)
     return order

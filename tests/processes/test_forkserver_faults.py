@@ -26,7 +26,7 @@ from vsdk_trio.forkserver.spawner import missing_for_forking
 from vsdk_trio.options.worker import Options
 from vsdk_trio.processes.edge import EXIT_UNKNOWN, Command
 from vsdk_trio.processes.job_process import JobProcess, run_job_process
-from vsdk_trio.processes.sweeper import kill_carriers
+from vsdk_trio.processes.orphans import kill_carriers
 from vsdk_trio.worker.worker import Worker
 
 from .agents import GRACES, Agent, until

@@ -17,6 +17,7 @@ import pytest
 from vsdk_trio.processes import guardian_main
 from vsdk_trio.processes.edge import COOKIE_VARIABLE
 from vsdk_trio.processes.guardian_main import start_time
+from vsdk_trio.system import proc
 
 pytestmark = pytest.mark.real
 SLEEPER = [sys.executable, "-I", "-S", "-c", "import time; time.sleep(600)"]
@@ -96,18 +97,14 @@ def test_one_whose_environment_cannot_be_seen_yet_is_found_all_the_same(
     sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = [b""]  # as of a process in the middle of its exec
-    monkeypatch.setattr(guardian_main, "_pids", lambda: [sleeper.pid])
+    monkeypatch.setattr(proc, "list_pids", lambda: [sleeper.pid, os.getpid()])
     monkeypatch.setattr(
-        guardian_main,
-        "_cookie",
+        proc,
+        "read_cookie",
         lambda pid: seen.pop() if seen else b"mine" if sleeper.poll() is None else b"",
     )
     assert guardian_main.kill_marked(b"mine".__eq__) >= 1
     assert sleeper.wait(20) == -signal.SIGKILL
-
-
-def test_it_knows_the_variable_by_its_right_name() -> None:
-    assert guardian_main._VARIABLE.decode() == f"{COOKIE_VARIABLE}="
 
 
 def test_a_system_without_a_process_table_has_nothing_to_be_found(
@@ -145,10 +142,8 @@ def test_without_pidfds_it_kills_by_number(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os if refused == "pidfd_open" else signal, refused, refuse)
-    monkeypatch.setattr(guardian_main, "_pids", lambda: [sleeper.pid])
-    monkeypatch.setattr(
-        guardian_main, "_cookie", lambda _: b"mine" if sleeper.poll() is None else b""
-    )
+    monkeypatch.setattr(proc, "list_pids", lambda: [sleeper.pid, os.getpid()])
+    monkeypatch.setattr(proc, "read_cookie", lambda _: b"mine" if sleeper.poll() is None else b"")
     assert guardian_main.kill_marked(b"mine".__eq__) >= 1
     assert sleeper.wait(20) == -signal.SIGKILL
 
@@ -157,7 +152,7 @@ def test_an_environment_that_cannot_be_read_now_is_not_an_empty_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    monkeypatch.setattr(guardian_main, "_pids", lambda: [os.getppid()])
+    monkeypatch.setattr(proc, "list_pids", lambda: [os.getppid(), os.getpid()])
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
     try:
         with pytest.raises(OSError):
@@ -178,8 +173,9 @@ def test_a_process_that_is_gone_before_it_is_killed_is_not_counted(
 ) -> None:
     sleeper.kill()
     sleeper.wait()
-    monkeypatch.setattr(guardian_main, "_cookie", lambda pid: b"mine")
-    assert not guardian_main._kill_if_marked(sleeper.pid, b"mine".__eq__)
+    monkeypatch.setattr(proc, "list_pids", lambda: [sleeper.pid, os.getpid()])
+    monkeypatch.setattr(proc, "read_cookie", lambda pid: b"mine")
+    assert guardian_main.kill_marked(b"mine".__eq__) == 0
 
 
 def test_a_group_of_zombies_is_not_waited_for(

@@ -14,10 +14,7 @@ import trio.testing
 from trio.testing import MockClock
 
 from vsdk_trio.control.ndjson import Line
-from vsdk_trio.processes.job_lines import read_job_line
-from vsdk_trio.processes.job_log import JobLog
-from vsdk_trio.processes.stack_dump import MAX_LINES
-from vsdk_trio.processes.stderr_pump import pump_stderr
+from vsdk_trio.processes.job_log import MAX_LINES, JobLog, pump_stderr, read_job_line
 
 CRASH = b"""Fatal Python error: Segmentation fault
 

@@ -15,7 +15,7 @@ from vsdk_trio.control.frames import Start as StartFrame
 from vsdk_trio.errors import JobProcessError
 from vsdk_trio.processes.edge import Command, Spawner
 from vsdk_trio.processes.job_process import JOB_LOGGER, JobProcess, run_job_process
-from vsdk_trio.processes.spawn import SubprocessSpawner
+from vsdk_trio.processes.program import SubprocessSpawner
 from vsdk_trio.processes.stop_ladder import Graces, Rung
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("nothing_left")]

@@ -14,6 +14,7 @@ import pytest
 
 from vsdk_trio.processes import memory
 from vsdk_trio.processes.memory import GroupMemory
+from vsdk_trio.system import proc
 
 pytestmark = [
     pytest.mark.real,
@@ -43,7 +44,7 @@ sys.stdin.read()
 @pytest.fixture(autouse=True)
 def fresh_table(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a table tells is a moment old, and a test may be younger."""
-    monkeypatch.setattr(memory, "_TABLE", memory._ProcessTable())
+    monkeypatch.setattr(memory, "_FAMILIES", memory._Families())
 
 
 @contextmanager
@@ -60,7 +61,7 @@ def group(megabytes: int, *children: str) -> Iterator[int]:
         try:
             yield process.pid
         finally:
-            for pid in memory._ProcessTable().members(process.pid):
+            for pid in memory._Families().members(process.pid):
                 os.kill(pid, 9)
 
 
@@ -98,9 +99,9 @@ def test_shared_pages_are_charged_in_shares() -> None:
         os.read(read, 1)
         os._exit(len(hoard) * 0)
     try:
-        resident = memory._resident_bytes(child)
+        resident = proc.resident_bytes(child)
         assert resident > 60 << 20
-        assert memory._proportional_bytes(child) < 0.75 * resident
+        assert proc.proportional_bytes(child) < 0.75 * resident
     finally:
         os.write(write, b"x")
         os.waitpid(child, 0)
@@ -118,13 +119,13 @@ def _fork_quietly() -> int:
 
 def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     counted: list[int] = []
-    real = memory._proportional_bytes
+    real = proc.proportional_bytes
 
     def counting(pid: int) -> int:
         counted.append(pid)
         return real(pid)
 
-    monkeypatch.setattr(memory, "_proportional_bytes", counting)
+    monkeypatch.setattr(proc, "proportional_bytes", counting)
     return counted
 
 
@@ -135,10 +136,10 @@ def test_page_tables_are_walked_only_when_something_has_changed(
     monkeypatch.setattr(memory.time, "monotonic", lambda: now[0])
     reads = count_reads(monkeypatch)
     resident = [100 << 20]
-    monkeypatch.setattr(memory, "_resident_bytes", lambda pid: resident[0])
+    monkeypatch.setattr(proc, "resident_bytes", lambda pid: resident[0])
     group_memory = GroupMemory(os.getpid())
     group_memory._leader = os.getpid()
-    monkeypatch.setattr(memory, "_has_children", lambda pid: False)
+    monkeypatch.setattr(proc, "may_have_children", lambda pid: False)
     for seconds, megabytes, read in [
         (0, 100, True),
         (5, 100, False),

@@ -16,9 +16,9 @@ from vsdk_trio._service import open_service
 from vsdk_trio.control.frames import Finished, Hello, Start
 from vsdk_trio.errors import JobProcessError
 from vsdk_trio.jobs.prewarm import AFTER_ANSWER_SECONDS, Prewarm
+from vsdk_trio.processes.orphans import Sweeper
 from vsdk_trio.processes.pool import Pool, PoolSettings
 from vsdk_trio.processes.stop_ladder import Graces
-from vsdk_trio.processes.sweeper import Sweeper
 
 
 @asynccontextmanager

@@ -9,8 +9,7 @@ import trio.testing
 
 from vsdk_trio.control.ndjson import Line
 from vsdk_trio.processes.exit import Exit, with_last_words
-from vsdk_trio.processes.job_log import TAIL_LINES, JobLog
-from vsdk_trio.processes.stderr_pump import MAX_LINE_BYTES, pump_stderr
+from vsdk_trio.processes.job_log import MAX_LINE_BYTES, TAIL_LINES, JobLog, pump_stderr
 from vsdk_trio.processes.stop_ladder import Rung
 
 

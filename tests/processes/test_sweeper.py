@@ -14,7 +14,7 @@ import trio.testing
 from vsdk_trio._service import open_service
 from vsdk_trio.processes.edge import COOKIE_VARIABLE
 from vsdk_trio.processes.guardian_main import start_time
-from vsdk_trio.processes.sweeper import Sweeper, kill_carriers
+from vsdk_trio.processes.orphans import Sweeper, kill_carriers
 
 pytestmark = pytest.mark.real
 SLEEPER = [sys.executable, "-I", "-S", "-c", "import time; time.sleep(600)"]

@@ -16,7 +16,7 @@ import trio
 from vsdk_trio.processes.edge import Command
 from vsdk_trio.processes.guardian import open_guardian
 from vsdk_trio.processes.job_process import JobProcess, run_job_process
-from vsdk_trio.processes.spawn import SubprocessSpawner
+from vsdk_trio.processes.program import SubprocessSpawner
 from vsdk_trio.processes.stop_ladder import Graces
 
 CHILD = Path(__file__).with_name("child_program.py")

@@ -34,7 +34,7 @@ from vsdk_trio.control.frames import (
     Stop,
 )
 from vsdk_trio.jobs.entrypoint import parse
-from vsdk_trio.processes.interpreter import program
+from vsdk_trio.processes.program import command_line
 
 pytestmark = pytest.mark.real
 
@@ -94,7 +94,7 @@ async def job_process(hello: Hello | None, **environment: str) -> AsyncGenerator
             process: trio.Process = await nursery.start(
                 partial(
                     trio.run_process,
-                    [sys.executable, "-W", "error", *program("vsdk_trio.runner")[1:]],
+                    [sys.executable, "-W", "error", *command_line("vsdk_trio.runner")[1:]],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,

@@ -22,7 +22,7 @@ TASKS = [
     "vsdk_trio.worker.parts:report_status",
     "vsdk_trio.processes.pool:Pool._keep_filled",
     "vsdk_trio.processes.guardian:Guardian.run",
-    "vsdk_trio.processes.sweeper:Sweeper._sweep_for_ever",
+    "vsdk_trio.processes.orphans:Sweeper._sweep_for_ever",
 ]
 CONNECTION = [
     "vsdk_trio.backend.session_loop:Keeper.keep",

@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from vsdk_trio.processes.edge import Command, ProcessHandle, Spawner
-from vsdk_trio.processes.spawn import SubprocessSpawner
+from vsdk_trio.processes.program import SubprocessSpawner
 from vsdk_trio.testing.processes import InsideProcess, MemorySpawner, ProcessExit
 
 from ..processes.forking import START_METHODS as REAL

@@ -18,16 +18,13 @@ from typing import Final
 
 import trio
 
-from ..processes.caught_signals import catches
 from ..processes.edge import EXIT_UNKNOWN
-from ..processes.memory import GroupMemory
-from ..processes.spawn import used_cpu_seconds
+from ..processes.memory import GroupMemory, used_cpu_seconds
+from ..system import proc
 
 STATUS_SECONDS: Final = 3.0
 """How long a template may take to tell the status of a process whose end is seen."""
 
-# /proc/PID/stat, counted from behind the state: see proc(5).
-_STAT_EXIT_CODE: Final = 48
 _KERNEL_TRIES: Final = 20
 _KERNEL_TRY_SECONDS: Final = 0.05
 # <linux/pidfd.h>
@@ -102,7 +99,7 @@ class ForkedHandle:
 
     def ask_for_stacks(self, signum: int) -> bool:
         # As long as it is unburied, the number is its own.
-        if not self._is_alive() or not catches(self._pid, signum):
+        if not self._is_alive() or not proc.catches_signal(self._pid, signum):
             return False
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._pidfd, signum)
@@ -174,14 +171,13 @@ class ForkedHandle:
         return EXIT_UNKNOWN
 
     def _status_of_unburied(self) -> int | None:
+        stat = proc.read_stat(self._pid)
         try:
-            with open(f"/proc/{self._pid}/stat", "rb") as file:
-                state, *fields = file.read().rpartition(b")")[2].split()
             # If it can be signalled now, that was not a later process with the same number.
             signal.pidfd_send_signal(self._pidfd, 0)
         except OSError:
             return None
-        return int(fields[_STAT_EXIT_CODE]) if state == b"Z" else None
+        return stat.wait_status if stat is not None and stat.is_zombie else None
 
     def _status_of_buried(self) -> int | None:
         info = bytearray(_INFO_BYTES)

@@ -27,8 +27,7 @@ from ..processes.program import see_to_its_end
 from ..system.shortages import SHORTAGES, resource_of
 from ..telemetry.logs.loggers import get_logger
 from .forked import ForkedHandle
-from .template import Template
-from .template_process import TemplateSettings, run_template
+from .template import Template, TemplateSettings, run_template
 
 FIRST_RETRY_SECONDS: Final = 0.5
 SLOWEST_RETRY_SECONDS: Final = 30.0

@@ -1,15 +1,17 @@
-"""One template, as the worker sees it: briefed, given orders, asked how its children have ended.
+"""One template, as the worker sees it: its process, its socket, and the processes it has forked.
 
-Knows orders, the process and what it has forked; not when a template is wanted, nor what to do
-without one.
+A packet on the socket is an order, and may carry descriptors.
 """
 
 from __future__ import annotations
 
+import array
 import errno
 import os
 import signal
-from collections.abc import Callable, Mapping
+import socket
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from itertools import count
 from typing import Final, TypeAlias
@@ -18,22 +20,90 @@ import attrs
 import trio
 
 from .._service import first_of
-from ..processes.edge import Command, environment_of
+from ..processes.edge import Command, OnStarted, environment_of
 from ..processes.exit import signal_name
+from ..processes.job_log import JobLog, pump_stderr
+from ..processes.program import Program, run_program
 from ..system.shortages import resource_of, shortage
 from ..telemetry.logs.loggers import get_logger
 from .forked import ForkedHandle
 from .orders import (
+    COOKIE_ROOM,
+    MAX_ORDER_BYTES,
     Brief,
     ChildExited,
     Declined,
     Fork,
     Forked,
     ForkFailed,
+    FromTemplate,
     TemplateFailed,
     TemplateReady,
+    ToTemplate,
+    decode_order,
+    encode_order,
 )
-from .template_link import TemplateLink
+
+_FDS_ROOM: Final = socket.CMSG_SPACE(4 * array.array("i").itemsize)
+
+
+class TemplateLink:
+    """Owns the socket. Sends from any task; receives in a single one."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = trio.socket.from_stdlib_socket(sock)
+        self._sending = trio.Lock()
+
+    def close(self) -> None:
+        """End it; whoever waits here gets `trio.ClosedResourceError`. Idempotent."""
+        self._socket.close()
+
+    async def send(self, order: ToTemplate, fds: Sequence[int] = ()) -> None:
+        """Send one order, and copies of `fds` with it; cancelled, it was not sent.
+
+        Raises `FrameError` where it is too long, `trio.BrokenResourceError` where the template is
+        gone, `trio.ClosedResourceError` where this end is closed.
+        """
+        packet = encode_order(order)
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))
+        try:
+            self._sending.acquire_nowait()
+        except trio.WouldBlock:
+            await self._sending.acquire()
+        try:
+            await self._socket.sendmsg([packet], [rights] if fds else [])
+        except OSError as error:
+            raise trio.BrokenResourceError("the template is gone") from error
+        finally:
+            self._sending.release()
+
+    async def receive(self) -> tuple[FromTemplate, list[int]] | None:
+        """The next order and the descriptors that came with it, which the caller owns now.
+
+        None where the template is gone, or this end is closed.
+        """
+        for _ in range(2):
+            try:
+                packet, ancillary, _, _ = await self._socket.recvmsg(
+                    MAX_ORDER_BYTES, _FDS_ROOM, socket.MSG_CMSG_CLOEXEC
+                )
+            except ConnectionResetError:
+                # It has died with orders unread. What it had said before that comes now.
+                continue
+            except (OSError, trio.ClosedResourceError):
+                return None
+            break
+        else:
+            return None
+        if not packet:
+            return None
+        fds = array.array("i")
+        for level, kind, data in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+        order = decode_order(packet)
+        return order, list(fds)  # type: ignore[return-value]  # a template sends nothing else
+
 
 ORDER_SECONDS: Final = 3.0
 """How long a template may take to obey an order."""
@@ -237,3 +307,92 @@ def _changes(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str
     """What has to be set, and what unset (None), to make `now` of `before`."""
     changed = {name: value for name, value in now.items() if before.get(name) != value}
     return {**dict.fromkeys(before.keys() - now.keys()), **changed}
+
+
+_GOODBYE_SECONDS: Final = 1.0
+
+
+@attrs.frozen(kw_only=True)
+class TemplateSettings:
+    """What every template of a worker has in common."""
+
+    argv: tuple[str, ...]
+    """How to start one; the number of its socket is added."""
+    brief: Brief
+    load_seconds: float
+    """How long it may take to load what the brief names."""
+
+
+async def run_template(
+    settings: TemplateSettings,
+    cookie: str,
+    *,
+    task_status: trio.TaskStatus[Template] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Own one template process to its end: start it, talk to it, log what it prints.
+
+    Calls `task_status.started(template)` once it is there. Cancelled, it lets the process go, kills
+    one that does not go, and goes on with the cancellation. Raises `OSError` where it cannot be
+    started.
+    """
+    # The cookie comes last: those who stop reading at the null bytes that will fill its place have
+    # read all the others by then.
+    command = Command(argv=settings.argv, cookie=cookie.ljust(COOKIE_ROOM, "."))
+    environ = environment_of(command, os.environ)
+    failure: OSError | None = None
+    with ExitStack() as stack:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        stack.callback(theirs.close)
+        link = TemplateLink(ours)
+        stack.callback(link.close)
+        async with trio.open_nursery() as nursery:
+            hearing = trio.CancelScope(shield=True)
+            templates: list[Template] = []
+
+            def adopt(process: Program) -> None:
+                theirs.close()  # so that the end of the process is the end of the socket
+                template = Template(process.pid, process.kill, link, environ)
+                stack.callback(process.close)
+                stack.callback(lambda: template.end(process.returncode or 0))
+                nursery.start_soon(_listen, template, process, settings, hearing)
+                nursery.start_soon(template.bound_loading, settings.load_seconds)
+                templates.append(template)
+                task_status.started(template)
+
+            async def let_go(process: Program) -> None:
+                try:
+                    templates[0].retire("the worker is stopping")
+                    link.close()  # which is what it waits for
+                    await trio.sleep(_GOODBYE_SECONDS)
+                finally:
+                    process.kill()
+
+            try:
+                await run_program(
+                    [*settings.argv, str(theirs.fileno())],
+                    "start a template",
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    pass_fds=[theirs.fileno()],
+                    env=environ,
+                    deliver_cancel=let_go,
+                    task_status=OnStarted(adopt),
+                )
+            except OSError as error:
+                failure = error
+            finally:
+                # Its last words may be on their way still: of processes that it has forked.
+                hearing.deadline = trio.current_time() + _GOODBYE_SECONDS
+                nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+async def _listen(
+    template: Template, process: Program, settings: TemplateSettings, scope: trio.CancelScope
+) -> None:
+    assert process.stdout is not None, "asked for with PIPE"
+    with scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pump_stderr, process.stdout, JobLog(logger, process.pid))
+            await template.converse(settings.brief)

@@ -12,10 +12,9 @@ from typing import Final, Protocol, TypeAlias, TypeVar, cast, overload
 import attrs
 import trio
 
-_T = TypeVar("_T", contravariant=True)
+from ..system.proc import COOKIE_VARIABLE
 
-COOKIE_VARIABLE: Final = "VSDK_TRIO_COOKIE"
-"""The environment variable that marks every process of a job, whatever session it moves to."""
+_T = TypeVar("_T", contravariant=True)
 
 EXIT_UNKNOWN: Final = 256
 """The return code of a process whose end was seen, but not how it ended. None exits with it."""
@@ -41,7 +40,7 @@ def environment_of(command: Command, inherited: Mapping[str, str]) -> dict[str, 
     """The environment of a job process: the worker's, but for what is the worker's alone."""
     own = {*NOT_INHERITED, COOKIE_VARIABLE}
     kept = {name: value for name, value in inherited.items() if name not in own}
-    # The cookie is the last one, where it stands in nobody's way: see `template.mark`.
+    # The cookie is the last one, where it stands in nobody's way: see `program.environment_marker`.
     return {**kept, **command.env_extra, COOKIE_VARIABLE: command.cookie}
 
 

@@ -16,24 +16,6 @@ from ..control.frames import Frame
 MAX_WAITING_FRAMES: Final = 64
 
 
-class _Hand:
-    """Somebody who takes frames at once; `broke` is what that has raised, if it did."""
-
-    def __init__(self, handler: Callable[[Frame], bool]) -> None:
-        self._handler = handler
-        self.broke: Exception | None = None
-        self.is_full = trio.Event()
-
-    def take(self, frame: Frame) -> None:
-        """Hand a frame over; what that raises is not the giver's business."""
-        try:
-            if self._handler(frame):
-                self.is_full.set()
-        except Exception as error:  # raised again by `hand_to`, where the handler belongs
-            self.broke = error
-            self.is_full.set()
-
-
 class FrameQueue:
     """One producer, one consumer, which iterates or is handed frames; bounded until `lift_bound`.
 
@@ -45,7 +27,9 @@ class FrameQueue:
         self._frames: deque[Frame] = deque()
         self._bounded = True
         self._closed = False
-        self._hand: _Hand | None = None
+        self._handler: Callable[[Frame], bool] | None = None
+        self._handler_done = trio.Event()
+        self._handler_error: Exception | None = None
         self._room = trio.lowlevel.ParkingLot()
         self._more = trio.lowlevel.ParkingLot()
 
@@ -53,8 +37,8 @@ class FrameQueue:
         """Add a frame, once there is room. Cancelled while waiting, it has added nothing."""
         while self._bounded and len(self._frames) >= MAX_WAITING_FRAMES:
             await self._room.park()
-        if self._hand is not None and not self._hand.is_full.is_set():
-            self._hand.take(frame)
+        if self._handler is not None:
+            self._handle(self._handler, frame)
         else:
             self._frames.append(frame)
             self._more.unpark()
@@ -68,28 +52,45 @@ class FrameQueue:
         """The iteration ends after the frames that are there. Idempotent."""
         self._closed = True
         self._more.unpark_all()
-        if self._hand is not None:
-            self._hand.is_full.set()
+        self._handler_done.set()
 
     async def hand_to(self, handler: Callable[[Frame], bool]) -> None:
-        """Have `handler` called with each frame by whoever brings it: no task has to wake up.
+        """Call `handler` with each frame in the step that brings it: no task has to wake up.
 
-        Returns once it has said True, that this was enough, or there are no more frames. What it
-        raises comes out here. Cancelled, no frame is lost: the next consumer gets what follows.
+        Cancelled, no frame is lost: the next consumer gets what follows.
+
+        Args:
+            handler: Returns True when it wants no more frames. This call returns then, and at the
+                end of the frames.
+
+        Raises:
+            Exception: What `handler` raised.
         """
-        hand = _Hand(handler)
-        while self._frames and not hand.is_full.is_set():
-            self._room.unpark()
-            hand.take(self._frames.popleft())
-        if self._closed:
-            hand.is_full.set()
-        self._hand = hand
+        self._handler_error, self._handler_done = None, trio.Event()
+        self._handler = handler
         try:
-            await hand.is_full.wait()
+            while self._frames and self._handler is not None:
+                self._room.unpark()
+                self._handle(handler, self._frames.popleft())
+            if not self._closed:
+                await self._handler_done.wait()
+            else:
+                await trio.lowlevel.checkpoint()
         finally:
-            self._hand = None
-        if hand.broke is not None:
-            raise hand.broke
+            self._handler = None
+        if self._handler_error is not None:
+            raise self._handler_error
+
+    def _handle(self, handler: Callable[[Frame], bool], frame: Frame) -> None:
+        try:
+            is_enough = handler(frame)
+        except (
+            Exception
+        ) as error:  # `hand_to` raises it: the task that brings frames is not to blame
+            self._handler_error, is_enough = error, True
+        if is_enough:
+            self._handler = None
+            self._handler_done.set()
 
     def __aiter__(self) -> AsyncIterator[Frame]:
         return self

@@ -18,17 +18,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-_VARIABLE = b"VSDK_TRIO_COOKIE="  # COOKIE_VARIABLE, which this file cannot import
+from ..system import proc
+
 _POLL_SECONDS = 0.02
 # Each round kills what the last one's victims forked meanwhile. A fork bomb would win for ever.
 _ROUNDS = 20
 # A process that is just executing another program shows no environment for a moment.
 _CLEAN_ROUNDS = 2
-# Only these say that there is nothing: the process has ended, or is ending. Who gets another error
-# could not look, which is not the same as seeing nothing.
-_GONE = (errno.ENOENT, errno.ESRCH)
-# Processes that others own, or that protect themselves, are not ours to look at.
-_NOT_OURS = (errno.EACCES, errno.EPERM)
 _STARVED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 # A system or a sandbox that has no pidfds, for good.
 _NO_PIDFDS = (errno.ENOSYS, errno.EPERM, errno.EACCES)
@@ -100,9 +96,9 @@ def _is_alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    # A zombie can be signalled, and in a container nobody may be there to reap it.
-    stat = _stat(pid)
-    return not stat or stat[0] != "Z"
+    # A zombie can be signalled, and a container may have no process that reaps it.
+    stat = proc.read_stat(pid)
+    return stat is None or not stat.is_zombie
 
 
 def _kill_group(group: int) -> None:
@@ -111,19 +107,9 @@ def _kill_group(group: int) -> None:
 
 
 def start_time(pid: int) -> str:
-    """What tells a process from a later one with the same number; "" where nobody can."""
-    stat = _stat(pid)
-    return stat[19] if stat else ""
-
-
-def _stat(pid: int) -> list[str]:
-    """The fields of /proc/<pid>/stat from the state on; none where there is no such process."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            # The name before them may hold anything, parentheses and blanks included.
-            return file.read().rpartition(b")")[2].decode().split()
-    except OSError:
-        return []
+    """What tells a process from a later one with the same number; "" if it cannot be seen."""
+    stat = proc.read_stat(pid)
+    return "" if stat is None else str(stat.start_time)
 
 
 def kill_marked(is_mine: Callable[[bytes], bool]) -> int:
@@ -148,20 +134,20 @@ def count_marked(is_mine: Callable[[bytes], bool]) -> int:
 
     Raises `OSError` as `kill_marked`.
     """
-    return sum(is_mine(_cookie(pid)) for pid in _pids() if pid != os.getpid())
+    return sum(is_mine(proc.read_cookie(pid)) for pid in _pids() if pid != os.getpid())
 
 
 def _pids() -> list[int]:
     if sys.platform != "linux":
         return []
-    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    pids = proc.list_pids()
     if os.getpid() not in pids:
         raise OSError(errno.ENOENT, "/proc does not show the processes of this machine")
     return pids
 
 
 def _kill_if_marked(pid: int, is_mine: Callable[[bytes], bool]) -> bool:
-    if not is_mine(_cookie(pid)) or pid == os.getpid():
+    if not is_mine(proc.read_cookie(pid)) or pid == os.getpid():
         return False
     # Looked at again through a handle that cannot come to mean another process.
     try:
@@ -171,7 +157,7 @@ def _kill_if_marked(pid: int, is_mine: Callable[[bytes], bool]) -> bool:
     except OSError as error:
         if error.errno in _NO_PIDFDS:
             return _kill_by_number(pid, is_mine)
-        if error.errno in _GONE:
+        if error.errno in proc.GONE:
             return False
         raise
 
@@ -179,7 +165,7 @@ def _kill_if_marked(pid: int, is_mine: Callable[[bytes], bool]) -> bool:
 def _kill_by_handle(pid: int, is_mine: Callable[[bytes], bool]) -> bool:
     handle = os.pidfd_open(pid)
     try:
-        if not is_mine(_cookie(pid)):
+        if not is_mine(proc.read_cookie(pid)):
             return False
         signal.pidfd_send_signal(handle, signal.SIGKILL)
     finally:
@@ -189,28 +175,10 @@ def _kill_by_handle(pid: int, is_mine: Callable[[bytes], bool]) -> bool:
 
 def _kill_by_number(pid: int, is_mine: Callable[[bytes], bool]) -> bool:
     """Without a handle: it was seen a moment ago, and numbers come round only after thousands."""
-    if not is_mine(_cookie(pid)):
+    if not is_mine(proc.read_cookie(pid)):
         return False
     try:
         os.kill(pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):  # gone; or it has become another user's
         return False
     return True
-
-
-def _cookie(pid: int) -> bytes:
-    """The cookie in the environment of `pid`; empty where there is none, or it is not ours.
-
-    Raises `OSError` where this process could not look.
-    """
-    try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            environ = file.read()
-    except OSError as error:
-        if error.errno in _GONE or (error.errno in _NOT_OURS and pid != os.getpid()):
-            return b""
-        raise
-    for entry in environ.split(b"\0"):
-        if entry.startswith(_VARIABLE):
-            return entry[len(_VARIABLE) :]
-    return b""

@@ -1,23 +1,230 @@
-"""A job process's lines as records of the worker's log, at a bounded rate.
+"""The stderr of a job process as records of the worker's log, at a bounded rate.
 
-It does not know jobs beyond the fields it is given. A job that writes is never held up: what comes
-faster than the bound is counted and thrown away.
+A line is a record of the runner's logging, a part of the stacks that faulthandler writes, or plain
+text. What is read comes from foreign code: it is taken as a text, a number in bounds, or a field of
+its own. A job that writes is never held up: lines that come faster than the bound are counted and
+thrown away.
 """
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
+import attrs
 import trio
 
 from .._masking import cut, hide_passing, mask_value
-from ..control.ndjson import Line
-from .job_lines import JobLine, read_job_line
-from .stack_dump import BEGINNINGS, StackCollector, StackDump
+from ..control.ndjson import Line, LineSplitter
+
+MAX_LINES: Final = 200
+BEGINNINGS: Final = (b"Fatal Python error: ", b"Current thread 0x", b"Thread 0x")
+"""How the first line of a dump begins. Of the lines of a flood, few do."""
+
+_FATAL: Final = "Fatal Python error: "
+_THREAD: Final = re.compile(r"(?:Current thread|Thread) 0x[0-9a-f]+.* \(most recent call first\):$")
+_GOES_ON: Final = re.compile(
+    r"$|  File \"|  \.\.\.$|  <|  Binary file |  Garbage-collecting$"
+    r"|Python runtime state: |Current thread's C stack trace|Extension modules: "
+)
+# Below these frames nobody finds what blocks or crashes a job, but how it came to run.
+_PLUMBING: Final = re.compile(
+    r'  File "[^"]*[/\\](?:trio[/\\]_core[/\\]|vsdk_trio[/\\]runner[/\\]execution\.py)'
+)
+
+
+@attrs.frozen
+class StackDump:
+    """The stacks of a process's threads, innermost frame first; the current thread comes first."""
+
+    text: str
+    fatal: str = ""
+    """The error that the process died of, as Python has it; empty where it lives on."""
+
+
+class StackCollector:
+    """Takes a process's lines one by one, and keeps those that belong to a dump."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+
+    @property
+    def is_collecting(self) -> bool:
+        """Whether a dump has begun; it has no last line, so somebody has to say when to stop."""
+        return bool(self._lines)
+
+    def wants(self, line: str) -> bool:
+        """Whether `line` goes on with the dump that has begun, or begins one where none has."""
+        if not self._lines:
+            return line.startswith(_FATAL) or _THREAD.match(line) is not None
+        if len(self._lines) >= MAX_LINES or line.startswith(_FATAL):
+            return False
+        return _GOES_ON.match(line) is not None or _THREAD.match(line) is not None
+
+    def take(self, line: str) -> None:
+        """Add a line that is wanted."""
+        self._lines.append(line)
+
+    def end(self) -> StackDump | None:
+        """The dump that has begun, if one has; the next wanted line begins another."""
+        if not self._lines:
+            return None
+        lines, self._lines = self._lines, []
+        fatal = lines.pop(0).removeprefix(_FATAL) if lines[0].startswith(_FATAL) else ""
+        return StackDump("\n".join(_tidied(lines)), fatal)
+
+
+def _tidied(lines: list[str]) -> list[str]:
+    """Without the frames below the user's, threads that only wait for work, and empty lines."""
+    blocks: list[list[str]] = []
+    for line in filter(None, lines):
+        if _THREAD.match(line) or not blocks:
+            blocks.append([])
+        blocks[-1].append(line)
+    blocks.sort(key=lambda block: not block[0].startswith("Current thread"))
+    tidied = [line for block in map(_cut, blocks) if len(block) > 1 for line in block]
+    return tidied or [line for line in lines if line]
+
+
+def _cut(block: list[str]) -> list[str]:
+    for number, line in enumerate(block):
+        if number and _PLUMBING.match(line):
+            return block[:number]
+    return block
+
+
+_MAX_NAME_CHARS: Final = 200
+_NAMED: Final = r"(?:TRACE|DEBUG|INFO|SUCCESS|WARNING|ERROR|CRITICAL|FATAL)"
+_NUMBERS: Final = {
+    "TRACE": 5,
+    "DEBUG": 10,
+    "INFO": 20,
+    "SUCCESS": 25,
+    "WARNING": 30,
+    "WARN": 30,
+    "ERROR": 40,
+    "CRITICAL": 50,
+    "FATAL": 50,
+}
+"""Those of logging and of loguru, by name; structlog has the first, in small letters."""
+# At the beginning of a line, and nowhere else: a text may well have the word in it.
+_LEVELLED: Final = re.compile(
+    rf"""
+      (?P<basic> {_NAMED} ) : [\w.-]{{1,200}} :  # as logging.basicConfig has it
+    | \[? \d{{4}}-\d\d-\d\d [T\ ] \d\d:\d\d:\d\d (?:[.,]\d{{1,9}})? (?:Z|[+-]\d\d:?\d\d)? \]?
+      (?: [ ]{{1,2}} \[ (?P<bracketed> (?i:{_NAMED}) ) [ ]{{0,9}} \] [ ]  # as structlog has it
+        | (?: [ ][|-][ ] | [ ]{{1,2}} ) (?: [\w.-]{{1,200}} [ ][|-][ ] )?
+          (?P<timed> {_NAMED} ) [ ]{{0,9}} (?: [:|-] | [ ] )  # as loguru, and many a format
+      )
+    """,
+    re.VERBOSE,
+)
+_COLOURS: Final = re.compile(r"\x1b\[[0-9;]{0,20}m")
+_MAX_TIME: Final = 4e9  # seconds; the year 2096, and what a `datetime` can be made of
+
+
+@attrs.frozen(kw_only=True)
+class JobLine:
+    """What a line says. `created` is None where the line does not tell when it was logged."""
+
+    text: str
+    level: int = logging.INFO
+    level_name: str = "INFO"
+    created: float | None = None
+    thread: str = ""
+    file: str = ""
+    line_number: int = 0
+    trace: str = ""
+    fields: dict[str, Any] = attrs.field(factory=dict)
+    printed: bool = False
+    """Whether the user's code has printed it: then it is shown, also at a low level."""
+
+
+def read_job_line(line: Line) -> JobLine:
+    """Read one line, whatever is in it."""
+    text = line.data.decode("utf-8", "backslashreplace").rstrip("\r")
+    if line.truncated:
+        return _printed(text, truncated=True)
+    if text.startswith("{"):
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            value = None
+        if isinstance(value, dict):
+            if isinstance(value.get("msg"), str):
+                return _read_record(value)
+            return _printed(text, _level_in(value))
+    return _printed(text)
+
+
+def _printed(text: str, name: str = "", **fields: Any) -> JobLine:
+    """A line that is no record; with a level, where it is certain."""
+    name = name or _level_at_the_beginning(text)
+    level = _NUMBERS.get(name, logging.INFO)
+    return JobLine(text=text, level=level, level_name=name or "INFO", fields=fields, printed=True)
+
+
+def _level_at_the_beginning(text: str) -> str:
+    found = _LEVELLED.match(_COLOURS.sub("", text[:1000]) if "\x1b" in text[:1000] else text)
+    return found[found.lastgroup].upper() if found and found.lastgroup else ""
+
+
+def _level_in(value: dict[str, Any]) -> str:
+    """The level in an object that another library has written, such as structlog or loguru."""
+    record = value.get("record")
+    loguru = record.get("level") if isinstance(record, dict) else None
+    name = loguru.get("name") if isinstance(loguru, dict) else None
+    for found in (name, *(value.get(key) for key in ("level", "levelname", "severity"))):
+        if isinstance(found, str) and found.upper() in _NUMBERS:
+            return found.upper()
+    return ""
+
+
+def _read_record(value: dict[str, Any]) -> JobLine:
+    level, name = _level(value)
+    fields: dict[str, Any] = {}
+    if source := _text(value, "logger"):
+        fields["source"] = source
+    if isinstance(extra := value.get("extra"), dict):
+        # As one field: a job's own names must not overwrite what makes a record.
+        fields["extra"] = extra
+    if value.get("truncated") is True:
+        fields["truncated"] = True
+    created = value.get("time")
+    number = value.get("line")
+    trace = value.get("exc")
+    return JobLine(
+        text=value["msg"],
+        level=level,
+        level_name=name,
+        created=created if type(created) is float and 0 <= created < _MAX_TIME else None,
+        thread=_text(value, "thread"),
+        file=_text(value, "file"),
+        line_number=number if type(number) is int and 0 <= number < 1 << 31 else 0,
+        trace=trace if isinstance(trace, str) else "",
+        fields=fields,
+        printed=value.get("printed") is True,
+    )
+
+
+def _level(value: dict[str, Any]) -> tuple[int, str]:
+    name = _text(value, "level").upper() or _level_at_the_beginning(value["msg"])
+    number = value.get("levelno")
+    if type(number) is int and 0 <= number <= 100 and name:
+        return number, name
+    known = _NUMBERS.get(name)
+    return (logging.INFO, "INFO") if known is None else (known, name)
+
+
+def _text(value: dict[str, Any], key: str) -> str:
+    text = value.get(key)
+    return cut(text, _MAX_NAME_CHARS) if isinstance(text, str) else ""
+
 
 TAIL_LINES: Final = 20
 REPORT_SECONDS: Final = 1.0
@@ -189,3 +396,47 @@ def _masked(text: str, *, keep_end: bool = False) -> str:
 
 def _own(level: int, text: str, trace: str = "") -> JobLine:
     return JobLine(text=text, level=level, level_name=logging.getLevelName(level), trace=trace)
+
+
+MAX_LINE_BYTES: Final = 16 << 10
+# Small enough that a flood does not hold up the event loop: a chunk of short lines takes 5 ms.
+_CHUNK_BYTES: Final = 16 << 10
+# A dump has no last line. It is written without a pause, so one after that long is another.
+_STACKS_SECONDS: Final = 0.3
+
+
+async def pump_stderr(stream: trio.abc.ReceiveStream, log: JobLog) -> None:
+    """Read `stream` to its end into `log`; return at EOF, or where the stream breaks or closes.
+
+    Cancelled, it still logs the unfinished last line and the count of what was dropped.
+    """
+    splitter = LineSplitter(MAX_LINE_BYTES)
+    try:
+        while True:
+            chunk: bytes | bytearray | None = None
+            with trio.move_on_after(_patience(log)):
+                chunk = await stream.receive_some(_CHUNK_BYTES)
+            now = trio.current_time()
+            if chunk is None:  # nothing comes behind what has come
+                log.end_stacks(now)
+                log.report_dropped()
+                continue
+            if not chunk:
+                break
+            for line in splitter.feed(chunk):
+                log.line(line, now)
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        pass
+    finally:
+        now = trio.current_time()
+        for line in splitter.rest():
+            log.line(line, now)
+        log.end_stacks(now)
+        log.report_dropped()
+
+
+def _patience(log: JobLog) -> float:
+    """How long to wait for more, before what has come is taken for all."""
+    if log.is_in_stacks:
+        return _STACKS_SECONDS
+    return REPORT_SECONDS if log.owes_report else float("inf")

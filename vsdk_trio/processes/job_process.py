@@ -1,7 +1,6 @@
-"""One job process from its start to its last word, whatever happens on the way.
+"""Signs of life of one job process: what it was asked, what it has answered, and how late.
 
-Knows the edge, the control channel and the stop ladder. It does not know what a job is, who wants
-one, or whether the process is real: it runs on any `Spawner` and on trio's clock alone.
+Knows trio's clock and two frames. Must not know how they travel, or what a silence means.
 """
 
 from __future__ import annotations
@@ -15,17 +14,68 @@ from typing import Any, Final
 import trio
 
 from ..control.channel import ControlChannel
-from ..control.frames import Finished, Frame, Pong, Ready, SendableFrame, Start, Stop
-from ..errors import JobProcessError
-from ..jobs.starting import start_passes
+from ..control.frames import (
+    Finished,
+    Frame,
+    Hello,
+    InitFailed,
+    Ping,
+    Pong,
+    Ready,
+    SendableFrame,
+    Start,
+    Stop,
+)
+from ..errors import FrameError, JobProcessError, StartFailure
+from ..jobs.starting import exit_passes, start_passes
 from ..telemetry.logs.loggers import get_logger
 from .edge import Command, OnStarted, ProcessHandle, Spawner
-from .exit import Exit
+from .exit import Exit, with_last_words
 from .frame_queue import FrameQueue
-from .job_log import JobLog
-from .pulse import Pulse
-from .stderr_pump import pump_stderr
+from .job_log import JobLog, pump_stderr
 from .stop_ladder import DRAIN_SECONDS, Graces, Rung, stop_ladder
+
+
+class PingTracker:
+    """Pings to a process and its answers; one ping at a time."""
+
+    def __init__(self) -> None:
+        self.round_trip_seconds: float | None = None
+        """How long the last answer took to come."""
+        self._lag_seconds: float | None = None
+        self._pings = 0
+        self._asked_at = 0.0
+        self._answered = trio.Event()
+
+    def ask(self) -> tuple[Ping, trio.Event]:
+        """The next ping, to be sent now, and the event of its answer."""
+        self._pings += 1
+        self._asked_at = trio.current_time()
+        self._answered = trio.Event()
+        return Ping(seq=self._pings), self._answered
+
+    def note(self, pong: Pong) -> None:
+        """An answer has come."""
+        self._lag_seconds = pong.lag_ms / 1000
+        if pong.seq == self._pings:
+            self.round_trip_seconds = trio.current_time() - self._asked_at
+            self._answered.set()
+
+    @property
+    def silent_since(self) -> float | None:
+        """When it was asked what it has not answered yet; None where nothing is due."""
+        return self._asked_at if self._pings and not self._answered.is_set() else None
+
+    @property
+    def lag_seconds(self) -> float | None:
+        """How long the process's event loop was blocked at worst, by its last answer.
+
+        While an answer is due, it is blocked at least since it was asked.
+        """
+        if (since := self.silent_since) is not None:
+            return max(self._lag_seconds or 0.0, trio.current_time() - since)
+        return self._lag_seconds
+
 
 JOB_LOGGER: Final = get_logger("vsdk_trio.job")
 STACKS_SECONDS: Final = 2.0
@@ -52,7 +102,7 @@ class JobProcess:
         self.started_at = trio.current_time()
         self.heard_at = self.started_at
         """When it last sent a frame, on Trio's clock."""
-        self._pulse = Pulse()
+        self._pings = PingTracker()
         self.was_given_job = False
         """Whether its start frame was sent, or is being sent: it may have callbacks to run."""
         self.job_id: str | None = None
@@ -99,20 +149,20 @@ class JobProcess:
 
     @property
     def lag_seconds(self) -> float | None:
-        """How long its event loop was blocked at worst; see `Pulse`."""
-        return self._pulse.lag_seconds
+        """How long its event loop was blocked at worst; see `PingTracker`."""
+        return self._pings.lag_seconds
 
     @property
     def silent_since(self) -> float | None:
-        """Since when a ping waits for its answer; see `Pulse`."""
-        return self._pulse.silent_since
+        """Since when a ping waits for its answer; see `PingTracker`."""
+        return self._pings.silent_since
 
     async def ping(self) -> trio.Event:
         """Ask for a sign of life; returns once asked, with the event of the answer.
 
         Raises and is cancelled as `send`.
         """
-        ping, answered = self._pulse.ask()
+        ping, answered = self._pings.ask()
         await self.send(ping)
         return answered
 
@@ -189,7 +239,7 @@ class JobProcess:
             elif isinstance(frame, Finished):
                 self._job_over.set()
             elif isinstance(frame, Pong):
-                self._pulse.note(frame)
+                self._pings.note(frame)
             await self._frames.put(frame)
 
     def _note_rung(self, rung: Rung) -> None:
@@ -316,3 +366,39 @@ class _Owner:
     async def _lift_bound_at_exit(self, process: JobProcess) -> None:
         await self._gone.wait()
         process._frames.lift_bound()
+
+
+async def bring_up(process: JobProcess, hello: Hello, timeout: float) -> Ready:
+    """Send `hello` and wait for `Ready`, at most `timeout` seconds.
+
+    Raises `JobProcessError` where the process fails to initialize, ends, or is too late; the text
+    names the cause and the last words of the process. It does not stop the process.
+    """
+    with trio.move_on_after(timeout):
+        try:
+            await process.send(hello)
+        except FrameError as error:
+            text = f"cannot tell a job process what to do: {error}"
+            raise JobProcessError(text, StartFailure.INIT_FAILED) from None
+        except trio.BrokenResourceError:
+            pass  # It is dead, and what follows says of what.
+        async for frame in process.frames():
+            if isinstance(frame, Ready) and not process.exited.is_set():
+                return frame
+            if isinstance(frame, InitFailed):
+                cause = f"a job process failed to initialize: {frame.error}"
+                text = with_last_words(cause, process.stderr_tail)
+                raise JobProcessError(
+                    text, StartFailure.INIT_FAILED, passes=frame.passes, summary=cause
+                )
+        await process.exited.wait()
+        end = process.exit
+        raise JobProcessError(
+            end.describe(),
+            StartFailure.DIED,
+            passes=exit_passes(end.returncode, end.stderr_tail),
+            summary=end.summarize(),
+        )
+    cause = f"a job process was not ready within {timeout:g} s"
+    text = with_last_words(cause, process.stderr_tail)
+    raise JobProcessError(text, StartFailure.TOO_LATE, passes=True, summary=cause)

@@ -1,17 +1,19 @@
-"""How much memory a job occupies: its process, its children, and all that is in its group.
+"""How much memory and CPU a job uses: its process, its descendants, and all processes of its group.
 
-The edge to the operating system. PSS where there is one: a page that several processes share counts
-for each in part, so that a forked process is not charged for what it shares with its template.
-Bounded in what it costs: reading PSS walks page tables, so it is read anew only when the resident
-memory has changed, or after a while. Must not know jobs or limits.
+Memory is PSS if the kernel tells it. A page that several processes share then counts for each in
+part, so a forked process is not charged for the pages that it shares with its template. Reading PSS
+walks page tables, so it is read again only when the resident memory has changed, or after a while.
+
+Knows neither jobs nor limits.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
 from typing import Final
+
+from ..system import proc
 
 _MIB: Final = 1 << 20
 # PSS is read again once the resident memory is off by more than both, or after that time.
@@ -33,75 +35,36 @@ class GroupMemory:
         self._read_at = -_PSS_SECONDS
 
     def look(self) -> float | None:
-        """What all of them occupy in MiB; None once the leader is gone."""
+        """Return the memory of all of them in MiB; None once the leader is gone."""
         if not _HAS_PROC:
             return _without_proc(self._leader)
-        leader = _stat(self._leader)
-        if leader is None:
+        leader = proc.read_stat(self._leader)
+        if leader is None or leader.is_zombie:
             return None
         members = {self._leader}
-        if leader.may_have_descendants:
-            members |= _TABLE.members(self._leader)
-        resident = sum(map(_resident_bytes, members))
+        # Children that it has waited for may have left their own.
+        if leader.had_children or proc.may_have_children(self._leader):
+            members |= _FAMILIES.members(self._leader)
+        resident = sum(map(proc.resident_bytes, members))
         change, now = abs(resident - self._resident), time.monotonic()
         has_changed = change > max(_CHANGE_BYTES, _CHANGE_SHARE * self._resident)
         if has_changed or now - self._read_at >= _PSS_SECONDS:
             self._resident, self._read_at = resident, now
-            self._proportional = sum(map(_proportional_bytes, members))
+            self._proportional = sum(map(proc.proportional_bytes, members))
         return self._proportional / _MIB
 
 
-class _Stat:
-    """What is needed of /proc/<pid>/stat."""
-
-    __slots__ = ("group", "may_have_descendants", "parent")
-
-    def __init__(self, pid: int, fields: list[bytes]) -> None:
-        self.parent, self.group = int(fields[1]), int(fields[2])
-        # Of children that it has waited for: their page faults. They may have left their own.
-        had_children = fields[8] != b"0"
-        self.may_have_descendants = had_children or _has_children(pid)
-
-
-def _stat(pid: int) -> _Stat | None:
-    fields = _stat_fields(pid)
-    return None if fields is None or fields[0] == b"Z" else _Stat(pid, fields)
-
-
-def _stat_fields(pid: int) -> list[bytes] | None:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            # The name before them may hold anything, parentheses and blanks included.
-            return file.read().rpartition(b")")[2].split()
-    except OSError:
-        return None
-
-
-def _has_children(pid: int) -> bool:
-    try:
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
-                if file.read(1):
-                    return True
-    except FileNotFoundError:
-        # A thread that has just ended, or a kernel that does not tell: then the table does.
-        return True
-    except OSError:
-        pass
-    return False
-
-
-class _ProcessTable:
-    """Who is whose child, and in which group, as of a moment ago."""
+class _Families:
+    """The parent and the group of each process, as of a moment ago."""
 
     def __init__(self) -> None:
         self._read_at = -_TABLE_SECONDS
         self._relations: list[tuple[int, int, int]] = []
 
     def members(self, leader: int) -> set[int]:
-        """The processes in the leader's group, and its descendants wherever they are."""
+        """Return the processes in the leader's group, and its descendants wherever they are."""
         if time.monotonic() - self._read_at >= _TABLE_SECONDS:
-            self._relations = list(_read_table())
+            self._relations = _read_relations()
             self._read_at = time.monotonic()
         found = {leader} | {pid for pid, _, group in self._relations if group == leader}
         while more := {pid for pid, parent, _ in self._relations if parent in found} - found:
@@ -109,37 +72,29 @@ class _ProcessTable:
         return found
 
 
-_TABLE: Final = _ProcessTable()
+_FAMILIES: Final = _Families()
 
 
-def _read_table() -> Iterable[tuple[int, int, int]]:
+def _read_relations() -> list[tuple[int, int, int]]:
     try:
-        names = os.listdir("/proc")
-    except OSError:  # no descriptor to look with: then what is known of a group is its leader
-        return
-    for name in names:
-        if name.isdigit() and (fields := _stat_fields(int(name))) is not None:
-            yield int(name), int(fields[1]), int(fields[2])
+        pids = proc.list_pids()
+    except OSError:  # no descriptor to look with: only the leader of a group is known then
+        return []
+    stats = ((pid, proc.read_stat(pid)) for pid in pids)
+    return [(pid, stat.parent, stat.group) for pid, stat in stats if stat is not None]
 
 
-def _resident_bytes(pid: int) -> int:
+def used_cpu_seconds(pid: int) -> float | None:
+    """Return the CPU time that a process has used so far; None if it cannot be seen."""
     try:
-        with open(f"/proc/{pid}/statm", "rb") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, IndexError):
-        return 0
-
-
-def _proportional_bytes(pid: int) -> int:
-    """PSS; where the kernel does not tell it of this process, what is resident."""
+        import psutil  # late: a worker that never asks need not load it
+    except (ImportError, OSError):  # no descriptor to load it with
+        return None
     try:
-        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
-            for line in file:
-                if line.startswith(b"Pss:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return _resident_bytes(pid)
+        used = psutil.Process(pid).cpu_times()
+    except (psutil.Error, OSError):  # gone, or no descriptor to look with
+        return None
+    return float(used.user + used.system)
 
 
 def _without_proc(leader: int) -> float | None:

@@ -1,31 +1,188 @@
-"""Zombies that process 1 of a container inherits: found, and reaped where nothing waits for them.
+"""Processes that are left behind: found, waited for, killed or reaped.
 
-A process whose parent is gone becomes the child of process 1. Jobs leave such ones behind. An init
-reaps them; a worker without one does it here. What the worker, its libraries or the agent has
-started itself is never touched: that is waited for elsewhere.
+* The sweeper kills what has left the process group of its job with `setsid` and outlived the job.
+* A worker that starts after one that died waits for the processes of the dead one, then kills them.
+* As process 1 of a container, a worker reaps the zombies that it inherits. A process whose parent
+  is gone becomes a child of process 1, and jobs leave such ones behind. Processes that the worker,
+  its libraries or the agent has started are never touched: other code waits for those.
+
+The first two know processes by their cookies, on Linux only. Elsewhere they find nothing.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import attrs
 import trio
 
+from ..system import proc
+from ..system.threads import run_in_thread
 from ..telemetry.logs.loggers import get_logger
-from .edge import COOKIE_VARIABLE
+from .guardian_main import count_marked, kill_marked
 
-_LOOK_SECONDS: Final = 1.0
+_GATHER_SECONDS: Final = 0.2
+_FIRST_RETRY_SECONDS: Final = 1.0
+_LAST_RETRY_SECONDS: Final = 30.0
+
+logger = get_logger("vsdk_trio.orphans")
+
+
+def kill_carriers(cookies: frozenset[str]) -> int:
+    """SIGKILL every process that carries one of `cookies`; return how many there were."""
+    marks = {cookie.encode() for cookie in cookies}
+    return kill_marked(marks.__contains__)
+
+
+class Sweeper:
+    """Sweeps in a thread, many jobs at a time: one look at the process table serves them all.
+
+    Argument: `kill`, what finds and kills; for simulations, where there is no process table.
+    """
+
+    def __init__(self, kill: Callable[[frozenset[str]], int] = kill_carriers) -> None:
+        self._kill = kill
+        self._due: set[str] = set()
+        self._is_due = trio.Event()
+        self._pause = _GATHER_SECONDS
+        self.killed = 0
+        """How many processes it has had to kill."""
+
+    def sweep(self, cookie: str) -> None:
+        """A job process is gone: kill what it left behind, soon. Returns at once."""
+        self._due.add(cookie)
+        self._is_due.set()
+
+    async def run(
+        self,
+        stopping: trio.Event,
+        *,
+        task_status: trio.TaskStatus[Sweeper] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Service body: sweep until `stopping`, and once more then for what is due."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._sweep_for_ever)
+            task_status.started(self)
+            await stopping.wait()
+            nursery.cancel_scope.cancel()
+        await self._sweep_now()
+
+    async def _sweep_for_ever(self) -> None:
+        while True:
+            await self._is_due.wait()
+            # Jobs tend to end together.
+            await trio.sleep(self._pause)
+            await self._sweep_now()
+
+    async def _sweep_now(self) -> None:
+        self._is_due = trio.Event()
+        cookies = frozenset(self._due)
+        if not cookies:
+            return
+        try:
+            killed = await run_in_thread("look at the process table", self._kill, cookies)
+        except OSError as error:
+            # Short of something, as a rule. That passes, and what is due stays due.
+            if self._pause == _GATHER_SECONDS:
+                logger.warning("cannot look for what jobs have left behind yet: %s", error)
+            self._pause = min(max(2 * self._pause, _FIRST_RETRY_SECONDS), _LAST_RETRY_SECONDS)
+            self._is_due.set()
+            return
+        self._pause = _GATHER_SECONDS
+        self._due -= cookies  # not before: a cancelled sweep is made up for at the end
+        self.killed += killed
+        if killed:
+            logger.warning("killed processes that jobs had left behind", extra={"count": killed})
+
+
+_LOOK: Final = "look at the process table"
+_LOOK_SECONDS: Final = 0.1
+# What does not even die of SIGKILL in this time hangs in the kernel.
+_KILL_SECONDS: Final = 5.0
+
+
+class ProcessTable(Protocol):
+    """All processes of the machine, as far as their cookies can be seen."""
+
+    async def count(self, cookie_prefixes: Sequence[str]) -> int:
+        """How many live that carry a cookie with one of these prefixes.
+
+        Raises `OSError` where it cannot look, and so does `kill`.
+        """
+        ...
+
+    async def kill(self, cookie_prefixes: Sequence[str]) -> int:
+        """SIGKILL them, and what they start meanwhile; how many there were."""
+        ...
+
+
+class KernelProcessTable:
+    """The real one; Linux only, elsewhere it is empty."""
+
+    async def count(self, cookie_prefixes: Sequence[str]) -> int:
+        """See `ProcessTable.count`."""
+        return await run_in_thread(_LOOK, count_marked, _has_one_of(cookie_prefixes))
+
+    async def kill(self, cookie_prefixes: Sequence[str]) -> int:
+        """See `ProcessTable.kill`."""
+        return await run_in_thread(_LOOK, kill_marked, _has_one_of(cookie_prefixes))
+
+
+def _has_one_of(cookie_prefixes: Sequence[str]) -> Callable[[bytes], bool]:
+    # With its dot, or the prefix of one run could be the beginning of another's.
+    beginnings = tuple(f"{prefix}.".encode() for prefix in cookie_prefixes if prefix)
+    return lambda cookie: cookie.startswith(beginnings)
+
+
+async def reap_orphans(
+    table: ProcessTable, cookie_prefixes: Sequence[str], *, grace_seconds: float
+) -> bool:
+    """Wait until none of these processes is left; True when that is so.
+
+    They have seen the end of their worker and stop politely, callbacks included; after the grace
+    they are killed. False for what even that does not end, and where nobody could look.
+    """
+    if await _wait_until_gone(table, cookie_prefixes, grace_seconds):
+        return True
+    try:
+        killed = await table.kill(cookie_prefixes)
+    except OSError as error:
+        logger.error("cannot look for processes that a dead worker may have left: %s", error)
+        return False
+    logger.warning("killed processes that a dead worker had left", extra={"count": killed})
+    if await _wait_until_gone(table, cookie_prefixes, _KILL_SECONDS):
+        return True
+    logger.error("processes that a dead worker had left cannot be killed")
+    return False
+
+
+async def _is_none_left(table: ProcessTable, cookie_prefixes: Sequence[str]) -> bool:
+    try:
+        return not await table.count(cookie_prefixes)
+    except OSError:
+        return False  # that nothing can be seen does not say that nothing is there
+
+
+async def _wait_until_gone(
+    table: ProcessTable, cookie_prefixes: Sequence[str], seconds: float
+) -> bool:
+    deadline = trio.current_time() + seconds
+    while not await _is_none_left(table, cookie_prefixes):
+        if trio.current_time() >= deadline:
+            return False
+        await trio.sleep(_LOOK_SECONDS)
+    return True
+
+
+_ZOMBIE_LOOK_SECONDS: Final = 1.0
 REAP_SECONDS: Final = 3.0
 """How long a zombie stays: how it ended can still be looked up meanwhile (`forked.py`)."""
 
-_COOKIE: Final = f"{COOKIE_VARIABLE}=".encode()
 _OURS: Final = b"vsdk_trio."  # of vsdk_trio.runner and vsdk_trio.forkserver.program
 
-logger = get_logger("vsdk_trio.orphans")
 
 _Key: TypeAlias = tuple[int, int]
 
@@ -45,7 +202,7 @@ class ProcessRow:
 
 
 @attrs.define
-class Orphans:
+class AdoptedZombies:
     """Decides which of the zombies among the children of `me` are adopted. Pure.
 
     A child of `me` by birth is in the session of `me` or leads its own one, has never had another
@@ -78,16 +235,16 @@ class Orphans:
         return is_from_elsewhere or (row.pid, row.started) in self._not_born_here
 
 
-async def reap_orphans(
+async def reap_zombies(
     stopping: trio.Event, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
     """Service body, for process 1: look each second and reap, until `stopping`."""
-    orphans = Orphans(me=os.getpid(), session=os.getsid(0))
+    zombies = AdoptedZombies(me=os.getpid(), session=os.getsid(0))
     task_status.started()
     while not stopping.is_set():
-        for pid in orphans.look(_all_processes(orphans.me), trio.current_time()):
+        for pid in zombies.look(_all_processes(zombies.me), trio.current_time()):
             _reap(pid)
-        with trio.move_on_after(_LOOK_SECONDS):
+        with trio.move_on_after(_ZOMBIE_LOOK_SECONDS):
             await stopping.wait()
 
 
@@ -99,34 +256,25 @@ def _reap(pid: int) -> None:
 
 def _all_processes(me: int) -> Iterator[ProcessRow]:
     with suppress(OSError):  # no /proc, or no descriptor left: the next look finds them
-        for name in os.listdir("/proc"):
-            if name.isdigit():
-                with suppress(ProcessLookupError, FileNotFoundError):
-                    yield _row(int(name), me)
+        for pid in proc.list_pids():
+            if (stat := proc.read_stat(pid)) is not None:
+                yield _row(pid, stat, me)
 
 
-def _row(pid: int, me: int) -> ProcessRow:
-    directory = f"/proc/{pid}"
-    with open(f"{directory}/stat", "rb") as file:
-        # The name before them may hold anything, parentheses and blanks included.
-        fields = file.read().rpartition(b")")[2].split()
-    parent = int(fields[1])
+def _row(pid: int, stat: proc.Stat, me: int) -> ProcessRow:
     return ProcessRow(
         pid=pid,
-        parent=parent,
-        session=int(fields[3]),
-        started=int(fields[19]),
-        is_zombie=fields[0] == b"Z",
-        # Of a child only: the others' answer is known. What is dead shows neither any more.
-        is_of_a_job=parent == me
-        and _COOKIE in _read(f"{directory}/environ")
-        and _OURS not in _read(f"{directory}/cmdline"),
+        parent=stat.parent,
+        session=stat.session,
+        started=stat.start_time,
+        is_zombie=stat.is_zombie,
+        is_of_a_job=stat.parent == me and _is_started_by_a_job(pid),
     )
 
 
-def _read(path: str) -> bytes:
+def _is_started_by_a_job(pid: int) -> bool:
+    # Asked of a child only: for others it makes no difference. A zombie shows neither any more.
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        return bool(proc.read_cookie(pid)) and _OURS not in proc.read_command_line(pid)
     except OSError:
-        return b""
+        return False

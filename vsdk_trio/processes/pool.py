@@ -1,8 +1,6 @@
-"""The pool: job processes that are ready before their job comes, one job for each.
+"""A job that waits for a job process: a mailbox that gets exactly one letter.
 
-It owns every job process of a worker, idle or not, as a service that outlives the jobs. It knows
-how to bring a process up to `Ready` and whom to give it to; not what a job is, nor, beyond
-the edge, what a process is.
+Knows neither how processes come to be nor what the job is.
 """
 
 from __future__ import annotations
@@ -24,13 +22,43 @@ from ..jobs.prewarm import Census, Prewarm
 from ..jobs.starting import Starts
 from ..telemetry import events as seen
 from ..telemetry.logs.loggers import get_logger
-from .bring_up import bring_up
 from .edge import Command, OnStarted, Spawner
 from .guardian import Guardian
-from .job_process import JOB_LOGGER, JobProcess, run_job_process
+from .job_process import JOB_LOGGER, JobProcess, bring_up, run_job_process
+from .orphans import Sweeper
 from .stop_ladder import Graces
-from .sweeper import Sweeper
-from .waiter import Waiter
+
+
+class ProcessRequest:
+    """A job that waits for a job process. It gets exactly one result.
+
+    The result is set synchronously, so nothing can happen between a decision and its effect.
+
+    Args:
+        since: The number of the newest start when the job began to wait. If that start or an
+            earlier one fails, this job did not ask for it.
+    """
+
+    def __init__(self, since: int) -> None:
+        self.since = since
+        self._send, self._receive = trio.open_memory_channel[JobProcess | JobProcessError](1)
+
+    def resolve(self, result: JobProcess | JobProcessError) -> None:
+        """Set the result, once."""
+        self._send.send_nowait(result)
+
+    async def wait(self) -> JobProcess | JobProcessError:
+        """Wait for the result. Cancelled, the result stays to be taken by `untaken`."""
+        return await self._receive.receive()
+
+    def untaken(self) -> JobProcess | None:
+        """Return the process that came, but was not taken before the wait was cancelled.
+
+        Only for a request that was resolved.
+        """
+        result = self._receive.receive_nowait()
+        return result if isinstance(result, JobProcess) else None
+
 
 logger: Final = get_logger("vsdk_trio.pool")
 
@@ -102,7 +130,7 @@ class Pool:
         self._on_ready = on_ready
         self._job_log = job_log
         self._idle: deque[JobProcess] = deque()
-        self._waiters: deque[Waiter] = deque()
+        self._requests: deque[ProcessRequest] = deque()
         self._alive: dict[int, JobProcess] = {}
         self._given: set[JobProcess] = set()
         self._starting: set[int] = set()
@@ -251,9 +279,9 @@ class Pool:
 
     def _close(self) -> None:
         self._open = False
-        while self._waiters:
+        while self._requests:
             error = JobProcessError("the pool is closed", StartFailure.CLOSED)
-            self._waiters.popleft().answer(error)
+            self._requests.popleft().resolve(error)
         for process in self._alive.values():
             process.request_stop("the worker is stopping")
         for coming in self._coming.values():
@@ -267,7 +295,7 @@ class Pool:
             idle=self.idle,
             starting=self.starting,
             running=present - self.idle - self.starting,
-            waiting=len(self._waiters),
+            waiting=len(self._requests),
         )
 
     # One process, from before its start to after its end.
@@ -349,8 +377,8 @@ class Pool:
         self.starts_change.notify()
         # Another start may still serve the job that waits. If the one that was made for it has
         # failed, it must know; for a job that came later, another one is made.
-        if len(self._waiters) > len(self._starting) and self._waiters[0].since < number:
-            self._waiters.popleft().answer(error)
+        if len(self._requests) > len(self._starting) and self._requests[0].since < number:
+            self._requests.popleft().resolve(error)
         else:
             # What it has printed, its traceback too, was logged as it came.
             logger.warning("no idle job process: %s", error.summary)
@@ -385,32 +413,32 @@ class Pool:
         if (process := self.take_idle()) is not None:
             # No checkpoint: the job's first frame leaves before a refill competes with it.
             return process
-        waiter = Waiter(self._number)
-        self._waiters.append(waiter)
+        request = ProcessRequest(self._number)
+        self._requests.append(request)
         self._start_wanted()  # here, and not when the loop comes round: the job waits
         try:
-            letter = await waiter.wait()
+            result = await request.wait()
         except trio.Cancelled:
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
-            elif (undelivered := waiter.undelivered()) is not None:
-                self._given.discard(undelivered)
-                self.answered(undelivered)
-                self._offer(undelivered)
+            if request in self._requests:
+                self._requests.remove(request)
+            elif (untaken := request.untaken()) is not None:
+                self._given.discard(untaken)
+                self.answered(untaken)
+                self._offer(untaken)
             raise
-        if isinstance(letter, JobProcessError):
-            raise letter
-        self._observe(seen.ProcessGiven(pid=letter.pid, is_warm=False))
-        return letter
+        if isinstance(result, JobProcessError):
+            raise result
+        self._observe(seen.ProcessGiven(pid=result.pid, is_warm=False))
+        return result
 
     def _offer(self, process: JobProcess) -> None:
         """Give a ready process to the job that has waited longest, or keep it, or let it go."""
         if process.exited.is_set():
             pass
-        elif self._waiters:
+        elif self._requests:
             self._note_given(process)
-            self._waiters.popleft().answer(process)
-            if not self._waiters:
+            self._requests.popleft().resolve(process)
+            if not self._requests:
                 return  # what is to be looked at now is a refill, and its moment is set
         elif self._open and self._prewarm.wants_to_keep(self._census()):
             self._idle.append(process)

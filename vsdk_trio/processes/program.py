@@ -1,14 +1,15 @@
-"""A program that this process starts and waits for, whatever the system forbids or lacks.
+"""Programs that this process starts and waits for, whatever the system forbids or lacks.
 
 The one place in which a worker starts another program: job processes, the guardian, templates. It
-differs from `trio.run_process` in what happens where something cannot be had:
+differs from `trio.run_process` where something cannot be had:
 
 * No thread, process, descriptor or memory: `ShortageError`, and nothing is left half started.
 * No pidfd (an old kernel, a sandbox, no descriptor left): the end is found by looking at
   intervals. trio would wait in a thread for each process, and end the program where there is none.
-* The status was taken by somebody else, or SIGCHLD is ignored: it is unknown, and not 0.
+* Other code took the status, or SIGCHLD is ignored: the status is unknown, and not 0.
 
-Knows programs and pipes; not what they are for.
+The interpreter of a Python program is like this one: it has the same flags, and can import this
+package from where it was imported here.
 """
 
 from __future__ import annotations
@@ -22,19 +23,69 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Final, TypeAlias
 
+import attr
 import trio
 
-from ..errors import Resource, ShortageError
+import vsdk_trio
+
+from ..errors import PreflightError, Resource, ShortageError
+from ..system.proc import catches_signal
 from ..system.shortages import SHORTAGES, resource_of, shortage
 from ..system.signals import blocked_in_what_starts
 from ..system.threads import run_in_thread
-from .edge import EXIT_UNKNOWN
+from .edge import EXIT_UNKNOWN, Command, DeliverCancel, OnStarted, ProcessHandle, environment_of
+from .memory import GroupMemory, used_cpu_seconds
+
+# Run by `-P -c`: without -P the current directory is first in the path. A file there that is named
+# like a module must not be taken for it, and Python 3.13.0 cannot import where it is gone.
+_BOOT: Final = (
+    "import sys; "
+    "sys.path += [p for p in sys.argv[2:] if p not in sys.path and not p.isdigit()]; "
+    "from importlib import import_module as i; i(sys.argv[1] + '.__main__').run()"
+)
+
+
+def command_line(module: str) -> tuple[str, ...]:
+    """The command line that runs the package `module` of ours.
+
+    Raises what `require_interpreter` raises.
+    """
+    require_interpreter()
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing
+    return (sys.executable, *flags, "-P", "-c", _BOOT, module, *_homes())
+
+
+def require_interpreter() -> None:
+    """Raise `PreflightError` where there is no interpreter to run job processes."""
+    if getattr(sys, "frozen", False):
+        raise PreflightError(
+            "this program is frozen (sys.frozen), so there is no Python to run job processes: "
+            "ship the agent as a file and run it by an interpreter: python agent.py"
+        )
+    if not sys.executable:
+        raise PreflightError(
+            "it is not known which Python runs this program (sys.executable is empty), so no job "
+            "process can be started: run it by an interpreter: python agent.py"
+        )
+    if not os.access(sys.executable, os.X_OK):
+        raise PreflightError(
+            f"cannot start a job process: the interpreter {sys.executable} (sys.executable) is "
+            "not there, or may not be executed by this user: mend it, or run by another one"
+        )
+
+
+def _homes() -> list[str]:
+    """The directories (or archives) that this package and what it needs are imported from."""
+    files = [module.__file__ for module in (vsdk_trio, trio, attr)]
+    homes = (os.path.dirname(os.path.dirname(os.path.abspath(file))) for file in files if file)
+    return [*dict.fromkeys(homes)]
+
 
 # Without a pidfd: how often to look whether a program has ended, at first and later on.
 _FIRST_LOOK_SECONDS: Final = 0.005
 _LATER_LOOK_SECONDS: Final = 0.1
 
-DeliverCancel: TypeAlias = Callable[["Program"], Awaitable[None]]
+StopProgram: TypeAlias = Callable[["Program"], Awaitable[None]]
 
 
 class Program:
@@ -133,7 +184,7 @@ async def run_program(
     argv: Sequence[str],
     doing: str,
     *,
-    deliver_cancel: DeliverCancel,
+    deliver_cancel: StopProgram,
     task_status: trio.TaskStatus[Program],
     stdin: int = subprocess.DEVNULL,
     stdout: int = subprocess.DEVNULL,
@@ -246,3 +297,86 @@ async def see_to_its_end(
                     await wait()
                 nursery.cancel_scope.cancel()
         raise
+
+
+class SubprocessHandle:
+    """A `Program` with three pipes."""
+
+    def __init__(self, program: Program) -> None:
+        if program.stdin is None or program.stdout is None or program.stderr is None:
+            raise ValueError("a job process needs three pipes")
+        self._program = program
+        self._stdin = program.stdin
+        self._stdout = program.stdout
+        self._stderr = program.stderr
+        self._memory = GroupMemory(program.pid)
+
+    @property
+    def pid(self) -> int:
+        return self._program.pid
+
+    @property
+    def stdin(self) -> trio.abc.SendStream:
+        return self._stdin
+
+    @property
+    def stdout(self) -> trio.abc.ReceiveStream:
+        return self._stdout
+
+    @property
+    def stderr(self) -> trio.abc.ReceiveStream:
+        return self._stderr
+
+    @property
+    def returncode(self) -> int | None:
+        return self._program.returncode
+
+    def signal_group(self, signum: int) -> None:
+        self._program.signal_group(signum)
+
+    def ask_for_stacks(self, signum: int) -> bool:
+        if self._program.returncode is not None or not catches_signal(self.pid, signum):
+            return False
+        self._program.send_signal(signum)
+        return True
+
+    def memory_mb(self) -> float | None:
+        return None if self._program.returncode is not None else self._memory.look()
+
+    def cpu_seconds(self) -> float | None:
+        return None if self._program.returncode is not None else used_cpu_seconds(self.pid)
+
+    def close(self) -> None:
+        self._program.close()
+
+
+class SubprocessSpawner:
+    """The `Spawner` of start method "spawn"."""
+
+    async def run(
+        self,
+        command: Command,
+        *,
+        deliver_cancel: DeliverCancel,
+        task_status: trio.TaskStatus[ProcessHandle],
+    ) -> int:
+        """See `Spawner.run`."""
+        handles: list[SubprocessHandle] = []
+
+        def announce(program: Program) -> None:
+            handles.append(SubprocessHandle(program))
+            task_status.started(handles[0])
+
+        async def deliver(_: Program) -> None:
+            await deliver_cancel(handles[0])
+
+        return await run_program(
+            command.argv,
+            "start a job process",
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment_of(command, os.environ),
+            deliver_cancel=deliver,
+            task_status=OnStarted(announce),
+        )

@@ -1,4 +1,4 @@
-"""The program of a job process. The worker starts it, by `processes/interpreter.py`."""
+"""The program of a job process. The worker starts it, by `processes/program.py`."""
 
 from __future__ import annotations
 

@@ -14,17 +14,14 @@ import time
 
 import trio
 
+from ..system.proc import resident_bytes
+
 _MIB = 1 << 20
 
 
 def memory_mb() -> float | None:
-    """The resident memory of this process in MiB; its peak on macOS; None where nobody tells."""
-    try:
-        with open("/proc/self/statm", "rb") as statm:
-            pages = int(statm.read().split()[1])
-    except OSError:
-        return _peak_memory_mb()
-    return pages * os.sysconf("SC_PAGE_SIZE") / _MIB
+    """Return the resident memory of this process in MiB; its peak on macOS; None if unknown."""
+    return resident_bytes(os.getpid()) / _MIB or _peak_memory_mb()
 
 
 def _peak_memory_mb() -> float | None:

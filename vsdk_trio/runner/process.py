@@ -24,6 +24,7 @@ from ..control.frames import MAX_FRAME_BYTES, Hello, InitFailed, Stop, decode_fr
 from ..errors import FrameError
 from ..jobs.entrypoint import EntrypointRef
 from ..jobs.starting import loading_passes
+from ..system.proc import COOKIE_VARIABLE
 from ..system.signals import heed_ends_of_children
 from ..system.threads import could_start
 from ..telemetry.logs.loggers import get_logger
@@ -39,7 +40,6 @@ from .runner import EXIT_INIT_FAILED, EXIT_OK, Rehearse, run_runner
 
 logger = get_logger(__name__)
 
-COOKIE_VARIABLE = "VSDK_TRIO_COOKIE"
 _STDERR = 2
 _MAX_SIGNALS = 8
 

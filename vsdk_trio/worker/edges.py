@@ -12,8 +12,8 @@ import attrs
 from ..backend.dialer import Dialer
 from ..journal.disk import Disk, ThreadedDisk
 from ..processes.edge import Spawner
-from ..processes.leftovers import KernelProcessTable, ProcessTable
-from ..processes.spawn import SubprocessSpawner
+from ..processes.orphans import KernelProcessTable, ProcessTable
+from ..processes.program import SubprocessSpawner
 from ..system.cpu_quota import count_processors
 
 

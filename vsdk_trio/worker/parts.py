@@ -16,17 +16,17 @@ from ..backend.token import TokenProvider
 from ..errors import JobProcessError, OptionsError, PreflightError
 from ..forkserver.orders import Brief
 from ..forkserver.spawner import Forkserver, missing_for_forking
-from ..forkserver.template_process import TemplateSettings
+from ..forkserver.template import TemplateSettings
 from ..jobs.admission import Admission
 from ..jobs.prewarm import Prewarm
 from ..jobs.starting import PREFLIGHT_SECONDS
 from ..journal.journal import Journal
 from ..options.worker import Options
 from ..processes.guardian import Guardian
-from ..processes.interpreter import program
+from ..processes.orphans import Sweeper
 from ..processes.pool import Pool, PoolSettings
+from ..processes.program import command_line
 from ..processes.stop_ladder import Graces
-from ..processes.sweeper import Sweeper
 from ..protocol.messages import Message
 from ..protocol.vocabulary import vocabulary
 from ..status.view import Health
@@ -164,7 +164,7 @@ class Parts:
             logger.info("job processes are started afresh and not forked: %s", missing)
             return None
         settings = TemplateSettings(
-            argv=program("vsdk_trio.forkserver.program"),
+            argv=command_line("vsdk_trio.forkserver.program"),
             brief=Brief(
                 entrypoint=agent.entrypoint.to_dict(),
                 initialize=None if agent.initialize is None else agent.initialize.to_dict(),
@@ -185,7 +185,7 @@ class Parts:
     def _make_pool(self, briefing: Briefing) -> Pool:
         options = self._options
         settings = PoolSettings(
-            argv=program("vsdk_trio.runner"),
+            argv=command_line("vsdk_trio.runner"),
             cookie_prefix=self.cookie_prefix,
             initialize_timeout=options.initialize_timeout,
         )

@@ -11,7 +11,7 @@ import attrs
 from ..jobs.lifecycle import Update
 from ..journal.journal import Journal
 from ..journal.records import Contents, Ended, JobEntry, RunBegan, RunsGone
-from ..processes.leftovers import ProcessTable, see_off_leftovers
+from ..processes.orphans import ProcessTable, reap_orphans
 from ..protocol.vocabulary import JobFact
 from ..telemetry.logs.loggers import get_logger
 
@@ -55,7 +55,7 @@ class Recovery:
         how long those of earlier ones may take to stop by themselves.
         """
         earlier = self.contents.cookie_prefixes
-        if not earlier or await see_off_leftovers(table, earlier, grace_seconds=grace_seconds):
+        if not earlier or await reap_orphans(table, earlier, grace_seconds=grace_seconds):
             journal.write(RunsGone(earlier))
         else:
             journal.warnings.append(

@@ -25,8 +25,8 @@ from ..journal.journal import open_journal
 from ..options.room import RoomOptions
 from ..options.worker import Options, WorkerOptions
 from ..processes.edge import OnStarted
-from ..processes.interpreter import require_interpreter
-from ..processes.orphans import reap_orphans
+from ..processes.orphans import reap_zombies
+from ..processes.program import require_interpreter
 from ..status.sd_notify import ServiceManager, notify_service_manager
 from ..status.server import describe_occupant, serve_status
 from ..status.view import WorkerView
@@ -208,7 +208,7 @@ class Worker:
                     )
                     await open_around(notify, SHORT_GRACE_SECONDS)
             if edges.is_real and os.getpid() == 1:
-                await open_around(reap_orphans, SHORT_GRACE_SECONDS)
+                await open_around(reap_zombies, SHORT_GRACE_SECONDS)
             if journal.is_on:
                 await self._recover(parts)
             # Before the connection: the template loads while the registry is being reached.

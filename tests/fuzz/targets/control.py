@@ -31,9 +31,7 @@ from vsdk_trio.control.frames import (
 )
 from vsdk_trio.control.ndjson import Line, LineSplitter
 from vsdk_trio.errors import FrameError
-from vsdk_trio.processes.job_log import TAIL_LINES, JobLog
-from vsdk_trio.processes.stack_dump import BEGINNINGS
-from vsdk_trio.processes.stderr_pump import MAX_LINE_BYTES, pump_stderr
+from vsdk_trio.processes.job_log import BEGINNINGS, MAX_LINE_BYTES, TAIL_LINES, JobLog, pump_stderr
 
 from ..base import TOKEN, Target, chunks, expect, json_lines, only, send_chunks, simulate
 

@@ -19,24 +19,15 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
-import attrs
-
 from ...runner.early_signals import ignore_while_the_worker_lives
+from ...system.proc import COOKIE_VARIABLE
 from ..orders import Fork
-from .marker import Area
-
-COOKIE_VARIABLE = "VSDK_TRIO_COOKIE"
+from .environment_marker import EnvironmentMarker
 
 
-@attrs.frozen(kw_only=True)
-class Marks:
-    """Where a process shows who it is."""
-
-    cookie: Area
-    command_line: Area
-
-
-def settle_in(order: Fork, pipes: Sequence[int], marks: Marks, handlers: Mapping[int, Any]) -> None:
+def settle_in(
+    order: Fork, pipes: Sequence[int], marker: EnvironmentMarker, handlers: Mapping[int, Any]
+) -> None:
     """Turn a fresh fork into what `order` describes. `handlers`: the signals' own, to put back."""
     os.setsid()
     for number, fd in enumerate(pipes):
@@ -49,8 +40,7 @@ def settle_in(order: Fork, pipes: Sequence[int], marks: Marks, handlers: Mapping
         else:
             os.environ[name] = value
     os.environ[COOKIE_VARIABLE] = order.cookie
-    marks.cookie.write(order.cookie.encode())
-    _show_command_line(order.argv, marks.command_line)
+    marker.show(order.cookie, order.argv)
     signal.set_wakeup_fd(-1)
     ignore_while_the_worker_lives(0)
     for number, handler in handlers.items():
@@ -58,12 +48,6 @@ def settle_in(order: Fork, pipes: Sequence[int], marks: Marks, handlers: Mapping
     # The standard library's reseeds itself.
     if (numpy_random := sys.modules.get("numpy.random")) is not None:
         numpy_random.seed()
-
-
-def _show_command_line(argv: Sequence[str], area: Area) -> None:
-    shown = b"\0".join(map(os.fsencode, argv))
-    if len(shown) <= area.size:  # else it goes on showing the template's
-        area.write(shown)
 
 
 def live(run: Callable[[], int]) -> NoReturn:

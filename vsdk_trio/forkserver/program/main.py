@@ -1,7 +1,6 @@
-"""A template from its first line to its last: load, look for hazards, freeze, serve.
+"""A template from its first line to its last: load, check that forking is safe, freeze, serve.
 
-Assembles the template. What a forked process then does is the runner's, as under start method
-"spawn".
+A forked process then runs the runner, as under start method "spawn".
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import gc
 import importlib
 import os
-import signal
 import socket
 import sys
 import time
@@ -29,20 +27,21 @@ from ...runner.stdio import claim
 from ...system.signals import heed_ends_of_children
 from ..before_fork import runs_before_fork
 from ..orders import Brief, TemplateFailed, TemplateReady
-from . import fork_safety as hazards
-from .child import COOKIE_VARIABLE, Marks, live
-from .marker import find_command_line, find_variable
+from .child import live
+from .environment_marker import find_marker
+from .fork_safety import (
+    SourceFiles,
+    UnforkableError,
+    check_fork_safety,
+    open_channels,
+    reason_to_decline,
+)
 from .rehearsal import rehearse
 from .server import ControlSocket, ForkServer
-from .sources import SourceFiles
 
 _STDERR = 2
 # What nearly every job loads when it runs.
 _NEEDED_BY_JOBS = ("vsdk_trio.rooms.loopback", "vsdk_trio.worker_job")
-
-
-class UnforkableError(Exception):
-    """This process must not be forked, and why; a text for a person."""
 
 
 def main(fd: int) -> NoReturn:
@@ -78,12 +77,12 @@ def _prepare(control: ControlSocket, log: RunnerLog) -> tuple[ForkServer, Templa
     started = time.perf_counter()
     job_log.set_level(log, brief.log_level)
     try:
-        marks = _find_marks()
-        before, since, channels = dict(sys.modules), time.time_ns(), hazards.open_channels()
+        marker = find_marker()
+        before, since, channels = dict(sys.modules), time.time_ns(), open_channels()
         gc.disable()  # whatever is loaded stays
         preloaded = preload(*_references(brief), _run_initialize)
         warnings = _import_all(brief.preload)
-        warnings += _look_for_hazards(channels, cautious=brief.cautious)
+        warnings += check_fork_safety(channels, cautious=brief.cautious)
     except UnforkableError as error:
         _give_up(control, str(error), lasting=True)
     except (Exception, SystemExit, KeyboardInterrupt, BaseExceptionGroup) as error:
@@ -98,7 +97,7 @@ def _prepare(control: ControlSocket, log: RunnerLog) -> tuple[ForkServer, Templa
     gc.freeze()
     gc.enable()
     ready = TemplateReady(seconds=time.perf_counter() - started, warnings=warnings)
-    return ForkServer(control, marks, _reason_to_decline(sources)), ready, preloaded
+    return ForkServer(control, marker, reason_to_decline(sources)), ready, preloaded
 
 
 def _references(brief: Brief) -> tuple[EntrypointRef, EntrypointRef | None]:
@@ -112,15 +111,6 @@ def _references(brief: Brief) -> tuple[EntrypointRef, EntrypointRef | None]:
 def _give_up(control: ControlSocket, reason: str, *, lasting: bool) -> NoReturn:
     control.send(TemplateFailed(reason=reason, lasting=lasting))
     os._exit(0)
-
-
-def _find_marks() -> Marks:
-    try:
-        marks = Marks(cookie=find_variable(COOKIE_VARIABLE), command_line=find_command_line())
-        marks.cookie.write(os.environ[COOKIE_VARIABLE].encode())
-    except (OSError, LookupError) as error:
-        raise UnforkableError(f"forked processes could not be marked as a job's: {error}") from None
-    return marks
 
 
 def _run_initialize(function: Callable[..., object]) -> dict[str, Any] | None:
@@ -140,40 +130,3 @@ def _import_all(names: list[str]) -> list[str]:
         except Exception as error:
             problems.append(f"cannot preload {name!r}: {describe_error(error)}")
     return problems
-
-
-def _look_for_hazards(before: dict[int, str], *, cautious: bool) -> list[str]:
-    """Raise `UnforkableError`, or return what to warn of."""
-    if threads := hazards.python_threads():
-        raise UnforkableError(f"its code has started threads: {', '.join(threads)}")
-    if signal.getsignal(signal.SIGCHLD) is None:
-        raise UnforkableError("a library handles SIGCHLD, so that ends of processes go unseen")
-    warnings = []
-    if tasks := hazards.system_threads():
-        warnings.append(
-            f"libraries have started threads of their own ({', '.join(tasks)}), which job "
-            "processes will not have; most know how to start them again, else use "
-            "start_method='spawn'"
-        )
-    opened = [
-        f"{fd} ({target})"
-        for fd, target in sorted(hazards.open_channels().items())
-        if before.get(fd) != target
-    ]
-    if opened:
-        text = f"its code has opened what all jobs would share: descriptors {', '.join(opened)}"
-        if cautious:
-            raise UnforkableError(text)
-        warnings.append(text)
-    return warnings
-
-
-def _reason_to_decline(sources: SourceFiles) -> Callable[[], str | None]:
-    def look() -> str | None:
-        if threads := hazards.python_threads():
-            return f"it has threads: {', '.join(threads)}"
-        if path := sources.changed():
-            return f"its code has changed: {path}"
-        return None
-
-    return look

@@ -31,7 +31,8 @@ from ..orders import (
     decode_order,
     encode_order,
 )
-from .child import Marks, settle_in
+from .child import settle_in
+from .environment_marker import EnvironmentMarker
 
 # It ends with its worker, by the end of the socket, and not before: whoever signals the worker's
 # whole service or container must not cost it its template.
@@ -85,10 +86,10 @@ class ForkServer:
     """Serves one worker. Arguments: `decline`, asked before each fork for a reason not to."""
 
     def __init__(
-        self, control: ControlSocket, marks: Marks, decline: Callable[[], str | None]
+        self, control: ControlSocket, marker: EnvironmentMarker, decline: Callable[[], str | None]
     ) -> None:
         self._control = control
-        self._marks = marks
+        self._marker = marker
         self._decline = decline
         self._children: set[int] = set()
         self._handlers: dict[int, Any] = {}
@@ -188,7 +189,7 @@ class ForkServer:
         """In the child: let go of all that is the template's."""
         try:
             self._control.close()
-            settle_in(order, pipes, self._marks, self._handlers)
+            settle_in(order, pipes, self._marker, self._handlers)
             os.close(self._wake_reader)
             os.close(self._wake_writer)
         except BaseException:

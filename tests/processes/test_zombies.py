@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from vsdk_trio.processes.orphans import REAP_SECONDS, Orphans, ProcessRow
+from vsdk_trio.processes.orphans import REAP_SECONDS, AdoptedZombies, ProcessRow
 
 ME, SESSION = 1, 1
 LIVING = ProcessRow(pid=50, parent=40, session=40, started=7, is_zombie=False)
@@ -14,7 +14,7 @@ DEAD_CHILD = attrs.evolve(LIVING, parent=ME, is_zombie=True)
 
 def reaped(*looks: list[ProcessRow]) -> list[int]:
     """What is reaped after these looks, and as many more at the last state as it takes."""
-    orphans = Orphans(me=ME, session=SESSION)
+    orphans = AdoptedZombies(me=ME, session=SESSION)
     for now, rows in enumerate(looks):
         orphans.look(rows, float(now))
     return orphans.look(looks[-1], len(looks) + REAP_SECONDS)
@@ -48,7 +48,7 @@ def test_a_later_process_with_the_same_number_is_another_one() -> None:
 
 
 def test_a_zombie_stays_for_a_while() -> None:
-    orphans = Orphans(me=ME, session=SESSION)
+    orphans = AdoptedZombies(me=ME, session=SESSION)
     assert orphans.look([DEAD_CHILD], 10.0) == []
     assert orphans.look([DEAD_CHILD], 10.0 + REAP_SECONDS - 0.1) == []
     assert orphans.look([DEAD_CHILD], 10.0 + REAP_SECONDS) == [50]

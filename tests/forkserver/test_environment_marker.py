@@ -9,13 +9,13 @@ import pytest
 
 from vsdk_trio import before_fork
 from vsdk_trio.forkserver.before_fork import runs_before_fork
-from vsdk_trio.forkserver.program.marker import find_command_line, find_variable
+from vsdk_trio.forkserver.program.environment_marker import find_command_line, find_variable
 
 pytestmark = pytest.mark.real
 
 SHOWS_ANOTHER = """
 import sys
-from vsdk_trio.forkserver.program.marker import find_command_line, find_variable
+from vsdk_trio.forkserver.program.environment_marker import find_command_line, find_variable
 area = find_variable("COOKIE")
 area.write(b"new")
 find_command_line().write(b"another\\0name")

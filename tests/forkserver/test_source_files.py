@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from vsdk_trio.forkserver.program.sources import SourceFiles
+from vsdk_trio.forkserver.program.fork_safety import SourceFiles
 
 # Modules of tests before that were loaded from directories which are gone would count.
 LONG_AGO = 1_000_000_000_000_000_000

@@ -13,7 +13,7 @@ import trio
 from trio.testing import MockClock
 
 from vsdk_trio.processes.edge import COOKIE_VARIABLE, Command, OnStarted, ProcessHandle
-from vsdk_trio.processes.leftovers import KernelProcessTable, see_off_leftovers
+from vsdk_trio.processes.orphans import KernelProcessTable, reap_orphans
 from vsdk_trio.testing.processes import InsideProcess, MemoryProcessTable, MemorySpawner
 
 
@@ -49,7 +49,7 @@ async def test_they_get_their_grace(
         await start(nursery, mine, "vsdk-2.1")
         await start(nursery, others, "vsdk-11.1")  # the first letters do not make it ours
         began = trio.current_time()
-        assert await see_off_leftovers(table, ["vsdk-1", "vsdk-2"], grace_seconds=10)
+        assert await reap_orphans(table, ["vsdk-1", "vsdk-2"], grace_seconds=10)
         assert trio.current_time() - began == pytest.approx(until, abs=0.3)
         assert table.killed == killed
         assert (mine.alive, others.alive) == (0, 1)
@@ -57,7 +57,7 @@ async def test_they_get_their_grace(
 
 
 async def test_where_there_is_none(autojump_clock: MockClock) -> None:
-    assert await see_off_leftovers(MemoryProcessTable(), ["vsdk-1"], grace_seconds=10)
+    assert await reap_orphans(MemoryProcessTable(), ["vsdk-1"], grace_seconds=10)
     assert trio.current_time() == 0
 
 
@@ -73,7 +73,7 @@ class Immortal:
 async def test_what_cannot_be_killed_is_not_waited_for_for_ever(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert not await see_off_leftovers(Immortal(), ["vsdk-1"], grace_seconds=1)
+    assert not await reap_orphans(Immortal(), ["vsdk-1"], grace_seconds=1)
     assert trio.current_time() < 10
     assert "cannot be killed" in caplog.text
 
@@ -93,7 +93,7 @@ async def test_in_the_real_table() -> None:
         assert await table.count([]) == 0
         assert await table.count([""]) == 0
         assert await table.count([prefix, "vsdk-nobody"]) == 1
-        assert await see_off_leftovers(table, [prefix], grace_seconds=0)
+        assert await reap_orphans(table, [prefix], grace_seconds=0)
         assert mine.wait() == -9
         assert other.poll() is None
     finally:
@@ -116,6 +116,6 @@ class Hidden:
 async def test_a_table_that_cannot_be_looked_at_is_not_an_empty_one(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert not await see_off_leftovers(Hidden(), ["vsdk-1"], grace_seconds=1)
+    assert not await reap_orphans(Hidden(), ["vsdk-1"], grace_seconds=1)
     assert trio.current_time() >= 1
     assert "cannot look" in caplog.text
