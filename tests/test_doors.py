@@ -100,7 +100,6 @@ CARRIERS: dict[str, str] = {
 SLICES: dict[str, str] = {
     "_masking": "the masker's own",
     "journal.sqlite_store": "the name of a file",
-    "telemetry.logs.recent": "of a masked line",
     "processes.exit": "of masked lines",
     "processes.job_log": "lines, not characters",
     "runner.job_log": "of masked texts, to what a line has room for",

@@ -39,6 +39,7 @@ RUNNER = {
     "system.import_hints",
     "options.checks",
     "telemetry.logs.loggers",
+    "_exceptions",
     "_masking",
     "options.environment",
     "options.published",

@@ -35,7 +35,7 @@ LEAVES = (
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "telemetry.events": ("telemetry.logs.loggers",),  # of a listener that raises
     "protocol": ("errors", "_masking"),
-    "jobs": ("errors", "protocol.vocabulary", "system.shortages"),
+    "jobs": ("errors", "_exceptions", "protocol.vocabulary", "system.shortages"),
     "control": ("errors",),
     "backend": (*LEAVES, "protocol"),
     "processes": (*LEAVES, "control", "jobs.prewarm", "jobs.starting"),

@@ -1,20 +1,51 @@
-"""Exception groups split once, at the edge that knows what they mean. A leaf."""
+"""Exception groups, taken apart in one place. A leaf.
+
+A nursery puts each exception of its tasks into a group, and nurseries nest. The code that knows
+what an exception means wants the exception and not the groups.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar, overload
+
+_E = TypeVar("_E", bound=BaseException)
+
+
+@overload
+def leaves(error: BaseExceptionGroup[_E]) -> Iterator[_E]: ...
+
+
+@overload
+def leaves(error: BaseException) -> Iterator[BaseException]: ...
+
+
+def leaves(error: BaseException) -> Iterator[Any]:
+    """The exceptions in a group, however deep, in their order; or `error` itself if it is none."""
+    if isinstance(error, BaseExceptionGroup):
+        for member in error.exceptions:
+            yield from leaves(member)
+    else:
+        yield error
+
+
+def unwrapped(error: BaseException) -> BaseException:
+    """What is in a group of one, however deep; any other exception or group as it is."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 @contextmanager
 def single_errors() -> Generator[None]:
-    """Let a group that holds exactly one exception, however deep, come out as that exception."""
+    """Raise a group that holds exactly one exception, however deep, as that exception."""
     only: BaseException | None = None
     try:
         yield
     except BaseExceptionGroup as group:
-        only = _only(group)
-        if only is None:
+        only = unwrapped(group)
+        if isinstance(only, BaseExceptionGroup):
             raise
     if only is not None:
         raise only
@@ -22,7 +53,10 @@ def single_errors() -> Generator[None]:
 
 @contextmanager
 def without_own_group() -> Generator[None]:
-    """Take off what one nursery puts around a single exception, which may be a group itself."""
+    """Take off the group that one nursery puts around a single exception.
+
+    The exception may be a group itself, and stays one.
+    """
     only: BaseException | None = None
     try:
         yield
@@ -33,9 +67,3 @@ def without_own_group() -> Generator[None]:
         only = errors[0]
     if only is not None:
         raise only
-
-
-def _only(error: BaseException) -> BaseException | None:
-    if not isinstance(error, BaseExceptionGroup):
-        return error
-    return _only(error.exceptions[0]) if len(error.exceptions) == 1 else None

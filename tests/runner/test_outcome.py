@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import trio
 
+from vsdk_trio._exceptions import unwrapped
 from vsdk_trio._masking import hide
 from vsdk_trio.runner.outcome import (
     MAX_ERROR_CHARS,
     Outcome,
     describe_error,
     failure,
-    unwrapped,
     without_cancelled,
 )
 

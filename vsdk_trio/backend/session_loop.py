@@ -15,6 +15,7 @@ from typing import Final
 import attrs
 import trio
 
+from .._exceptions import leaves
 from ..errors import ConnectError, RegistrationRefusedError, TokenError
 from ..protocol.codec import encode
 from ..protocol.messages import JobAssignment, Message, WorkerMessage, WorkerPong
@@ -84,7 +85,7 @@ class LiveSession:
                 await self._send_all()
                 nursery.cancel_scope.cancel()
         except* LinkLost as group:
-            lost.extend(_leaves(group))
+            lost.extend(leaves(group))
         return lost[0] if lost else None
 
     async def _read(self) -> None:
@@ -157,13 +158,6 @@ class LiveSession:
             raise self.link.condemn(f"no pong within {limit:g} s")
         self.observe(seen.LinkAnswered(seconds=trio.current_time() - pinged))
         return pinged
-
-
-def _leaves(group: BaseExceptionGroup[LinkLost]) -> list[LinkLost]:
-    found: list[LinkLost] = []
-    for error in group.exceptions:
-        found.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
-    return found
 
 
 logger = get_logger("vsdk_trio.backend")

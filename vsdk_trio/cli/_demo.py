@@ -16,6 +16,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from .._exceptions import leaves
 from ..backend.api import RegistryApi
 from ..backend.dialer import DirectDialer
 from ..options.room import RoomOptions
@@ -136,7 +137,7 @@ async def run_within_limit(console: Console) -> int:
                 async with _cancelled_by_signals(scope):
                     problems = await run_demo(console)
         except* OSError as group:
-            failures += _leaves(group)
+            failures += leaves(group)
     if failures:
         raise failures[0]
     if limit.cancelled_caught:
@@ -196,13 +197,6 @@ async def _cancelled_by_signals(scope: trio.CancelScope) -> AsyncGenerator[None]
 async def _cancel_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
     async for _ in signals:
         scope.cancel()
-
-
-def _leaves(group: BaseExceptionGroup[OSError]) -> list[OSError]:
-    found: list[OSError] = []
-    for error in group.exceptions:
-        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return found
 
 
 def _make_worker(url: str, token: str) -> Worker:

@@ -18,6 +18,7 @@ from typing import Any, Final, TypeAlias
 
 import trio
 
+from .._exceptions import leaves
 from ..errors import PortInUseError, Resource
 from ..system.shortages import SHORTAGES, resource_of
 from ..system.threads import starting_threads
@@ -224,7 +225,7 @@ async def serve_app(
             await TCPServer(wrapped, config, context, ConnectionState({}), guarded)
         except* Exception as group:
             # hypercorn's, not ours: what the application raises does not come out here.
-            _log.warning("a connection was given up: %r", _first(group))
+            _log.warning("a connection was given up: %r", next(leaves(group)))
         finally:
             streams.discard(stream)
             await trio.aclose_forcefully(stream)
@@ -326,8 +327,3 @@ class _Reserve:
     def close(self) -> None:
         """Keep none any more."""
         self.give()
-
-
-def _first(error: BaseException) -> BaseException:
-    """An error that an exception group holds."""
-    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
+from .._exceptions import leaves
 from ..errors import JobProcessError
 from ..system.shortages import resource_of
 
@@ -42,9 +43,10 @@ def start_passes(error: OSError) -> bool:
 
 def loading_passes(error: BaseException) -> bool:
     """Whether the user's code may be loaded the next time: it was a shortage, or a network."""
-    if isinstance(error, BaseExceptionGroup):
-        return all(map(loading_passes, error.exceptions))
-    return isinstance(error, (ConnectionError, TimeoutError)) or resource_of(error) is not None
+    return all(
+        isinstance(leaf, (ConnectionError, TimeoutError)) or resource_of(leaf) is not None
+        for leaf in leaves(error)
+    )
 
 
 def initializing_passes(error: BaseException) -> bool:

@@ -16,6 +16,7 @@ from types import FrameType
 import attrs
 import trio
 
+from .._exceptions import leaves
 from ..options.worker import Options, TokenSource
 from ..rooms.playground import show_playground
 from ..system.signals import ending_signals
@@ -25,7 +26,7 @@ from .callbacks import call
 from .execution import Entrypoint, run_entrypoint
 from .job_context import JobContext
 from .job_run import StopRequest
-from .outcome import Outcome, hint_for, leaves
+from .outcome import Outcome, hint_for
 
 logger = get_logger(__name__)
 

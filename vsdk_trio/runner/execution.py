@@ -19,9 +19,10 @@ from typing import TypeAlias
 import attrs
 import trio
 
+from .._exceptions import leaves
 from .job_context import JobContext, as_current
 from .job_run import JobRun, StopRequest
-from .outcome import Outcome, describe_error, failure, leaves, without_cancelled
+from .outcome import Outcome, describe_error, failure, without_cancelled
 
 Entrypoint: TypeAlias = Callable[[JobContext], Awaitable[object]]
 ReceiveJob: TypeAlias = Callable[[], Awaitable[JobContext | None]]

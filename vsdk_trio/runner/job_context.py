@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import attrs
 import trio
 
+from .._exceptions import leaves
 from .._masking import hide_passing
 from ..control.frames import JobInfo
 from ..errors import RoomError, TokenError
@@ -29,7 +30,6 @@ from ..rooms.rest import RoomCreator, create_room
 from ..telemetry.logs.loggers import get_logger
 from .callbacks import CallbackStack, ShutdownCallback, call
 from .job_run import JobRun, StopRequest
-from .outcome import leaves
 
 # A `JobContext`, or what stands for it under asyncio.
 _current: ContextVar[Any] = ContextVar("vsdk_trio_job_context", default=None)

@@ -9,13 +9,13 @@ import contextlib
 import importlib
 import os
 import traceback
-from collections.abc import Iterator
 from types import TracebackType
 from typing import Final, Literal, TypeAlias, TypeVar
 
 import attrs
 import trio
 
+from .._exceptions import leaves, unwrapped
 from .._masking import cut
 from ..system.import_hints import explained
 
@@ -83,22 +83,6 @@ def failure(exception: BaseException) -> Outcome:
 def describe_error(exception: BaseException) -> str:
     """One bounded text for `exception`: type, message, and where it was raised."""
     return failure(exception).error or "sys.exit(0)"
-
-
-def leaves(exception: BaseException) -> Iterator[BaseException]:
-    """The exceptions in a group, and in the groups in it; or the exception itself."""
-    if isinstance(exception, BaseExceptionGroup):
-        for member in exception.exceptions:
-            yield from leaves(member)
-    else:
-        yield exception
-
-
-def unwrapped(exception: BaseException) -> BaseException:
-    """The one exception in a group of one; anything else as it is."""
-    while isinstance(exception, BaseExceptionGroup) and len(exception.exceptions) == 1:
-        exception = exception.exceptions[0]
-    return exception
 
 
 def without_cancelled(exception: BaseException) -> BaseException | None:

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import attrs
 import trio
 
+from .._exceptions import leaves
 from .._service import first_of
 from ..control.channel import ControlChannel
 from ..control.frames import (
@@ -170,9 +171,10 @@ class MemoryProcess:
         except BaseException as error:
             # What comes out of a process that is gone already is how its tasks end, no more.
             if not self.inside.is_dead:
-                if (exit_ := _exit_in(error)) is None:
+                exits = [leaf for leaf in leaves(error) if isinstance(leaf, ProcessExit)]
+                if not exits:
                     raise
-                self.end(exit_.returncode)
+                self.end(exits[0].returncode)
 
     async def _unwind(self, unwinding: trio.CancelScope) -> None:
         """Once the process is gone, cancel what is left of its tasks, shielded or not."""
@@ -199,12 +201,6 @@ def _scopes_below(scope: trio.CancelScope) -> Iterator[trio.CancelScope]:
             for child in status._children:
                 yield child._scope
                 statuses.append(child)
-
-
-def _exit_in(error: BaseException) -> ProcessExit | None:
-    if isinstance(error, BaseExceptionGroup):
-        return next(filter(None, map(_exit_in, error.exceptions)), None)
-    return error if isinstance(error, ProcessExit) else None
 
 
 class MemorySpawner:

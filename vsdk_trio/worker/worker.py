@@ -16,6 +16,7 @@ from typing import Any
 import attrs
 import trio
 
+from .._exceptions import leaves
 from .._masking import hide, hide_environment, hide_url
 from .._service import ServiceBody, first_of, open_service
 from ..errors import PortInUseError, VsdkTrioError
@@ -168,7 +169,7 @@ class Worker:
         try:
             return await self._run(task_status)
         except BaseExceptionGroup as group:
-            errors = _leaves(group)
+            errors = [*leaves(group)]
             if len(errors) == 1 and isinstance(error := errors[0], VsdkTrioError):
                 raise error from error.__cause__
             # As deep as the nursery tree, and Python prints no group deeper than ten: the bug
@@ -316,11 +317,3 @@ def _initializer(options: Options) -> EntrypointRef | None:
     if (function := options.initialize_process_fnc) is None:
         return None
     return describe(function, what="initialize_process_fnc", asynchronous=False)
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    """The errors in the group, whatever they are wrapped in."""
-    found = []
-    for error in group.exceptions:
-        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return found

@@ -10,6 +10,7 @@ from typing import assert_never
 
 import trio
 
+from ..._exceptions import leaves
 from ...telemetry.logs.loggers import get_logger
 from ...websocket.link import Link, LinkLost
 from ..audio import BYTES_PER_SAMPLE, AudioFrame, split
@@ -56,7 +57,7 @@ class Visitor:
                 await self._listen()
         except* LinkLost as losses:
             # One loss, seen by up to three tasks.
-            logger.info("the room's client is gone: %s", losses.exceptions[0])
+            logger.info("the room's client is gone: %s", next(leaves(losses)))
         finally:
             self._is_gone = True
             self._notify()  # whoever waits for it to read or hear

@@ -14,6 +14,7 @@ from typing import Final
 
 import attrs
 
+from ..._masking import cut
 from .lines import LogLine, read_line
 from .loggers import listening
 
@@ -61,8 +62,8 @@ class RecentLines:
         if max(len(line.message), len(line.exception)) > MAX_TEXT_CHARS:
             line = attrs.evolve(
                 line,
-                message=line.message[:MAX_TEXT_CHARS],
-                exception=line.exception[-MAX_TEXT_CHARS:],
+                message=cut(line.message, MAX_TEXT_CHARS),
+                exception=cut(line.exception, MAX_TEXT_CHARS, keep_end=True),
             )
         with self._mutex:
             self._lines.append(line)
