@@ -22,7 +22,7 @@ from typing import Any
 import trio
 
 from vsdk_trio import JobContext, Options, RoomOptions
-from vsdk_trio.registry.ledger import JobRequest
+from vsdk_trio.registry.ledger import DispatchRequest
 from vsdk_trio.registry.server import open_registry
 from vsdk_trio.rooms.hosted import preload
 from vsdk_trio.testing import FakeVideoSDK, open_fake_videosdk
@@ -92,7 +92,7 @@ async def open_worker(fake: FakeVideoSDK, **settings: Any) -> AsyncIterator[Any]
                 notes = Path(directory) / "notes"
                 await trio.sleep(SETTLE_SECONDS)  # an idle process has the time to become one
                 began = time.monotonic()
-                request = JobRequest(
+                request = DispatchRequest(
                     agent_id="rooms", room_id="room", metadata={"notes": str(notes)}
                 )
                 job_id = (await running.registry.dispatch(request)).job_id

@@ -13,7 +13,7 @@ from vsdk_trio.backend import (
     JobUpdate,
     Registered,
 )
-from vsdk_trio.registry.ledger import JobRequest
+from vsdk_trio.registry.ledger import DispatchRequest
 
 
 async def main() -> None:
@@ -22,7 +22,7 @@ async def main() -> None:
         open_backend_connection("any-token", "MyAgent", signaling_base_url=running.url) as link,
         trio.open_nursery() as nursery,
     ):
-        request = JobRequest(agent_id="MyAgent", room_id="room-1")
+        request = DispatchRequest(agent_id="MyAgent", room_id="room-1")
         nursery.start_soon(running.registry.dispatch, request)
         async for event in link:
             match event:

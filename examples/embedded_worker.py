@@ -6,7 +6,7 @@ Dispatches two jobs, waits for their ends, and drains the worker.
 import trio
 
 from vsdk_trio import JobContext, Options, RoomOptions, Worker, open_registry
-from vsdk_trio.registry.ledger import JobRequest
+from vsdk_trio.registry.ledger import DispatchRequest
 
 
 async def entrypoint(ctx: JobContext) -> None:
@@ -32,7 +32,7 @@ async def main() -> None:
         handle = await nursery.start(worker.run)
         for seconds in (0.2, 0.4):
             job = await running.registry.dispatch(
-                JobRequest(agent_id="MyAgent", room_id="room", metadata={"seconds": seconds})
+                DispatchRequest(agent_id="MyAgent", room_id="room", metadata={"seconds": seconds})
             )
             print(f"dispatched a job of {seconds} s")
             nursery.start_soon(report_end, running.registry, job.job_id)

@@ -18,7 +18,7 @@ import trio
 
 from vsdk_trio.journal.disk import ThreadedDisk
 from vsdk_trio.journal.journal import Journal, open_journal
-from vsdk_trio.journal.records import Accepted, Ended, Proven
+from vsdk_trio.journal.records import Accepted, Acknowledged, JobEnd
 from vsdk_trio.protocol.vocabulary import JobFact
 
 from ..contenders import Contender
@@ -71,9 +71,9 @@ async def run_jobs(journal: Journal, count: int, at_once: int) -> tuple[float, l
             job_id = f"job-{at_once}-{number}"
             await journal.write(Accepted(job_id)).wait()
             began = time.perf_counter_ns()
-            await journal.write(Ended(job_id, JobFact.COMPLETED)).wait()
+            await journal.write(JobEnd(job_id, JobFact.COMPLETED)).wait()
             waits.append(time.perf_counter_ns() - began)
-            journal.note(Proven(job_id))
+            journal.note(Acknowledged(job_id))
 
     began = time.perf_counter()
     async with trio.open_nursery() as nursery:

@@ -19,7 +19,7 @@ from agent import read_options, report
 
 from vsdk_trio import JobContext, RoomOptions
 from vsdk_trio.control import channel
-from vsdk_trio.websocket.link import CutWatch
+from vsdk_trio.websocket.link import WriteFailureTracker
 from vsdk_trio.worker.worker import Worker
 
 moments: list[tuple[str, int, int]] = []
@@ -40,10 +40,10 @@ def write_moments() -> None:
 
 def watch() -> None:
     """From now on, note what comes from the registry and what goes through pipes."""
-    receive_some, read_some = CutWatch.receive_some, channel.read_some
+    receive_some, read_some = WriteFailureTracker.receive_some, channel.read_some
     write_what_fits = channel.write_what_fits
 
-    async def noted_receive(self: CutWatch, max_bytes: int | None = None) -> Any:
+    async def noted_receive(self: WriteFailureTracker, max_bytes: int | None = None) -> Any:
         data = await receive_some(self, max_bytes)
         note("received")
         return data
@@ -60,7 +60,7 @@ def watch() -> None:
         finally:
             note("written")
 
-    CutWatch.receive_some = noted_receive  # type: ignore[method-assign]  # that is the purpose
+    WriteFailureTracker.receive_some = noted_receive  # type: ignore[method-assign]  # that is the purpose
     channel.read_some = noted_read
     channel.write_what_fits = noted_write
 

@@ -138,7 +138,7 @@ async def test_what_was_posted_before_the_session_ends_leaves_first(autojump_clo
 async def test_a_flush_waits_for_the_proof(autojump_clock):
     proven = []
     async with open_fake_registry(answer_pings=False) as registry:
-        async with connection_to(registry, on_proven=proven.append) as connection:
+        async with connection_to(registry, on_acknowledged=proven.append) as connection:
             session = await registry.next_session()
             connection.post(update("a"))
             ping = await session.expect("ping")
@@ -163,7 +163,7 @@ async def test_a_flush_waits_for_the_proof(autojump_clock):
 async def test_a_flush_without_json_pongs_is_proven_by_a_websocket_pong(autojump_clock):
     proven = []
     async with open_fake_registry(answer_pings=False) as registry:
-        async with connection_to(registry, on_proven=proven.append) as connection:
+        async with connection_to(registry, on_acknowledged=proven.append) as connection:
             connection.post(update("a"))
             started = trio.current_time()
         assert trio.current_time() - started == 1
@@ -175,7 +175,7 @@ async def test_heartbeats_prove_where_json_pings_are_not_answered(autojump_clock
     async with (
         open_fake_registry(answer_pings=False) as registry,
         connection_to(
-            registry, on_proven=lambda m: proven.append((trio.current_time(), m.job_id))
+            registry, on_acknowledged=lambda m: proven.append((trio.current_time(), m.job_id))
         ) as connection,
     ):
         session = await registry.next_session()

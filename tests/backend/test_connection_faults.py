@@ -66,7 +66,7 @@ async def test_cut_at_every_operation(autojump_clock, cut_at, answer_pings):
             backend_url="ws://r.test",
             dialer=_CuttingDialer(registry, cut_at),
             rng=random.Random(cut_at),
-            on_proven=lambda message: proven.append(message.job_id),
+            on_acknowledged=lambda message: proven.append(message.job_id),
             flush_timeout=60,
         )
         async with connection:

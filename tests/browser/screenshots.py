@@ -14,7 +14,7 @@ from pathlib import Path
 import trio
 
 from vsdk_trio.registry.actions import DispatchError
-from vsdk_trio.registry.ledger import JobRequest
+from vsdk_trio.registry.ledger import DispatchRequest
 
 from ..system.conftest import System, open_system
 from .browser import open_browser
@@ -30,7 +30,7 @@ SHAPES = {
 
 async def dispatch(system: System, kind: str, room_id: str, **metadata: object) -> None:
     """Dispatch a job; that nobody takes one is part of the picture."""
-    request = JobRequest(agent_id=AGENT, room_id=room_id, metadata={"kind": kind, **metadata})
+    request = DispatchRequest(agent_id=AGENT, room_id=room_id, metadata={"kind": kind, **metadata})
     try:
         job = await system.registry.dispatch(request)
     except DispatchError:

@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from vsdk_trio.registry.core import Registry
-from vsdk_trio.registry.ledger import JobState
+from vsdk_trio.registry.ledger import LedgerState
 from vsdk_trio.registry.server import open_registry
 
 from ..system.conftest import Program, System, eventually, open_system
@@ -105,7 +105,7 @@ async def test_a_job_is_watched_through_its_states_and_terminated(tmp_path: Path
         await page.until_text(JOBS, "terminated: no longer needed")
         await page.until_text(JOBS, "cancelled")
         await page.until_text("#processes-title + *, #no-processes", "None")
-        assert system.registry.job(job.job_id).state is JobState.CANCELLED
+        assert system.registry.job(job.job_id).state is LedgerState.CANCELLED
         # Others may come between, if they are caught.
         seen = await page.evaluate("states")
         assert [state for state in seen if state in ("assigned", "running", "cancelled")] == [

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from vsdk_trio.registry.core import Registry
-from vsdk_trio.registry.ledger import JobRequest, JobState
+from vsdk_trio.registry.ledger import DispatchRequest, LedgerState
 from vsdk_trio.registry.server import open_registry
 
 from .conftest import open_cli, run_cli
@@ -64,10 +64,10 @@ async def test_an_agent_serves_as_it_is(
             await worker.read_until("registered with the registry")
             (seen,) = running.registry.workers()
             assert (seen.agent_id, seen.capacity) == (agent_id, slots)
-            job = await running.registry.dispatch(JobRequest(agent_id=agent_id, room_id="r"))
+            job = await running.registry.dispatch(DispatchRequest(agent_id=agent_id, room_id="r"))
             with trio.fail_after(30):
                 ended = await running.registry.wait_ended(job.job_id)
-            assert ended.state is JobState.COMPLETED, ended
+            assert ended.state is LedgerState.COMPLETED, ended
             await worker.read_until(f"acting as {name}")
             worker.process.send_signal(signal.SIGINT)
             assert await worker.end() == 0

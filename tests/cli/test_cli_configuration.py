@@ -16,7 +16,7 @@ import trio
 import trustme
 
 from vsdk_trio.registry.core import Registry
-from vsdk_trio.registry.ledger import JobRequest, JobState
+from vsdk_trio.registry.ledger import DispatchRequest, LedgerState
 from vsdk_trio.registry.server import open_registry
 
 from .conftest import PROGRAM, clean_environment, open_cli, run_cli
@@ -390,12 +390,14 @@ async def test_no_job_sends_its_token_in_plain_text(is_own: bool, tmp_path: Path
         args = ("run", "agent.py", "--registry", url, "--ca-file", ca, "--port", "0")
         async with open_cli(*args, "--host", "127.0.0.1", env=environ, cwd=tmp_path) as worker:
             await worker.read_until("registered with the registry")
-            job = await registry.dispatch(JobRequest(agent_id="A", room_id="r", room_options=told))
+            job = await registry.dispatch(
+                DispatchRequest(agent_id="A", room_id="r", room_options=told)
+            )
             job = await registry.wait_ended(job.job_id)
         nursery.cancel_scope.cancel()
     assert not heard
     if is_own:
-        assert job.state is JobState.COMPLETED, job.error
+        assert job.state is LedgerState.COMPLETED, job.error
     else:
-        assert job.state is JobState.FAILED
+        assert job.state is LedgerState.FAILED
         assert "a token is not sent in plain text; have it name https://" in (job.error or "")

@@ -15,7 +15,7 @@ import pytest
 import trio
 
 from vsdk_trio.registry.core import Registry
-from vsdk_trio.registry.ledger import JobRequest, JobState
+from vsdk_trio.registry.ledger import DispatchRequest, LedgerState
 from vsdk_trio.registry.server import open_registry
 
 from .conftest import clean_environment, open_cli, run_cli
@@ -111,10 +111,10 @@ async def test_its_worker_job_runs_under_our_worker(home: Path, way: str, method
             await worker.read_until("registered with the registry")
             (seen,) = running.registry.workers()
             assert (seen.agent_id, seen.capacity) == ("theirs", 3)
-            job = await running.registry.dispatch(JobRequest(agent_id="theirs", room_id="r"))
+            job = await running.registry.dispatch(DispatchRequest(agent_id="theirs", room_id="r"))
             with trio.fail_after(30):
                 ended = await running.registry.wait_ended(job.job_id)
-            assert ended.state is JobState.COMPLETED, ended
+            assert ended.state is LedgerState.COMPLETED, ended
             await worker.read_until("acting as Ada {'k': 'v'}")
             worker.process.send_signal(signal.SIGINT)
             assert await worker.end() == 0
@@ -168,10 +168,10 @@ async def test_a_function_that_is_marked_where_the_job_is_made(home: Path) -> No
         )
         async with open_cli("run", "agent.py", "--port", "0", env=env, cwd=home) as worker:
             await worker.read_until("registered with the registry")
-            job = await running.registry.dispatch(JobRequest(agent_id="theirs", room_id="r"))
+            job = await running.registry.dispatch(DispatchRequest(agent_id="theirs", room_id="r"))
             with trio.fail_after(30):
                 ended = await running.registry.wait_ended(job.job_id)
-            assert ended.state is JobState.COMPLETED, ended
+            assert ended.state is LedgerState.COMPLETED, ended
 
 
 @pytest.mark.parametrize(

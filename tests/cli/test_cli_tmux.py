@@ -18,7 +18,7 @@ import pytest
 import trio
 
 from vsdk_trio.registry.core import Registry
-from vsdk_trio.registry.ledger import JobRequest
+from vsdk_trio.registry.ledger import DispatchRequest
 from vsdk_trio.registry.server import RunningRegistry, open_registry
 
 from .conftest import clean_environment, open_cli, run_cli
@@ -145,7 +145,7 @@ async def open_site(directory: Path, *args: str) -> AsyncGenerator[tuple[Running
 
 
 async def start(running: RunningRegistry, kind: str) -> str:
-    request = JobRequest(agent_id="a", room_id=ROOM, metadata={"kind": kind})
+    request = DispatchRequest(agent_id="a", room_id=ROOM, metadata={"kind": kind})
     return (await running.registry.dispatch(request)).job_id
 
 

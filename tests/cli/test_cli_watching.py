@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from vsdk_trio.registry.core import Registry
-from vsdk_trio.registry.ledger import JobRequest
+from vsdk_trio.registry.ledger import DispatchRequest
 from vsdk_trio.registry.server import RunningRegistry, open_registry
 
 from .conftest import RunningCli, open_cli, run_cli
@@ -44,7 +44,7 @@ class Site:
         return self.running.url
 
     async def start_job(self, seconds: float) -> str:
-        request = JobRequest(agent_id="a", room_id="r", metadata={"seconds": seconds})
+        request = DispatchRequest(agent_id="a", room_id="r", metadata={"seconds": seconds})
         return (await self.running.registry.dispatch(request)).job_id
 
 

@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from vsdk_trio.registry.core import Registry
-from vsdk_trio.registry.ledger import JobRequest, JobState
+from vsdk_trio.registry.ledger import DispatchRequest, LedgerState
 from vsdk_trio.registry.server import open_registry
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -68,15 +68,15 @@ async def test_an_agent_serves_a_registry(name: str) -> None:
                 while not running.registry.workers():  # noqa: ASYNC110 - another process' doing
                     await trio.sleep(0.02)
                 job = await running.registry.dispatch(
-                    JobRequest(agent_id=SERVING[name], room_id="r")
+                    DispatchRequest(agent_id=SERVING[name], room_id="r")
                 )
-                while running.registry.job(job.job_id).state is not JobState.RUNNING:  # noqa: ASYNC110
+                while running.registry.job(job.job_id).state is not LedgerState.RUNNING:  # noqa: ASYNC110
                     await trio.sleep(0.02)
                 running.registry.terminate(job.job_id, "seen enough")
                 ended = await running.registry.wait_ended(job.job_id)
                 process.terminate()
                 await process.wait()
-    assert (ended.state, ended.error) == (JobState.CANCELLED, "terminated: seen enough")
+    assert (ended.state, ended.error) == (LedgerState.CANCELLED, "terminated: seen enough")
     assert process.returncode == 0
 
 

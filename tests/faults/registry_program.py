@@ -54,7 +54,7 @@ class RecordedRegistry(Registry):
 
 
 async def main(port: int, record: int) -> None:
-    registry = RecordedRegistry(record, policy=Policy(patience=20.0))
+    registry = RecordedRegistry(record, policy=Policy(queue_timeout=20.0))
     async with open_registry(registry, port=port) as running:
         print(running.url, flush=True)
         await trio.sleep_forever()

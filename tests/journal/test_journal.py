@@ -17,17 +17,17 @@ from trio.testing import MockClock
 from vsdk_trio.errors import StateDirInUseError
 from vsdk_trio.journal.disk import ThreadedDisk
 from vsdk_trio.journal.journal import (
+    DISK_TIMEOUT_SECONDS,
     LAZY_SECONDS,
-    PATIENCE_SECONDS,
     Journal,
     Ticket,
     open_journal,
 )
-from vsdk_trio.journal.records import Accepted, Contents, Ended, JobEntry, Proven
+from vsdk_trio.journal.records import Accepted, Acknowledged, Contents, JobEnd, JobEntry
 from vsdk_trio.protocol.vocabulary import JobFact
 from vsdk_trio.testing.disk import MemoryDisk, MemoryStore
 
-DONE = Ended("a", JobFact.COMPLETED)
+DONE = JobEnd("a", JobFact.COMPLETED)
 
 
 @asynccontextmanager
@@ -55,7 +55,7 @@ async def test_without_a_directory_it_costs_nothing(autojump_clock: MockClock) -
         called: list[str] = []
         ticket = journal.write(Accepted("a"))
         ticket.then(lambda: called.append("at once"))
-        journal.note(Proven("a"))
+        journal.note(Acknowledged("a"))
         assert ticket.is_settled
         assert called == ["at once"]
         assert not journal.is_on
@@ -94,13 +94,13 @@ async def test_what_nobody_waits_for_goes_with_the_next(autojump_clock: MockCloc
     disk = MemoryDisk()
     async with opened(disk) as journal:
         await settled(journal.write(Accepted("a")), journal.write(DONE))
-        journal.note(Proven("a"))
+        journal.note(Acknowledged("a"))
         await trio.sleep(LAZY_SECONDS / 2)
         await settled(journal.write(Accepted("b")))
-        assert store_of(disk).batches[1:] == [(Proven("a"), Accepted("b"))]
-        journal.note(Proven("b"))
+        assert store_of(disk).batches[1:] == [(Acknowledged("a"), Accepted("b"))]
+        journal.note(Acknowledged("b"))
         await trio.sleep(LAZY_SECONDS * 1.1)
-        assert store_of(disk).batches[2:] == [(Proven("b"),)]
+        assert store_of(disk).batches[2:] == [(Acknowledged("b"),)]
 
 
 async def test_what_is_queued_at_the_end_is_written(autojump_clock: MockClock) -> None:
@@ -110,7 +110,7 @@ async def test_what_is_queued_at_the_end_is_written(autojump_clock: MockClock) -
         journal.write(Accepted("a")).then(lambda: called.append("a"))
         await trio.sleep(0.1)
         journal.write(Accepted("b")).then(lambda: called.append("b"))
-        journal.note(Proven("b"))
+        journal.note(Acknowledged("b"))
     assert called == ["a", "b"]
     assert len(disk.file("state", "agent").contents.jobs) == 2
     assert disk.file("state", "agent").holder is None
@@ -172,10 +172,10 @@ async def test_a_disk_that_hangs_is_waited_for_only_so_long(autojump_clock: Mock
         await trio.sleep(1)
         second = journal.write(Accepted("b"))
         began = trio.current_time() - 1
-        assert await settled(first, second) == began + PATIENCE_SECONDS
-        assert f"did not take it within {PATIENCE_SECONDS:g} s" in journal.warnings[0]
+        assert await settled(first, second) == began + DISK_TIMEOUT_SECONDS
+        assert f"did not take it within {DISK_TIMEOUT_SECONDS:g} s" in journal.warnings[0]
         ending = trio.current_time()
-    assert trio.current_time() - ending <= 2 * PATIENCE_SECONDS + 5
+    assert trio.current_time() - ending <= 2 * DISK_TIMEOUT_SECONDS + 5
 
 
 async def test_a_slow_disk_has_its_old_story_set_aside_later(autojump_clock: MockClock) -> None:
@@ -206,7 +206,7 @@ async def test_one_that_does_not_open_in_time(autojump_clock: MockClock) -> None
     async with open_journal("state", "agent", disk) as journal:
         assert not journal.is_on
         assert "did not open it within" in journal.warnings[0]
-        assert trio.current_time() == PATIENCE_SECONDS
+        assert trio.current_time() == DISK_TIMEOUT_SECONDS
 
 
 async def test_one_that_opens_too_late_is_closed(autojump_clock: MockClock) -> None:

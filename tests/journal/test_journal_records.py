@@ -6,27 +6,27 @@ import pytest
 
 from vsdk_trio.journal.records import (
     Accepted,
+    Acknowledged,
     Contents,
-    Ended,
+    JobEnd,
     JobEntry,
-    Picture,
-    Proven,
+    JournalState,
     Record,
-    Registered,
     RunBegan,
     RunsGone,
+    WorkerIdGiven,
 )
 from vsdk_trio.protocol.vocabulary import JobFact
 
-DONE = Ended("a", JobFact.COMPLETED)
-FAILED = Ended("a", JobFact.FAILED, "worker was restarted")
+DONE = JobEnd("a", JobFact.COMPLETED)
+FAILED = JobEnd("a", JobFact.FAILED, "worker was restarted")
 
 
 @pytest.mark.parametrize(
     ("records", "contents"),
     [
         ([], Contents()),
-        ([Registered("w-1"), Registered("w-2")], Contents(worker_id="w-2")),
+        ([WorkerIdGiven("w-1"), WorkerIdGiven("w-2")], Contents(worker_id="w-2")),
         ([RunBegan("x"), RunBegan("y"), RunBegan("x")], Contents(cookie_prefixes=("x", "y"))),
         ([RunBegan("x"), RunBegan("y"), RunsGone(("x", "z"))], Contents(cookie_prefixes=("y",))),
         ([Accepted("a")], Contents(jobs=(JobEntry("a"),))),
@@ -35,9 +35,12 @@ FAILED = Ended("a", JobFact.FAILED, "worker was restarted")
         ([Accepted("a"), DONE, FAILED], Contents(jobs=(JobEntry("a", DONE),))),
         # An end without a beginning is an end all the same.
         ([DONE], Contents(jobs=(JobEntry("a", DONE),))),
-        ([Accepted("a"), DONE, Proven("a")], Contents(jobs=(JobEntry("a", DONE, is_proven=True),))),
+        (
+            [Accepted("a"), DONE, Acknowledged("a")],
+            Contents(jobs=(JobEntry("a", DONE, is_acknowledged=True),)),
+        ),
         # Nothing is proven that has not ended, or is not here.
-        ([Accepted("a"), Proven("a"), Proven("b")], Contents(jobs=(JobEntry("a"),))),
+        ([Accepted("a"), Acknowledged("a"), Acknowledged("b")], Contents(jobs=(JobEntry("a"),))),
         # A job that is taken again begins again, as the last one.
         (
             [Accepted("a"), DONE, Accepted("b"), Accepted("a")],
@@ -46,16 +49,18 @@ FAILED = Ended("a", JobFact.FAILED, "worker was restarted")
     ],
 )
 def test_what_it_means(records: list[Record], contents: Contents) -> None:
-    picture = Picture()
+    picture = JournalState()
     picture.apply(records)
     assert picture.contents == contents
-    assert Picture(contents).contents == contents
+    assert JournalState(contents).contents == contents
 
 
 def test_only_what_is_proven_is_forgotten() -> None:
-    picture = Picture(remembered=2)
+    picture = JournalState(remembered=2)
     for number in range(6):
         picture.apply([Accepted(f"job-{number}")])
         if number != 1:
-            picture.apply([Ended(f"job-{number}", JobFact.COMPLETED), Proven(f"job-{number}")])
+            picture.apply(
+                [JobEnd(f"job-{number}", JobFact.COMPLETED), Acknowledged(f"job-{number}")]
+            )
     assert [entry.job_id for entry in picture.contents.jobs] == ["job-1", "job-4", "job-5"]

@@ -18,13 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vsdk_trio.errors import JournalError, StateDirInUseError
-from vsdk_trio.journal.records import Accepted, Contents, Ended, JobEntry, Proven, RunBegan
+from vsdk_trio.journal.records import Accepted, Acknowledged, Contents, JobEnd, JobEntry, RunBegan
 from vsdk_trio.journal.sqlite_store import VERSION, SqliteStore, open_sqlite_store
 from vsdk_trio.protocol.vocabulary import JobFact
 
 from .conftest import FAST
 
-DONE = Ended("a", JobFact.COMPLETED)
+DONE = JobEnd("a", JobFact.COMPLETED)
 
 
 def filled(directory: Path, agent_id: str = "agent") -> SqliteStore:
@@ -137,7 +137,7 @@ def test_a_file_of_another_kind_is_moved_aside(tmp_path: Path, change: str) -> N
     connection.close()
     contents, notice = loaded(tmp_path)
     if "error = 3.5" in change:  # a column of texts makes it one
-        assert (contents.jobs[0].end, notice) == (Ended("a", JobFact.COMPLETED, "3.5"), "")
+        assert (contents.jobs[0].end, notice) == (JobEnd("a", JobFact.COMPLETED, "3.5"), "")
     else:
         assert contents == Contents()
         assert "is kept as" in notice
@@ -172,11 +172,13 @@ def survive(directory: Path, data: st.DataObject) -> None:
         (directory / file_name).write_bytes(file_content)
     store = open_sqlite_store(str(directory), "agent")
     store.load()
-    store.apply([Accepted("c"), Ended("c", JobFact.FAILED, "why"), Proven("c")])
+    store.apply([Accepted("c"), JobEnd("c", JobFact.FAILED, "why"), Acknowledged("c")])
     store.close()
     contents, notice = loaded(directory)
     assert notice == ""
-    assert contents.jobs[-1] == JobEntry("c", Ended("c", JobFact.FAILED, "why"), is_proven=True)
+    assert contents.jobs[-1] == JobEntry(
+        "c", JobEnd("c", JobFact.FAILED, "why"), is_acknowledged=True
+    )
 
 
 def test_where_there_cannot_be_one(tmp_path: Path) -> None:

@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from vsdk_trio.errors import JournalError, StateDirInUseError
 from vsdk_trio.journal.records import (
     Accepted,
+    Acknowledged,
     Contents,
-    Ended,
+    JobEnd,
     JobEntry,
-    Picture,
-    Proven,
+    JournalState,
     Record,
-    Registered,
     RunBegan,
     RunsGone,
+    WorkerIdGiven,
 )
 from vsdk_trio.protocol.vocabulary import JobFact
 
@@ -30,12 +30,12 @@ REMEMBERED = 3
 ENDS = tuple(fact for fact in JobFact if fact is not JobFact.RUNNING)
 ids = st.sampled_from(["a", "b", "c", "d", "job\0zero", "'; DROP TABLE jobs", "жоб"])
 records: st.SearchStrategy[Record] = st.one_of(
-    st.builds(Registered, st.text(min_size=1, max_size=5)),
+    st.builds(WorkerIdGiven, st.text(min_size=1, max_size=5)),
     st.builds(RunBegan, ids),
     st.builds(RunsGone, st.lists(ids, max_size=3).map(tuple)),
     st.builds(Accepted, ids),
-    st.builds(Ended, ids, st.sampled_from(ENDS), st.none() | st.text(max_size=20)),
-    st.builds(Proven, ids),
+    st.builds(JobEnd, ids, st.sampled_from(ENDS), st.none() | st.text(max_size=20)),
+    st.builds(Acknowledged, ids),
 )
 batches = st.lists(records, max_size=6)
 CRASH, CLOSE = "crash", "close"
@@ -54,7 +54,7 @@ def test_a_new_one_is_empty(shelf: Shelf) -> None:
 @given(steps=st.lists(st.one_of(batches, st.just(CRASH), st.just(CLOSE)), max_size=12))
 def test_it_means_what_a_picture_means(kind: str, steps: list[list[Record] | str]) -> None:
     """After any batches, crashes and closings."""
-    picture = Picture(remembered=REMEMBERED)
+    picture = JournalState(remembered=REMEMBERED)
     with (
         tempfile.TemporaryDirectory(dir=FAST) as directory,
         new_shelf(kind, Path(directory), remembered=REMEMBERED) as shelf,

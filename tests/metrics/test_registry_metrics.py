@@ -13,7 +13,7 @@ from tests.status.asking import ask
 from vsdk_trio.registry.actions import DispatchError
 from vsdk_trio.registry.core import Registry, open_registry_core
 from vsdk_trio.registry.http_api import make_app
-from vsdk_trio.registry.ledger import JobRequest
+from vsdk_trio.registry.ledger import DispatchRequest
 from vsdk_trio.registry.metrics import RegistryTallies
 from vsdk_trio.registry.switchboard import LinkClosed
 from vsdk_trio.telemetry.events import registry as seen
@@ -61,7 +61,7 @@ async def test_a_job_from_its_dispatch_to_its_end(autojump_clock: MockClock) -> 
     registry = Registry()
     link = Link()
     with pytest.raises(DispatchError):
-        await registry.dispatch(JobRequest(agent_id="nobody", room_id="r"))
+        await registry.dispatch(DispatchRequest(agent_id="nobody", room_id="r"))
     async with trio.open_nursery() as nursery, open_registry_core(registry):
         nursery.start_soon(registry.serve_worker, link)
         link.say('{"type": "register", "agent_name": "a", "version": "1", "max_processes": 3}')
@@ -70,7 +70,7 @@ async def test_a_job_from_its_dispatch_to_its_end(autojump_clock: MockClock) -> 
         jobs = []
 
         async def dispatch() -> None:
-            jobs.append(await registry.dispatch(JobRequest(agent_id="a", room_id="r")))
+            jobs.append(await registry.dispatch(DispatchRequest(agent_id="a", room_id="r")))
 
         nursery.start_soon(dispatch)
         await trio.sleep(2)

@@ -32,10 +32,10 @@ from vsdk_trio.protocol.messages import (
     JobTermination,
     JobUpdate,
     JsonObject,
-    Message,
     ServerMessage,
     UpdateJobStatus,
     UpdateWorkerStatus,
+    WireMessage,
     WorkerMessage,
     WorkerPing,
     WorkerPong,
@@ -64,7 +64,7 @@ BY_KIND: dict[Any, st.SearchStrategy[Any]] = {
 }
 
 
-def messages(cls: type[Message], **fixed: str) -> st.SearchStrategy[Message]:
+def messages(cls: type[WireMessage], **fixed: str) -> st.SearchStrategy[WireMessage]:
     """Any `cls`, but for what is fixed; a job id is never empty."""
     fields = {}
     hints = get_type_hints(cls)
@@ -86,7 +86,7 @@ def messages(cls: type[Message], **fixed: str) -> st.SearchStrategy[Message]:
     | messages(JobTermination)
     | messages(WorkerPong)
 )
-def test_what_a_registry_encodes_a_worker_decodes(message: Message) -> None:
+def test_what_a_registry_encodes_a_worker_decodes(message: WireMessage) -> None:
     text = encode(message)
     assert decode_from_registry(text) == message
     assert decode_from_registry(text.encode()) == message
@@ -99,12 +99,14 @@ def test_what_a_registry_encodes_a_worker_decodes(message: Message) -> None:
     | messages(JobUpdate)
     | messages(WorkerPing)
 )
-def test_what_a_worker_encodes_a_registry_decodes(message: Message) -> None:
+def test_what_a_worker_encodes_a_registry_decodes(message: WireMessage) -> None:
     assert decode_from_worker(encode(message)) == message
 
 
 @given(st.data(), st.sampled_from([UpdateJobStatus, UpdateWorkerStatus]))
-def test_the_classes_without_a_type_go_round_too(data: st.DataObject, cls: type[Message]) -> None:
+def test_the_classes_without_a_type_go_round_too(
+    data: st.DataObject, cls: type[WireMessage]
+) -> None:
     message = data.draw(messages(cls))
     assert decode_as(cls, encode(message)) == message
 
@@ -127,7 +129,7 @@ KNOWN_TYPES = [
     "pong",
     "status_update",
 ]
-NAMES = sorted({field.name for cls in Message.__subclasses__() for field in attrs.fields(cls)})
+NAMES = sorted({field.name for cls in WireMessage.__subclasses__() for field in attrs.fields(cls)})
 DECODERS: list[Callable[[str], object]] = [decode_from_registry, decode_from_worker]
 KINDS = st.sampled_from(KNOWN_TYPES)
 
@@ -148,7 +150,7 @@ def test_known_types_with_junk_in_them(
     if isinstance(outcome, WireError):
         assert str(outcome).startswith(f"{kind}: expected ")
         assert " @ $." in str(outcome)
-    elif isinstance(outcome, Message):
+    elif isinstance(outcome, WireMessage):
         assert decode(encode(outcome)) == outcome
     else:
         assert outcome == Unknown(type=kind, raw={**fields, "type": kind})

@@ -16,10 +16,10 @@ from vsdk_trio.protocol.messages import (
     JobStatus,
     JobTermination,
     JobUpdate,
-    Message,
     ServerMessage,
     UpdateJobStatus,
     UpdateWorkerStatus,
+    WireMessage,
     WorkerMessage,
     WorkerPing,
     WorkerPong,
@@ -27,7 +27,7 @@ from vsdk_trio.protocol.messages import (
 )
 
 # class -> {field: default}; payload, wait and timeout are of the published client.
-REFERENCE: dict[type[Message], str] = {
+REFERENCE: dict[type[WireMessage], str] = {
     AvailabilityRequest: "type=availability_request job_id= job_type= room_id= room_name="
     " agent_name= namespace=",
     AvailabilityResponse: "type=availability_response job_id= available=False error=None"
@@ -54,7 +54,7 @@ CLASSES = pytest.mark.parametrize("cls", REFERENCE, ids=lambda cls: cls.__name__
 
 
 @CLASSES
-def test_fields_order_and_defaults_are_the_references(cls: type[Message]) -> None:
+def test_fields_order_and_defaults_are_the_references(cls: type[WireMessage]) -> None:
     described = " ".join(
         field.name if field.default is attrs.NOTHING else f"{field.name}={field.default}"
         for field in attrs.fields(cls)
@@ -63,7 +63,7 @@ def test_fields_order_and_defaults_are_the_references(cls: type[Message]) -> Non
 
 
 @CLASSES
-def test_a_message_is_positional_mutable_and_compared_by_value(cls: type[Message]) -> None:
+def test_a_message_is_positional_mutable_and_compared_by_value(cls: type[WireMessage]) -> None:
     values = [f"value {index}" for index, _ in enumerate(attrs.fields(cls))]
     message, twin = cls(*values), cls(*values)
     assert message == twin
@@ -101,7 +101,7 @@ def test_dict_is_shallow() -> None:
     ],
     ids=lambda message: type(message).__name__,
 )
-def test_no_repr_shows_a_token(message: Message) -> None:
+def test_no_repr_shows_a_token(message: WireMessage) -> None:
     assert "s3cret" not in repr(message)
     assert message.dict()["token"] == "s3cret"
 

@@ -10,8 +10,8 @@ from vsdk_trio.errors import IllegalTransitionError, WireError
 from vsdk_trio.protocol.messages import (
     AvailabilityResponse,
     JobUpdate,
-    Message,
     UpdateJobStatus,
+    WireMessage,
     WorkerMessage,
     WorkerPing,
 )
@@ -42,13 +42,13 @@ def item_of(outbox: Outbox) -> Item:
     return item
 
 
-def send(outbox: Outbox, *, now: float = 0.0) -> Message:
+def send(outbox: Outbox, *, now: float = 0.0) -> WireMessage:
     item = item_of(outbox)
     outbox.sent(item, now)
     return item.message
 
 
-def send_all(outbox: Outbox, *, now: float = 0.0) -> list[Message]:
+def send_all(outbox: Outbox, *, now: float = 0.0) -> list[WireMessage]:
     return [send(outbox, now=now) for _ in range(outbox.pending)]
 
 
@@ -64,7 +64,9 @@ def send_all(outbox: Outbox, *, now: float = 0.0) -> list[Message]:
         (UpdateJobStatus("a", "running"), Delivery.SESSION),
     ],
 )
-def test_the_type_decides_how_a_message_is_delivered(message: Message, delivery: Delivery) -> None:
+def test_the_type_decides_how_a_message_is_delivered(
+    message: WireMessage, delivery: Delivery
+) -> None:
     assert delivery_of(message) is delivery
 
 
@@ -74,7 +76,7 @@ def test_nothing_is_sent_without_a_session() -> None:
     assert outbox.put(status(1))
     assert outbox.next() is None
     assert (outbox.pending, outbox.is_settled, outbox.epoch) == (2, False, None)
-    assert outbox.owed == 1
+    assert outbox.unacknowledged == 1
 
 
 def test_messages_leave_in_the_order_in_which_they_were_put() -> None:
@@ -115,13 +117,13 @@ def test_what_is_sent_is_kept_until_it_is_proven() -> None:
     outbox = opened()
     outbox.put(update("a"))
     send(outbox)
-    assert outbox.needs_proof
+    assert outbox.awaits_acknowledgement
     assert not outbox.is_settled
     ping = outbox.next_ping(1000)
     assert outbox.awaiting_pong
     assert outbox.pong(ping) == (update("a"),)
     assert outbox.is_settled
-    assert not outbox.needs_proof
+    assert not outbox.awaits_acknowledgement
     assert not outbox.awaiting_pong
     assert outbox.pong(ping) == ()
 
@@ -135,7 +137,7 @@ def test_a_ping_proves_nothing_that_was_sent_after_it() -> None:
     send(outbox)
     second = outbox.next_ping(1001)
     assert outbox.pong(first) == (update("a"),)
-    assert outbox.needs_proof
+    assert outbox.awaits_acknowledgement
     assert outbox.pong(second) == (update("b"),)
 
 
@@ -157,7 +159,7 @@ def test_a_pong_that_answers_no_ping_proves_nothing(timestamp: int | None) -> No
     send(outbox)
     outbox.next_ping(1000)
     assert outbox.pong(timestamp) == ()
-    assert outbox.needs_proof
+    assert outbox.awaits_acknowledgement
 
 
 def test_no_two_pings_share_a_timestamp() -> None:
@@ -167,7 +169,7 @@ def test_no_two_pings_share_a_timestamp() -> None:
     send(outbox)
     outbox.next_ping(1000)  # ... in the same millisecond as the one after it
     assert outbox.pong(idle) == ()
-    assert outbox.needs_proof
+    assert outbox.awaits_acknowledgement
 
 
 def test_timestamps_grow_also_when_the_clock_is_set_back_and_over_sessions() -> None:
@@ -190,7 +192,7 @@ def test_a_pong_of_a_session_that_is_gone_proves_nothing() -> None:
     outbox.session_opened(2)
     send(outbox)
     assert outbox.pong(ping) == ()
-    assert outbox.needs_proof
+    assert outbox.awaits_acknowledgement
 
 
 def test_a_heartbeat_proves_what_was_sent_long_enough_before_it() -> None:
@@ -199,13 +201,13 @@ def test_a_heartbeat_proves_what_was_sent_long_enough_before_it() -> None:
         outbox.put(update(job_id))
         send(outbox, now=float(second))
     outbox.next_ping(1000)
-    assert outbox.heartbeat_proved(-1.0) == ()
-    assert outbox.heartbeat_proved(1.0) == (update("a"), update("b"))
+    assert outbox.acknowledged_by_heartbeat(-1.0) == ()
+    assert outbox.acknowledged_by_heartbeat(1.0) == (update("a"), update("b"))
     assert outbox.awaiting_pong
-    assert outbox.heartbeat_proved(9.0) == (update("c"),)
+    assert outbox.acknowledged_by_heartbeat(9.0) == (update("c"),)
     assert outbox.is_settled
     assert not outbox.awaiting_pong
-    assert outbox.heartbeat_proved(9.0) == ()
+    assert outbox.acknowledged_by_heartbeat(9.0) == ()
 
 
 def test_what_is_unproven_is_sent_again_first_and_in_order() -> None:
@@ -333,7 +335,7 @@ def test_a_status_that_is_replaced_while_it_is_being_written_is_followed_by_the_
 
 
 @pytest.mark.parametrize("message", [update("a"), answer("a"), status(1)])
-def test_nothing_can_be_sent_twice(message: Message) -> None:
+def test_nothing_can_be_sent_twice(message: WireMessage) -> None:
     outbox = opened()
     outbox.put(message)
     item = item_of(outbox)
@@ -379,7 +381,7 @@ def test_pings_that_are_never_answered_take_bounded_memory() -> None:
     outbox.put(update("a"))
     send(outbox)
     pings = [outbox.next_ping(number) for number in range(10_000)]
-    assert repr(outbox) == "<Outbox: epoch 1, 0 to send, 1 unproven, 256 pings>"
+    assert repr(outbox) == "<Outbox: epoch 1, 0 to send, 1 unacknowledged, 256 pings>"
     assert outbox.pong(pings[0]) == ()
     assert outbox.pong(pings[-1]) == (update("a"),)
 

@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from vsdk_trio.protocol.messages import AvailabilityResponse, JobUpdate, Message, WorkerMessage
+from vsdk_trio.protocol.messages import AvailabilityResponse, JobUpdate, WireMessage, WorkerMessage
 from vsdk_trio.protocol.outbox import Delivery, Item, Outbox, delivery_of
 
 
@@ -20,7 +20,7 @@ from vsdk_trio.protocol.outbox import Delivery, Item, Outbox, delivery_of
 class Entry:
     """One message of the model; told from its equals by identity."""
 
-    message: Message
+    message: WireMessage
     announced: bool = False
     sent_in: int | None = None
     sent_at: float = 0.0
@@ -49,10 +49,10 @@ class OutboxMachine(RuleBasedStateMachine):
         self.wire: list[Entry | int] = []
         self.pongs: list[int] = []
         self.pings: dict[int, list[Entry]] = {}
-        self.heard: list[Message] = []
-        self.heard_in_session: list[Message] = []
+        self.heard: list[WireMessage] = []
+        self.heard_in_session: list[WireMessage] = []
 
-    def fresh(self, kind: str) -> Message:
+    def fresh(self, kind: str) -> WireMessage:
         self.serial += 1
         match kind:
             case "job_update":
@@ -85,7 +85,7 @@ class OutboxMachine(RuleBasedStateMachine):
     def put_status(self) -> None:
         self._put_status(self.fresh("status_update"))
 
-    def _put_status(self, message: Message, *, announced: bool = False) -> None:
+    def _put_status(self, message: WireMessage, *, announced: bool = False) -> None:
         if not announced:
             assert self.outbox.put(message)
         if self.latest in self.line:
@@ -200,11 +200,11 @@ class OutboxMachine(RuleBasedStateMachine):
         if any(entry.sent_at <= sent_before for entry in on_the_wire):
             return
         self.expect_proven(
-            self.outbox.heartbeat_proved(sent_before),
+            self.outbox.acknowledged_by_heartbeat(sent_before),
             [entry for entry in self.unproven if entry.sent_at <= sent_before],
         )
 
-    def expect_proven(self, proven: tuple[Message, ...], expected: list[Entry]) -> None:
+    def expect_proven(self, proven: tuple[WireMessage, ...], expected: list[Entry]) -> None:
         assert [id(message) for message in proven] == [id(entry.message) for entry in expected]
         for entry in expected:
             entry.proven = True
@@ -223,7 +223,7 @@ class OutboxMachine(RuleBasedStateMachine):
     @invariant()
     def the_outbox_agrees_with_the_model(self) -> None:
         assert self.outbox.pending == len(self.line)
-        assert self.outbox.needs_proof == bool(self.unproven)
+        assert self.outbox.awaits_acknowledgement == bool(self.unproven)
         assert self.outbox.is_settled == (not self.line and not self.unproven)
         assert self.outbox.epoch == (self.epochs if self.is_open else None)
         # Which pings can still prove something is seen from outside only by this.

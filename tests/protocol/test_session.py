@@ -18,7 +18,13 @@ from vsdk_trio.protocol.messages import (
     WorkerMessage,
     WorkerPong,
 )
-from vsdk_trio.protocol.session import Ignored, Refused, Registered, Session, SessionState
+from vsdk_trio.protocol.session import (
+    IgnoredFrame,
+    ProtocolSession,
+    ProtocolSessionState,
+    Registered,
+    RegistrationRefusal,
+)
 
 REGISTRATION = WorkerMessage("register", worker_id="w1", token="s3cret")
 TRAFFIC: dict[str, tuple[dict[str, Any], object]] = {
@@ -33,45 +39,49 @@ def frame(kind: str, **fields: Any) -> str:
     return json.dumps({"type": kind, **fields})
 
 
-def registered_session() -> Session:
-    session = Session(REGISTRATION)
+def registered_session() -> ProtocolSession:
+    session = ProtocolSession(REGISTRATION)
     assert isinstance(session.received(frame("register", success=True)), Registered)
     return session
 
 
 def test_registration() -> None:
-    session = Session(REGISTRATION)
+    session = ProtocolSession(REGISTRATION)
     assert session.registration is REGISTRATION
-    assert session.state is SessionState.AWAITING_REGISTRATION
+    assert session.state is ProtocolSessionState.AWAITING_REGISTRATION
     answer = frame("register", success=True, worker_id="w2", payload={"a": 1})
     assert session.received(answer) == Registered("w2", {"a": 1})
-    assert session.state is SessionState.REGISTERED
-    assert repr(session) == "<Session: REGISTERED>"
+    assert session.state is ProtocolSessionState.REGISTERED
+    assert repr(session) == "<ProtocolSession: REGISTERED>"
 
 
 @pytest.mark.parametrize(("own", "expected"), [("w1", "w1"), ("", ""), (None, "")])
 def test_an_answer_without_an_id_leaves_the_worker_its_own(own: str | None, expected: str) -> None:
-    session = Session(WorkerMessage("register", worker_id=own))
+    session = ProtocolSession(WorkerMessage("register", worker_id=own))
     assert session.received(frame("register", success=True)) == Registered(expected, {})
 
 
 @pytest.mark.parametrize("fields", [{"success": False}, {"success": None}, {}])
 def test_anything_but_success_is_a_refusal(fields: dict[str, Any]) -> None:
-    session = Session(WorkerMessage("register"))
-    assert session.received(frame("register", message="no seat", **fields)) == Refused("no seat")
-    assert session.state is SessionState.CLOSED
+    session = ProtocolSession(WorkerMessage("register"))
+    assert session.received(frame("register", message="no seat", **fields)) == RegistrationRefusal(
+        "no seat"
+    )
+    assert session.state is ProtocolSessionState.CLOSED
     session.closed()  # its owner closes the socket, and says so as always
 
 
 def test_a_refusal_always_says_something_and_never_the_token() -> None:
-    assert Session(REGISTRATION).received(frame("register", success=False)) == Refused(
-        "the registry gave no reason"
-    )
+    assert ProtocolSession(REGISTRATION).received(
+        frame("register", success=False)
+    ) == RegistrationRefusal("the registry gave no reason")
     hide("s3cret")  # as it is where a token is read
     quoting = frame("register", success=False, message="malformed: s3cret")
-    assert Session(REGISTRATION).received(quoting) == Refused("malformed: ***")
-    endless = Session(REGISTRATION).received(frame("register", success=False, message="x" * 9999))
-    assert endless == Refused("x" * 500)
+    assert ProtocolSession(REGISTRATION).received(quoting) == RegistrationRefusal("malformed: ***")
+    endless = ProtocolSession(REGISTRATION).received(
+        frame("register", success=False, message="x" * 9999)
+    )
+    assert endless == RegistrationRefusal("x" * 500)
 
 
 @pytest.mark.parametrize("kind", TRAFFIC)
@@ -83,23 +93,23 @@ def test_traffic_comes_through_once_registered(kind: str) -> None:
 @pytest.mark.parametrize("kind", TRAFFIC)
 def test_traffic_before_the_registration_is_ignored(kind: str) -> None:
     fields, _ = TRAFFIC[kind]
-    session = Session(REGISTRATION)
+    session = ProtocolSession(REGISTRATION)
     event = session.received(frame(kind, **fields))
-    assert isinstance(event, Ignored)
+    assert isinstance(event, IgnoredFrame)
     assert event.kind == f"early: {kind}"
-    assert session.state is SessionState.AWAITING_REGISTRATION
+    assert session.state is ProtocolSessionState.AWAITING_REGISTRATION
     assert isinstance(session.received(frame("register", success=True)), Registered)
 
 
 def test_a_second_answer_is_ignored() -> None:
     session = registered_session()
     event = session.received(frame("register", success=False))
-    assert isinstance(event, Ignored)
+    assert isinstance(event, IgnoredFrame)
     assert event.kind == "repeated: register"
-    assert session.state is SessionState.REGISTERED
+    assert session.state is ProtocolSessionState.REGISTERED
 
 
-@pytest.mark.parametrize("make", [lambda: Session(REGISTRATION), registered_session])
+@pytest.mark.parametrize("make", [lambda: ProtocolSession(REGISTRATION), registered_session])
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
@@ -116,7 +126,7 @@ def test_bad_frames_never_end_a_session(make: Any, text: str | bytes, kind: str)
     session = make()
     before = session.state
     event = session.received(text)
-    assert isinstance(event, Ignored)
+    assert isinstance(event, IgnoredFrame)
     assert event.kind == kind
     assert len(event.detail) < 600
     assert session.state is before
@@ -127,7 +137,7 @@ class SessionMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.session = Session(REGISTRATION)
+        self.session = ProtocolSession(REGISTRATION)
         self.state = "AWAITING_REGISTRATION"
 
     @precondition(lambda self: self.state != "CLOSED")
@@ -135,12 +145,12 @@ class SessionMachine(RuleBasedStateMachine):
     def answer(self, success: bool | None) -> None:
         event = self.session.received(frame("register", success=success))
         if self.state == "REGISTERED":
-            assert isinstance(event, Ignored)
+            assert isinstance(event, IgnoredFrame)
         elif success:
             assert isinstance(event, Registered)
             self.state = "REGISTERED"
         else:
-            assert isinstance(event, Refused)
+            assert isinstance(event, RegistrationRefusal)
             self.state = "CLOSED"
 
     @precondition(lambda self: self.state != "CLOSED")
@@ -148,12 +158,12 @@ class SessionMachine(RuleBasedStateMachine):
     def traffic(self, kind: str) -> None:
         fields, message = TRAFFIC[kind]
         event = self.session.received(frame(kind, **fields))
-        assert event == message if self.state == "REGISTERED" else isinstance(event, Ignored)
+        assert event == message if self.state == "REGISTERED" else isinstance(event, IgnoredFrame)
 
     @precondition(lambda self: self.state != "CLOSED")
     @rule(text=st.text() | st.binary())
     def junk(self, text: str | bytes) -> None:
-        assert isinstance(self.session.received(text), Ignored)
+        assert isinstance(self.session.received(text), IgnoredFrame)
 
     @precondition(lambda self: self.state == "CLOSED")
     @rule(kind=st.sampled_from(["register", *sorted(TRAFFIC), "newer"]))
@@ -176,13 +186,13 @@ TestSessionMachine = SessionMachine.TestCase
 
 def test_what_the_registry_writes_stays_on_one_line() -> None:
     refusal = frame("register", success=False, message="a\nb\x1b[2J")
-    assert Session(REGISTRATION).received(refusal) == Refused("a b [2J")
+    assert ProtocolSession(REGISTRATION).received(refusal) == RegistrationRefusal("a b [2J")
     deep: dict[str, Any] = {}
     for _ in range(40):
         deep = {"a\nb": deep}
-    session = Session(REGISTRATION)
+    session = ProtocolSession(REGISTRATION)
     for text in (frame("dance\nERROR"), frame("register", payload=deep)):
         event = session.received(text)
-        assert isinstance(event, Ignored)
+        assert isinstance(event, IgnoredFrame)
         assert event.kind.isprintable()
         assert event.detail.isprintable()

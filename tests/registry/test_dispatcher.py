@@ -20,9 +20,9 @@ from vsdk_trio.registry.actions import (
     UnknownJobError,
 )
 from vsdk_trio.registry.dispatcher import WORKER_LOST, Dispatcher
-from vsdk_trio.registry.ledger import Job, JobRequest, JobState, Ledger
+from vsdk_trio.registry.ledger import DispatchRequest, Job, Ledger, LedgerState
 from vsdk_trio.registry.placement import Policy
-from vsdk_trio.registry.roster import Roster, Worker
+from vsdk_trio.registry.roster import RegisteredWorker, Roster
 
 
 class Desk:
@@ -36,11 +36,11 @@ class Desk:
             self.join(worker_id)
 
     def join(self, worker_id: str, now: float = 0.0, **fields: Any) -> list[Any]:
-        worker = Worker(worker_id=worker_id, agent_id="a", **fields)
+        worker = RegisteredWorker(worker_id=worker_id, agent_id="a", **fields)
         return list(self.dispatcher.worker_joined(worker, now))
 
     def dispatch(self, job_id: str = "j", now: float = 0.0, agent_id: str = "a") -> list[Any]:
-        request = JobRequest(agent_id=agent_id, room_id="r", metadata={"k": "v"})
+        request = DispatchRequest(agent_id=agent_id, room_id="r", metadata={"k": "v"})
         return list(self.dispatcher.dispatch(job_id, request, now))
 
     def answer(self, worker_id: str, available: bool, now: float = 0.0) -> list[Any]:
@@ -90,7 +90,7 @@ def test_a_job_from_the_dispatch_to_its_end() -> None:
     assert ended == Ended(job)
     assert (job.created, job.assigned, job.started, job.ended) == (1.0, 2.0, 3.0, 4.0)
     assert (job.state, job.participant_identity, job.participant_name) == (
-        JobState.COMPLETED,
+        LedgerState.COMPLETED,
         "p",
         "n",
     )
@@ -110,7 +110,7 @@ def test_the_three_ways_to_have_no_worker() -> None:
     desk.dispatch("j1")
     settled, ended = desk.dispatch("j2")
     assert settled.failure is DispatchFailure.NO_WORKERS_AVAILABLE
-    assert ended.job.state is JobState.FAILED
+    assert ended.job.state is LedgerState.FAILED
 
 
 def test_too_many_open_jobs_and_a_job_id_used_twice() -> None:
@@ -172,7 +172,7 @@ def test_a_lost_worker_has_a_grace_for_what_it_runs_then_it_is_presumed_failed()
     assert desk.dispatcher.next_deadline() == 70.0
     (ended,) = desk.dispatcher.tick(70.0)
     assert (ended.job.state, ended.job.error, ended.job.presumed) == (
-        JobState.FAILED,
+        LedgerState.FAILED,
         WORKER_LOST,
         True,
     )
@@ -185,13 +185,13 @@ def test_what_the_worker_says_later_corrects_a_presumption() -> None:
     desk.dispatcher.tick(60.0)
     desk.join("w1", 90.0)
     assert desk.update("w1", "running", 91.0) == []
-    assert (desk.job().state, desk.job().ended) == (JobState.RUNNING, None)
+    assert (desk.job().state, desk.job().ended) == (LedgerState.RUNNING, None)
     assert desk.roster.linked("w1").jobs == {"j"}
     desk.dispatcher.worker_lost("w1", 100.0)
     desk.dispatcher.tick(160.0)
     desk.join("w1", 170.0)
     (ended,) = desk.update("w1", "completed", 171.0)
-    assert (ended.job.state, ended.job.presumed) == (JobState.COMPLETED, False)
+    assert (ended.job.state, ended.job.presumed) == (LedgerState.COMPLETED, False)
     assert desk.update("w1", "failed", 172.0) == []  # the first word stands
 
 
@@ -253,13 +253,13 @@ def test_termination_before_and_after_a_worker_has_the_job() -> None:
     desk.dispatch()
     settled, ended = desk.dispatcher.terminate("j", "x", 0.0)
     assert settled == Settled(desk.job(), DispatchFailure.TERMINATED)
-    assert ended.job.state is JobState.CANCELLED
+    assert ended.job.state is LedgerState.CANCELLED
     assert desk.dispatcher.terminate("j", "again", 0.0) == []
 
     desk = Desk("w1").running()
     assert desk.dispatcher.terminate("j", "x", 0.0) == [Terminate("w1", "j", "x")]
     (ended,) = desk.update("w1", "completed", error="x")  # the deployed words for cancelled
-    assert ended.job.state is JobState.CANCELLED
+    assert ended.job.state is LedgerState.CANCELLED
 
 
 def test_only_the_worker_that_has_a_job_speaks_for_it_and_all_is_recorded() -> None:
@@ -276,7 +276,7 @@ def test_only_the_worker_that_has_a_job_speaks_for_it_and_all_is_recorded() -> N
         ("w1", "a new word", False),
         ("w1", "completed", True),
     ]
-    assert desk.job().state is JobState.COMPLETED
+    assert desk.job().state is LedgerState.COMPLETED
 
 
 def test_a_running_job_that_nobody_dispatched_is_adopted_within_the_capacity() -> None:
@@ -286,24 +286,24 @@ def test_a_running_job_that_nobody_dispatched_is_adopted_within_the_capacity() -
     desk.update("w1", "running", job_id="j1")
     desk.update("w1", "running", job_id="j2")  # beyond what it can run
     assert [(j.job_id, j.adopted, j.state) for j in desk.ledger.jobs()] == [
-        ("j1", True, JobState.RUNNING)
+        ("j1", True, LedgerState.RUNNING)
     ]
     assert not desk.roster.linked("w1").is_taking
 
 
 def test_with_patience_a_job_waits_for_news_of_a_worker() -> None:
-    desk = Desk(patience=10.0)
+    desk = Desk(queue_timeout=10.0)
     desk.join("w1", capacity=1)
     desk.dispatch("j1")
     assert desk.dispatch("j2") == []
-    assert desk.job("j2").state is JobState.PENDING
+    assert desk.job("j2").state is LedgerState.PENDING
     desk.dispatcher.offer_answered("w1", "j1", available=True, now=0.0)
     actions = desk.update("w1", "completed", job_id="j1")
     assert offered_to(actions) == ["w1"]
     assert desk.dispatcher.offer_answered("w1", "j2", available=False, now=1.0) == []
     assert offered_to(desk.join("w1", now=2.0, capacity=1)) == ["w1"]
     desk.dispatcher.offer_answered("w1", "j2", available=False, now=9.5)
-    desk.dispatcher.worker_joined(Worker(worker_id="w9", agent_id="other"), 4.0)
+    desk.dispatcher.worker_joined(RegisteredWorker(worker_id="w9", agent_id="other"), 4.0)
     settled, _ = desk.dispatcher.tick(10.0)
     assert settled.failure is DispatchFailure.NO_WORKERS_AVAILABLE
     assert desk.report("w1", now=11.0) == []
@@ -311,7 +311,7 @@ def test_with_patience_a_job_waits_for_news_of_a_worker() -> None:
 
 
 def test_a_place_that_a_withdrawn_offer_leaves_is_for_a_job_that_waits() -> None:
-    desk = Desk(patience=60.0)
+    desk = Desk(queue_timeout=60.0)
     desk.join("w1", capacity=1)
     desk.dispatch("j1")
     desk.dispatch("j2")
@@ -324,7 +324,7 @@ def test_a_report_costs_no_more_among_many_workers_than_among_few() -> None:
     found = []
     for number_of_workers in (5, 50):
         names = [f"w{number}" for number in range(number_of_workers)]
-        desk = Desk(*names, patience=60.0)
+        desk = Desk(*names, queue_timeout=60.0)
         for job_id in ("j1", "j2", "j3"):
             desk.dispatch(job_id)
             while (worker_id := desk.job(job_id).worker_id) is not None:
@@ -350,7 +350,7 @@ class Waiting(Desk):
     """A job waits, because its only worker has refused it at 0."""
 
     def __init__(self, **report: Any) -> None:
-        super().__init__("w1", patience=60.0)
+        super().__init__("w1", queue_timeout=60.0)
         self.report("w1", **report)
         self.dispatch()
         assert self.answer("w1", False) == []
@@ -372,7 +372,7 @@ def test_a_refusal_stands_until_there_is_news_of_the_worker() -> None:
 
 
 def test_a_worker_that_is_full_while_it_decides_is_not_asked_in_a_loop() -> None:
-    desk = Desk("w1", patience=60.0)
+    desk = Desk("w1", queue_timeout=60.0)
     asked = len(offered_to(desk.dispatch()))
     for n in range(100):
         now = n / 20
@@ -384,7 +384,7 @@ def test_a_worker_that_is_full_while_it_decides_is_not_asked_in_a_loop() -> None
 
 
 def test_without_news_it_is_asked_after_a_pause_that_doubles() -> None:
-    desk = Desk("w1", patience=20.0)
+    desk = Desk("w1", queue_timeout=20.0)
     desk.dispatch()
     now, asked_at = 0.0, [0.0]
     while desk.answer("w1", False, now) == []:
@@ -399,7 +399,7 @@ def test_without_news_it_is_asked_after_a_pause_that_doubles() -> None:
 
 
 def test_others_are_asked_at_once_and_nobody_twice_when_patience_is_over() -> None:
-    desk = Desk("w1", "w2", patience=2.0)
+    desk = Desk("w1", "w2", queue_timeout=2.0)
     desk.dispatch()
     assert offered_to(desk.answer("w1", False, 0.5)) == ["w2"]
     assert desk.join("w3", 0.6) == []  # it is with w2
@@ -409,7 +409,7 @@ def test_others_are_asked_at_once_and_nobody_twice_when_patience_is_over() -> No
 
 
 def test_one_that_let_its_offer_expire_is_asked_again_after_a_sign_of_life() -> None:
-    desk = Desk("w1", patience=60.0)
+    desk = Desk("w1", queue_timeout=60.0)
     desk.dispatch()
     assert desk.dispatcher.tick(5.0) == []
     assert desk.dispatcher.next_deadline() == 60.0
@@ -417,7 +417,7 @@ def test_one_that_let_its_offer_expire_is_asked_again_after_a_sign_of_life() -> 
 
 
 def test_a_place_that_a_refusal_frees_is_for_the_next_that_waits() -> None:
-    desk = Desk(patience=60.0)
+    desk = Desk(queue_timeout=60.0)
     desk.join("w1", capacity=1)
     desk.dispatch()
     assert desk.dispatch("j2") == []
@@ -426,7 +426,7 @@ def test_a_place_that_a_refusal_frees_is_for_the_next_that_waits() -> None:
 
 
 def test_a_waiting_job_can_be_terminated() -> None:
-    desk = Desk("w1", patience=10.0)
+    desk = Desk("w1", queue_timeout=10.0)
     desk.dispatch()
     desk.answer("w1", False)
     settled, _ = desk.dispatcher.terminate("j", "x", 1.0)

@@ -16,9 +16,9 @@ from vsdk_trio.registry.actions import (
     Terminate,
 )
 from vsdk_trio.registry.dispatcher import Dispatcher
-from vsdk_trio.registry.ledger import Job, JobRequest, JobState, Ledger
+from vsdk_trio.registry.ledger import DispatchRequest, Job, Ledger, LedgerState
 from vsdk_trio.registry.placement import Policy
-from vsdk_trio.registry.roster import Roster, Worker
+from vsdk_trio.registry.roster import RegisteredWorker, Roster
 
 WORKERS = st.sampled_from(["w1", "w2", "w3"])
 NUMBERS = st.integers(0, 7)
@@ -32,7 +32,7 @@ class DispatcherMachine(RuleBasedStateMachine):
         super().__init__()
         self.ledger = Ledger()
         self.roster = Roster()
-        policy = Policy(patience=PATIENCE, max_open_jobs=6)
+        policy = Policy(queue_timeout=PATIENCE, max_open_jobs=6)
         self.dispatcher = Dispatcher(policy, self.ledger, self.roster)
         self.now = 0.0
         self.linked: set[str] = set()
@@ -80,7 +80,7 @@ class DispatcherMachine(RuleBasedStateMachine):
         job_id = f"j{len(self.dispatched)}"
         try:
             actions = self.dispatcher.dispatch(
-                job_id, JobRequest(agent_id="a", room_id="r"), self.now
+                job_id, DispatchRequest(agent_id="a", room_id="r"), self.now
             )
         except DispatchError:
             assert self.ledger.get(job_id) is None
@@ -93,7 +93,7 @@ class DispatcherMachine(RuleBasedStateMachine):
         self.linked.add(worker_id)
         self.reports[worker_id] = None
         self.note_news(worker_id)
-        worker = Worker(
+        worker = RegisteredWorker(
             worker_id=worker_id, agent_id="a", capacity=capacity, reannounces=reannounces
         )
         self.book(self.dispatcher.worker_joined(worker, self.now))
@@ -110,7 +110,7 @@ class DispatcherMachine(RuleBasedStateMachine):
     def answer(self, data: st.DataObject, number: int, available: bool) -> None:
         worker_id = data.draw(st.sampled_from(sorted(self.linked)))
         job = self.ledger.get(self.job_id(number))
-        is_its_offer = job is not None and job.state is JobState.OFFERED
+        is_its_offer = job is not None and job.state is LedgerState.OFFERED
         if job is not None and is_its_offer and job.worker_id == worker_id and not available:
             self.refused[job.job_id, worker_id] = self.now
         self.book(
@@ -167,7 +167,7 @@ class DispatcherMachine(RuleBasedStateMachine):
 
     @invariant()
     def workers_hold_exactly_the_jobs_that_name_them(self) -> None:
-        holding = {JobState.OFFERED, JobState.ASSIGNED, JobState.RUNNING}
+        holding = {LedgerState.OFFERED, LedgerState.ASSIGNED, LedgerState.RUNNING}
         for worker in self.roster.all():
             named = {
                 job.job_id
@@ -184,9 +184,9 @@ class DispatcherMachine(RuleBasedStateMachine):
     @invariant()
     def whatever_waits_has_a_deadline_and_nothing_else_does(self) -> None:
         for job in self.ledger.jobs():
-            if job.state in {JobState.PENDING, JobState.OFFERED}:
+            if job.state in {LedgerState.PENDING, LedgerState.OFFERED}:
                 assert job.deadline is not None
-                is_waiting = job.state is JobState.PENDING
+                is_waiting = job.state is LedgerState.PENDING
                 assert not is_waiting or job.deadline <= job.created + PATIENCE
             elif job.state.ended:
                 assert job.deadline is None
@@ -198,7 +198,7 @@ class DispatcherMachine(RuleBasedStateMachine):
         for job_id in self.dispatched:
             job = self.ledger.get(job_id)
             assert job is not None
-            undecided = job.state in {JobState.PENDING, JobState.OFFERED}
+            undecided = job.state in {LedgerState.PENDING, LedgerState.OFFERED}
             assert (job_id in self.settled) is not undecided
             assert not job.state.ended or job_id in self.ended
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import attrs
 
-from vsdk_trio.registry.ledger import Job, JobRequest, JobState, Ledger, Update
+from vsdk_trio.registry.ledger import DispatchRequest, Job, Ledger, LedgerState, RecordedUpdate
 
-REQUEST = JobRequest(agent_id="a", room_id="r", metadata={"secret": 1})
+REQUEST = DispatchRequest(agent_id="a", room_id="r", metadata={"secret": 1})
 
 
-def job(job_id: str, state: JobState = JobState.OFFERED, **fields: object) -> Job:
+def job(job_id: str, state: LedgerState = LedgerState.OFFERED, **fields: object) -> Job:
     created = float(job_id[1:])
     return Job(job_id=job_id, request=REQUEST, state=state, created=created, **fields)  # type: ignore[arg-type]
 
 
-def update(job_id: str, time: float = 0.0) -> Update:
-    return Update(
+def update(job_id: str, time: float = 0.0) -> RecordedUpdate:
+    return RecordedUpdate(
         time=time, worker_id="w", job_id=job_id, status="running", error=None, applied=True
     )
 
@@ -24,7 +24,7 @@ def test_open_jobs_are_never_dropped_and_ended_ones_are_bounded() -> None:
     ledger = Ledger(max_ended=2)
     ledger.put(job("j0"))
     for n in range(1, 6):
-        ledger.put(job(f"j{n}", JobState.COMPLETED))
+        ledger.put(job(f"j{n}", LedgerState.COMPLETED))
     assert [j.job_id for j in ledger.jobs()] == ["j0", "j4", "j5"]
     assert ledger.open_count == 1
     assert ledger.get("j1") is None
@@ -32,10 +32,10 @@ def test_open_jobs_are_never_dropped_and_ended_ones_are_bounded() -> None:
 
 def test_an_ended_job_may_be_opened_again() -> None:
     ledger = Ledger()
-    ledger.put(job("j1", JobState.FAILED))
-    ledger.put(job("j1", JobState.RUNNING))
+    ledger.put(job("j1", LedgerState.FAILED))
+    ledger.put(job("j1", LedgerState.RUNNING))
     assert ledger.open_count == 1
-    assert [j.state for j in ledger.jobs()] == [JobState.RUNNING]
+    assert [j.state for j in ledger.jobs()] == [LedgerState.RUNNING]
 
 
 def test_first_due_forgets_deadlines_that_a_job_has_outlived() -> None:
@@ -46,7 +46,7 @@ def test_first_due_forgets_deadlines_that_a_job_has_outlived() -> None:
     assert ledger.first_due() == first
     ledger.put(attrs.evolve(first, deadline=9.0))
     assert ledger.first_due() == second
-    ledger.put(attrs.evolve(second, state=JobState.COMPLETED, deadline=None))
+    ledger.put(attrs.evolve(second, state=LedgerState.COMPLETED, deadline=None))
     ledger.put(attrs.evolve(first, deadline=None))
     assert ledger.first_due() is None
 

@@ -17,11 +17,11 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from vsdk_trio.errors import WireError
 from vsdk_trio.registry.actions import DispatchError, DispatchFailure, UnknownJobError
 from vsdk_trio.registry.core import Registry, open_registry_core
-from vsdk_trio.registry.ledger import JobRequest, JobState
+from vsdk_trio.registry.ledger import DispatchRequest, LedgerState
 from vsdk_trio.registry.placement import Policy
 from vsdk_trio.registry.switchboard import LinkClosed
 
-REQUEST = JobRequest(agent_id="a", room_id="r", metadata={"k": "v"})
+REQUEST = DispatchRequest(agent_id="a", room_id="r", metadata={"k": "v"})
 
 
 @attrs.define(eq=False)
@@ -122,7 +122,7 @@ async def test_a_job_end_to_end(autojump_clock: MockClock) -> None:
         await peer.say("job_update", job_id=job_id, status="running")
         await peer.say("job_update", job_id=job_id, status="failed", error="x" * 5_000)
         job = await hall.registry.wait_ended(job_id)
-        assert job.state is JobState.FAILED
+        assert job.state is LedgerState.FAILED
         assert job.error == "x" * 1_999 + "…"
         assert await hall.registry.wait_ended(job_id) == job
         assert [u.status for u in hall.registry.updates(job_id)] == ["running", "failed"]
@@ -186,7 +186,7 @@ async def test_a_cancelled_dispatch_withdraws_its_job(autojump_clock: MockClock)
         offer = await peer.hear("availability_request")
         await peer.say("availability_response", job_id=offer["job_id"], available=True)
         await wait_all_tasks_blocked()
-        assert hall.registry.job(offer["job_id"]).state is JobState.CANCELLED
+        assert hall.registry.job(offer["job_id"]).state is LedgerState.CANCELLED
 
 
 async def test_a_payload_that_fits_no_frame_is_refused_before_anything_is_offered(
@@ -237,7 +237,7 @@ async def test_a_worker_that_comes_back_in_time_keeps_its_job(autojump_clock: Mo
         assert await again.register(worker_id) == worker_id
         await again.say("job_update", job_id=job_id, status="running")
         await trio.sleep(120.0)
-        assert hall.registry.job(job_id).state is JobState.RUNNING
+        assert hall.registry.job(job_id).state is LedgerState.RUNNING
 
 
 async def test_a_worker_that_stays_away_loses_its_job(autojump_clock: MockClock) -> None:
@@ -471,4 +471,4 @@ async def test_one_that_comes_back_to_more_than_its_queue_holds_is_lost_again(
         await again.say("register", worker_id=worker_id, agent_name="a", version="1.0.0")
         await trio.sleep(1.0)
         assert [worker.away for worker in hall.registry.workers()] == [True]
-        assert {job.state for job in hall.registry.jobs()} == {JobState.ASSIGNED}
+        assert {job.state for job in hall.registry.jobs()} == {LedgerState.ASSIGNED}

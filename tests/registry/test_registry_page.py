@@ -12,7 +12,7 @@ from trio.testing import MockClock
 from vsdk_trio.registry.actions import DispatchError
 from vsdk_trio.registry.core import Registry, open_registry_core
 from vsdk_trio.registry.http_api import make_app
-from vsdk_trio.registry.ledger import JobRequest
+from vsdk_trio.registry.ledger import DispatchRequest
 from vsdk_trio.registry.page import MAX_ERROR_IN_TABLE, follow, follow_job
 from vsdk_trio.registry.server import open_registry
 
@@ -183,7 +183,7 @@ async def test_a_full_worker_looks_full_and_a_job_has_a_page(autojump_clock: Moc
 
 async def _dispatch(registry: Registry) -> None:
     try:
-        await registry.dispatch(JobRequest(agent_id="agent", room_id="room"))
+        await registry.dispatch(DispatchRequest(agent_id="agent", room_id="room"))
     except DispatchError as error:
         raise AssertionError("somebody takes it") from error
 

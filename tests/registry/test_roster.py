@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vsdk_trio.errors import IllegalTransitionError
-from vsdk_trio.registry.roster import Roster, Worker
+from vsdk_trio.registry.roster import RegisteredWorker, Roster
 
 
-def worker(worker_id: str, **fields: Any) -> Worker:
-    return Worker(worker_id=worker_id, agent_id="a", **fields)
+def worker(worker_id: str, **fields: Any) -> RegisteredWorker:
+    return RegisteredWorker(worker_id=worker_id, agent_id="a", **fields)
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_who_may_be_offered_a_job(fields: dict[str, Any], is_taking: bool) -> No
     assert worker("w", **fields).is_taking is is_taking
 
 
-def first(*workers: Worker) -> str:
+def first(*workers: RegisteredWorker) -> str:
     """The id of the one to be asked."""
     roster = Roster()
     for each in workers:
@@ -74,7 +74,7 @@ STEPS = st.one_of(
 )
 
 
-def place(each: Worker) -> tuple[Any, ...]:
+def place(each: RegisteredWorker) -> tuple[Any, ...]:
     jobs = len(each.jobs)
     return (each.is_silent, each.expected_load, jobs, each.turn, each.worker_id)
 
@@ -86,7 +86,9 @@ def test_whatever_happens_the_candidates_are_those_that_may_be_asked_in_order(
     roster = Roster()
     for what, worker_id, argument in steps:
         if what == "join":
-            roster.join(Worker(worker_id=worker_id, agent_id=AGENTS[worker_id], capacity=2))
+            roster.join(
+                RegisteredWorker(worker_id=worker_id, agent_id=AGENTS[worker_id], capacity=2)
+            )
         elif roster.get(worker_id) is not None:
             if what == "change":
                 roster.change(worker_id, **argument)
@@ -127,5 +129,5 @@ def test_a_worker_that_is_away_is_kept_while_it_holds_jobs() -> None:
 def test_agents_are_remembered_within_a_bound() -> None:
     roster = Roster(max_agents=2)
     for n, agent_id in enumerate(["a", "b", "a", "c"]):
-        roster.join(Worker(worker_id=str(n), agent_id=agent_id))
+        roster.join(RegisteredWorker(worker_id=str(n), agent_id=agent_id))
     assert [roster.has_served(agent_id) for agent_id in "abc"] == [True, False, True]

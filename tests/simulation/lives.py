@@ -68,7 +68,7 @@ class Life:
         record.ended_at = trio.current_time()
         record.alive_at_end = sum(spawner.alive for spawner in self.table.spawners)
         journal = self.disk.file("state", AGENT).contents
-        record.owed_by_journal = {e.job_id for e in journal.jobs if not e.is_proven}
+        record.owed_by_journal = {e.job_id for e in journal.jobs if not e.is_acknowledged}
         self.world.trace.note(self.name, f"ended: {record.error or 'in order'}")
 
     @property
@@ -243,7 +243,10 @@ class Body:
             "slots in use": (parts.admission.running, self.jobs.running),
             "live jobs": (len(parts.jobs), self.jobs.running),
             "slots promised": (parts.admission.reserved, 0),
-            "updates not proven": (parts.connection.owed * self._has_had_time_to_prove(), 0),
+            "updates not proven": (
+                parts.connection.unacknowledged * self._has_had_time_to_prove(),
+                0,
+            ),
             "sessions": (parts.connection.is_connected, True),
         }
         return [

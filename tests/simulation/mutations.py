@@ -15,7 +15,7 @@ import attrs
 import trio
 
 from vsdk_trio.backend.connection import BackendConnection
-from vsdk_trio.backend.session_loop import Keeper
+from vsdk_trio.backend.session_loop import SessionLoop
 from vsdk_trio.control.channel import ControlChannel
 from vsdk_trio.jobs.admission import Admission
 from vsdk_trio.jobs.lifecycle import EndCause, JobLifecycle
@@ -115,7 +115,7 @@ def _sent_is_delivered(original: Any) -> Any:
 
     def sent(self: Any, item: Any, now: float) -> None:
         original(self, item, now)
-        self._unproven.clear()
+        self._unacknowledged.clear()
 
     return sent
 
@@ -233,7 +233,7 @@ def _no_callbacks_when_stopped(original: Any) -> Any:
 # 5
 
 
-@_bug(5, Keeper, "leave")
+@_bug(5, SessionLoop, "leave")
 def _goodbye_first(original: Any) -> Any:
     """`offline` is said before what is still to be said."""
 
@@ -250,7 +250,7 @@ def _endless_flush(original: Any) -> Any:
 
     async def watch(self: Any, asked: trio.Event, patience: trio.CancelScope) -> None:
         await asked.wait()
-        self._keeper.leave()
+        self._loop.leave()
         with trio.CancelScope(shield=True):
             await trio.sleep(60)
 

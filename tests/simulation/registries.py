@@ -20,7 +20,7 @@ from vsdk_trio.registry.core import Registry, open_registry_core
 from vsdk_trio.registry.placement import Policy
 from vsdk_trio.registry.switchboard import LinkClosed
 from vsdk_trio.testing.network import Connection
-from vsdk_trio.websocket.link import ReaderGuard
+from vsdk_trio.websocket.link import ReaderSupervisor
 
 from .schedule import Network
 from .trace import JsonObject, SessionRecord, Trace, frame_text
@@ -89,7 +89,7 @@ class Registries:
     def _new(self) -> Registry:
         self._number += 1
         return Registry(
-            policy=Policy(patience=self._rng.choice((0.0, 5.0))),
+            policy=Policy(queue_timeout=self._rng.choice((0.0, 5.0))),
             rng=random.Random(self._rng.getrandbits(64)),
         )
 
@@ -124,7 +124,7 @@ class Registries:
         stream = connection.serving_end
         try:
             async with trio.open_nursery() as nursery:
-                guard = ReaderGuard(nursery)
+                guard = ReaderSupervisor(nursery)
                 try:
                     await self._serve_websocket(worker, connection, guard)
                 finally:
@@ -135,7 +135,7 @@ class Registries:
             pass  # the worker's side has gone away in the middle of the upgrade
 
     async def _serve_websocket(
-        self, worker: int, connection: Connection, guard: ReaderGuard
+        self, worker: int, connection: Connection, guard: ReaderSupervisor
     ) -> None:
         with guard.while_reading():
             request = await wrap_server_stream(
@@ -187,7 +187,7 @@ class Link:
         registries: Registries,
         record: SessionRecord,
         ws: WebSocketConnection,
-        guard: ReaderGuard,
+        guard: ReaderSupervisor,
         nursery: trio.Nursery,
     ) -> None:
         self._registries = registries

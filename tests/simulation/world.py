@@ -11,7 +11,7 @@ from functools import partial
 import trio
 
 from vsdk_trio.registry.actions import DispatchError
-from vsdk_trio.registry.ledger import JobRequest
+from vsdk_trio.registry.ledger import DispatchRequest
 from vsdk_trio.testing.network import Weather
 from vsdk_trio.testing.pipes import Agenda
 
@@ -82,7 +82,7 @@ class World:
 
     async def _dispatch(self, number: int, plan: JobPlan) -> None:
         await trio.sleep_until(plan.at)
-        request = JobRequest(
+        request = DispatchRequest(
             agent_id=AGENT,
             room_id=f"room-{number}",
             metadata={"plan": number},

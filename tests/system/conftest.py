@@ -23,7 +23,7 @@ import psutil
 import trio
 
 from vsdk_trio.registry.core import Registry
-from vsdk_trio.registry.ledger import Job, JobRequest
+from vsdk_trio.registry.ledger import DispatchRequest, Job
 from vsdk_trio.registry.placement import Policy
 from vsdk_trio.registry.server import open_registry
 from vsdk_trio.registry.switchboard import WorkerLink
@@ -35,7 +35,7 @@ AGENTS = Path(__file__).with_name("agents")
 PATIENCE_SECONDS = 20.0
 MARK = "SYSTEM_TEST_MARK"
 # A dispatch waits for a slot to become free.
-PATIENT = Policy(patience=PATIENCE_SECONDS)
+PATIENT = Policy(queue_timeout=PATIENCE_SECONDS)
 
 T = TypeVar("T")
 
@@ -302,7 +302,7 @@ class System(Programs):
 
     async def dispatch(self, kind: str, *, timeout: float | None = None, **metadata: Any) -> str:
         """Dispatch a job, and wait until its entrypoint runs (or it has ended); returns its id."""
-        request = JobRequest(
+        request = DispatchRequest(
             agent_id="agent",
             room_id=str(metadata.pop("room_id", "room")),
             metadata={"kind": kind, **metadata},

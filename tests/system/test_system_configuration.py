@@ -12,7 +12,7 @@ import trio
 
 from vsdk_trio.options.environment import text_options
 from vsdk_trio.options.worker import Options
-from vsdk_trio.registry.ledger import JobRequest, JobState
+from vsdk_trio.registry.ledger import DispatchRequest, LedgerState
 from vsdk_trio.registry.server import open_registry
 
 from ..test_configuration import links_of
@@ -55,11 +55,11 @@ async def registered(system: System, program: Program) -> None:
 
 
 async def run_one(system: System, agent_id: str) -> None:
-    request = JobRequest(agent_id=agent_id, room_id="room")
+    request = DispatchRequest(agent_id=agent_id, room_id="room")
     with trio.fail_after(40):
         job = await system.registry.dispatch(request)
         job = await system.registry.wait_ended(job.job_id)
-    assert job.state is JobState.COMPLETED, job.error
+    assert job.state is LedgerState.COMPLETED, job.error
 
 
 async def ended(program: Program) -> None:
@@ -82,9 +82,9 @@ async def test_readmes_own_agent_with_readmes_own_variables(tmp_path: Path) -> N
             str(tmp_path / "readme.py"), env={**environ, "VSDK_TRIO_PORT": "0"}
         )
         await registered(system, program)
-        job = await system.registry.dispatch(JobRequest(agent_id="MyAgent", room_id="room"))
+        job = await system.registry.dispatch(DispatchRequest(agent_id="MyAgent", room_id="room"))
         await eventually(
-            lambda: system.registry.job(job.job_id).state is JobState.RUNNING, "no running job"
+            lambda: system.registry.job(job.job_id).state is LedgerState.RUNNING, "no running job"
         )
         await ended(program)
 

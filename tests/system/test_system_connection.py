@@ -13,7 +13,7 @@ from vsdk_trio.backend import (
     JobUpdate,
     open_backend_connection,
 )
-from vsdk_trio.registry.ledger import JobRequest
+from vsdk_trio.registry.ledger import DispatchRequest
 from vsdk_trio.registry.server import open_registry
 
 from .conftest import RecordingRegistry
@@ -28,7 +28,7 @@ async def test_a_program_of_its_own_serves_jobs() -> None:
             async with open_backend_connection(
                 "t", "agent", signaling_base_url=running.url
             ) as connection:
-                request = JobRequest(agent_id="agent", room_id="room", metadata={"n": 1})
+                request = DispatchRequest(agent_id="agent", room_id="room", metadata={"n": 1})
                 nursery.start_soon(registry.dispatch, request)
                 async for event in connection:
                     match event:

@@ -25,7 +25,7 @@ TASKS = [
     "vsdk_trio.processes.orphans:Sweeper._sweep_for_ever",
 ]
 CONNECTION = [
-    "vsdk_trio.backend.session_loop:Keeper.keep",
+    "vsdk_trio.backend.session_loop:SessionLoop.keep",
     "vsdk_trio.backend.session_loop:LiveSession.run",
 ]
 AROUND_IT = ["vsdk_trio.worker.worker:serve_status", "vsdk_trio.worker.worker:watch_signals"]

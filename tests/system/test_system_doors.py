@@ -19,7 +19,7 @@ import trio
 
 from vsdk_trio.registry.actions import DispatchError
 from vsdk_trio.registry.http_api import make_app as registry_app
-from vsdk_trio.registry.ledger import JobRequest
+from vsdk_trio.registry.ledger import DispatchRequest
 from vsdk_trio.status.app import make_app as worker_app
 
 from .conftest import Programs, System, eventually, open_system
@@ -107,7 +107,7 @@ async def every_answer(app: Any, url: str, token: str, **ids: str) -> dict[str, 
 
 
 async def run_to_the_end(system: System, room: str, **metadata: Any) -> str:
-    request = JobRequest(
+    request = DispatchRequest(
         agent_id="agent",
         room_id=room,
         room_options={"auth_token": JOB},
@@ -122,7 +122,7 @@ async def run_to_the_end(system: System, room: str, **metadata: Any) -> str:
 
 async def refuse(system: System, room: str) -> None:
     with pytest.raises(DispatchError):
-        await system.registry.dispatch(JobRequest(agent_id="agent", room_id=room, timeout=2))
+        await system.registry.dispatch(DispatchRequest(agent_id="agent", room_id=room, timeout=2))
 
 
 @pytest.mark.slow
@@ -149,7 +149,7 @@ async def test_a_worker_and_its_jobs(tmp_path: Path, short_path: Path) -> None:
             await run_to_the_end(system, "room", kind="exits")
             for number in (0, 13, 29, 47):
                 await run_to_the_end(system, "room", kind="cut", number=number)
-            request = JobRequest(
+            request = DispatchRequest(
                 agent_id="agent",
                 room_id="room",
                 metadata={"kind": "waits"},

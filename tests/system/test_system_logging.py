@@ -15,7 +15,7 @@ import attrs
 import pytest
 import trio
 
-from vsdk_trio.registry.ledger import JobRequest
+from vsdk_trio.registry.ledger import DispatchRequest
 
 from .conftest import Program, System, eventually, open_system
 
@@ -170,7 +170,7 @@ async def serve(system: System, method: str, at_import: str = "") -> Program:
 
 async def run(system: System, deed: str) -> str:
     """Run a job that does `deed`, to its end; returns its id."""
-    request = JobRequest(agent_id="agent", room_id="room", metadata={"deed": deed})
+    request = DispatchRequest(agent_id="agent", room_id="room", metadata={"deed": deed})
     job = await system.registry.wait_ended((await system.registry.dispatch(request)).job_id)
     assert job.state.value == "failed"
     return job.job_id

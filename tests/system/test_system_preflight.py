@@ -20,7 +20,7 @@ import pytest
 import trio
 
 import vsdk_trio
-from vsdk_trio.registry.ledger import JobRequest
+from vsdk_trio.registry.ledger import DispatchRequest
 
 from ..start_methods import start_method
 from .conftest import Program, System, eventually, open_system
@@ -69,7 +69,7 @@ async def runs_a_job(system: System, program: Program) -> None:
     )
     assert system.registry.workers(), program.output
     with trio.fail_after(20):
-        job = await system.registry.dispatch(JobRequest(agent_id="agent", room_id="room"))
+        job = await system.registry.dispatch(DispatchRequest(agent_id="agent", room_id="room"))
         end = await system.registry.wait_ended(job.job_id)
     assert (end.state.value, end.error) == ("completed", None), program.output
 
@@ -254,7 +254,7 @@ async def test_what_fails_later_is_said_and_refused_until_it_is_better(tmp_path:
         program = await start(system, VSDK_TRIO_NUM_IDLE_PROCESSES="0")
         await runs_a_job(system, program)
         (tmp_path / "agent.py").write_text("import no_such_module\n" + good)
-        lost = await system.registry.dispatch(JobRequest(agent_id="agent", room_id="room"))
+        lost = await system.registry.dispatch(DispatchRequest(agent_id="agent", room_id="room"))
         end = await system.registry.wait_ended(lost.job_id)
         assert "no_such_module" in str(end.error)
         await eventually(
@@ -315,7 +315,7 @@ async def test_an_interpreter_that_goes_away_and_comes_back(tmp_path: Path) -> N
         if start_method() == "forkserver":
             await runs_a_job(system, program)
             return
-        lost = await system.registry.dispatch(JobRequest(agent_id="agent", room_id="room"))
+        lost = await system.registry.dispatch(DispatchRequest(agent_id="agent", room_id="room"))
         end = await system.registry.wait_ended(lost.job_id)
         assert "No such file or directory" in str(end.error)
         status, ready = await ask(program, "/readyz")

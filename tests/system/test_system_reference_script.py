@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from vsdk_trio.registry.ledger import JobRequest
+from vsdk_trio.registry.ledger import DispatchRequest
 
 from ..start_methods import start_method, templates
 from .conftest import Program, System, eventually, open_system
@@ -126,7 +126,7 @@ async def test_registered_it_serves_until_it_is_stopped(tmp_path: Path, launch: 
         await eventually(system.registry.workers, "no worker")
         for number in range(2):
             with trio.fail_after(20):
-                request = JobRequest(agent_id="MyAgent", room_id=f"room-{number}")
+                request = DispatchRequest(agent_id="MyAgent", room_id=f"room-{number}")
                 job = await system.registry.dispatch(request)
             assert (await system.end_of(job.job_id)).state.value == "completed"
         assert program.process.poll() is None
@@ -150,7 +150,7 @@ async def test_registered_it_ends_in_order(
         program = await start(system, launch, register=True, body=STAYS, more=more)
         await eventually(system.registry.workers, "no worker")
         with trio.fail_after(20):
-            request = JobRequest(agent_id="MyAgent", room_id="room-1")
+            request = DispatchRequest(agent_id="MyAgent", room_id="room-1")
             job = await system.registry.dispatch(request)
         await eventually(system.notes, "not begun")
         program.signal(signum)

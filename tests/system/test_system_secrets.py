@@ -10,7 +10,7 @@ import psutil
 import pytest
 import trio
 
-from vsdk_trio.registry.ledger import JobRequest
+from vsdk_trio.registry.ledger import DispatchRequest
 
 from .conftest import System, eventually, open_system
 
@@ -44,7 +44,7 @@ async def test_tokens_stay_where_they_belong(tmp_path: Path, log_level: str) -> 
         )
 
         async def dispatch(kind: str) -> str:
-            request = JobRequest(
+            request = DispatchRequest(
                 agent_id="agent",
                 room_id="room",
                 room_options={"auth_token": JOB_TOKEN},

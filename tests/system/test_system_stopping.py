@@ -12,7 +12,7 @@ import psutil
 import pytest
 import trio
 
-from vsdk_trio.registry.ledger import JobRequest
+from vsdk_trio.registry.ledger import DispatchRequest
 from vsdk_trio.registry.server import open_registry
 
 from .conftest import RecordingRegistry, System, eventually, open_system
@@ -142,7 +142,7 @@ if __name__ != "__main__":
 
 
 async def run_job(system: System) -> str:
-    job = await system.registry.dispatch(JobRequest(agent_id="agent", room_id="room"))
+    job = await system.registry.dispatch(DispatchRequest(agent_id="agent", room_id="room"))
     return (await system.end_of(job.job_id)).state.value
 
 
@@ -223,7 +223,7 @@ async def test_an_asyncio_agent_sets_signal_handlers(
         (tmp_path / "handlers.py").write_text(FRAME.format(body=ASYNCIO))
         worker = await system.start_agent(script=str(tmp_path / "handlers.py"))
         await eventually(system.registry.workers, "no worker")
-        job = await system.registry.dispatch(JobRequest(agent_id="agent", room_id="room"))
+        job = await system.registry.dispatch(DispatchRequest(agent_id="agent", room_id="room"))
         await eventually(lambda: (tmp_path / "pid").exists() or job.state.ended, "not begun")
         os.kill(int((tmp_path / "pid").read_text()), signum)
         assert (await system.end_of(job.job_id)).state.value == "completed", worker.output

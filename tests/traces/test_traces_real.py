@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from tests.system.conftest import System, eventually, open_system
-from vsdk_trio.registry.ledger import Job, JobRequest
+from vsdk_trio.registry.ledger import DispatchRequest, Job
 from vsdk_trio.telemetry.traces.provider import JOB_FLUSH_SECONDS, WORKER_FLUSH_SECONDS
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
@@ -30,7 +30,7 @@ async def start_agent(system: System, **environ: str) -> Any:
 
 
 async def run_job(system: System, **metadata: Any) -> Job:
-    request = JobRequest(agent_id="agent", room_id="room", metadata=metadata)
+    request = DispatchRequest(agent_id="agent", room_id="room", metadata=metadata)
     with trio.fail_after(60):
         job = await system.registry.dispatch(request)
         return await system.registry.wait_ended(job.job_id)

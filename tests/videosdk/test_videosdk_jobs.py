@@ -21,7 +21,7 @@ import trio
 
 from vsdk_trio import Options, RoomOptions
 from vsdk_trio.registry.core import Registry
-from vsdk_trio.registry.ledger import Job, JobRequest
+from vsdk_trio.registry.ledger import DispatchRequest, Job
 from vsdk_trio.registry.server import open_registry
 from vsdk_trio.worker.worker import Worker
 
@@ -66,7 +66,7 @@ class Calls:
     ) -> str:
         """Have an agent called `name` join; returns the job's id."""
         notes = str(self.directory / name)
-        request = JobRequest(
+        request = DispatchRequest(
             agent_id="caller",
             room_id="room",
             room_options={"agent_participant_id": name, "name": name, **(options or {})},

@@ -165,7 +165,7 @@ async def test_a_job_is_written_down_before_it_is_told_of(autojump_clock: MockCl
         assert trio.current_time() - began == pytest.approx(14, abs=0.5)
         await trio.sleep(5)
         (entry,) = place.file.contents.jobs
-        assert entry.is_proven
+        assert entry.is_acknowledged
 
 
 async def test_the_next_one_is_the_same_worker_and_tells_the_truth(
@@ -189,7 +189,7 @@ async def test_the_next_one_is_the_same_worker_and_tells_the_truth(
         assert place.updates("long") == [("running", None), RESTARTED]
         assert place.ends("unproven") == [("completed", None)] * 2
         assert place.ends("proven") == [("completed", None)]
-        assert all(entry.is_proven for entry in place.file.contents.jobs)
+        assert all(entry.is_acknowledged for entry in place.file.contents.jobs)
         # And the one after that has nothing left to say.
         await place.crash(second)
         third = await place.start()
@@ -371,7 +371,7 @@ async def test_an_id_is_kept_also_over_an_orderly_end(autojump_clock: MockClock)
         await first.session.wait_closed()
         await trio.sleep(1)
         # The proof of its last words came with the connection's goodbye.
-        assert [entry.is_proven for entry in place.file.contents.jobs] == [True]
+        assert [entry.is_acknowledged for entry in place.file.contents.jobs] == [True]
         second = await place.start()
         assert second.handle.worker_id == "worker-1"
         assert second.warnings == ()

@@ -1,7 +1,7 @@
 """The connection to the registry, as a user of it sees it.
 
 The reference's `BackendConnection`, in a form that fits Trio. Owns the tasks and the names; the
-loop over sessions is in `keeper`. Must not know what a job is, or how one is run.
+loop over sessions is in `session_loop`. Must not know what a job is, or how one is run.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ import trio
 from .._exceptions import single_errors
 from .._service import open_service
 from ..errors import NotConnectedError, OptionsError
-from ..protocol.messages import JobAssignment, Message
+from ..protocol.messages import JobAssignment, WireMessage
 from ..telemetry import events as seen
 from ..telemetry.logs.loggers import get_logger
 from .dialer import Dialer
 from .events import EventSource
-from .opening import Opener, Registration
+from .opening import Registration, SessionOpener
 from .retries import Retries
-from .session_loop import OFFLINE_SECONDS, Keeper
+from .session_loop import OFFLINE_SECONDS, SessionLoop
 from .token import TokenProvider
 from .websocket import GOODBYE_SECONDS
 
@@ -39,7 +39,7 @@ def _always(error: Exception) -> bool:
     return True
 
 
-def _not_interested(message: Message) -> None:
+def _not_interested(message: WireMessage) -> None:
     return None
 
 
@@ -56,9 +56,9 @@ class BackendConnection(EventSource):
     `worker_id`, the id to ask for; `dialer` and `rng` replace the network and chance.
 
     Called synchronously: `announce`, for what to say first in each session; `give_up`, with the
-    error to end with, whether to end; `on_proven`, with each durable message that the registry is
-    known to have; `observe`, with what an operator counts. `hold` is awaited in each attempt before
-    a link is opened, for a caller that is not ready to be registered.
+    error to end with, whether to end; `on_acknowledged`, with each durable message that the
+    registry is known to have; `observe`, with what an operator counts. `hold` is awaited in each
+    attempt before a link is opened, for a caller that is not ready to be registered.
 
     Run it with `async with`, or `await nursery.start(connection.connect)`, or as a service:
     `open_service(connection.run, grace=connection.grace_seconds)`. All return once registered,
@@ -87,9 +87,9 @@ class BackendConnection(EventSource):
         dialer: Dialer | None = None,
         rng: random.Random | None = None,
         worker_id: str = "",
-        announce: Callable[[], Sequence[Message]] = tuple,
+        announce: Callable[[], Sequence[WireMessage]] = tuple,
         give_up: Callable[[Exception], bool] = _always,
-        on_proven: Callable[[Message], None] = _not_interested,
+        on_acknowledged: Callable[[WireMessage], None] = _not_interested,
         observe: seen.Observe = seen.unobserved,
         hold: Callable[[], Awaitable[object]] = trio.lowlevel.checkpoint,
     ) -> None:
@@ -104,11 +104,11 @@ class BackendConnection(EventSource):
         self.max_processes = max_processes
         self.heartbeat_interval = heartbeat_interval
         self.flush_timeout = flush_timeout
-        self._keeper = Keeper(
+        self._loop = SessionLoop(
             tokens=auth_token
             if isinstance(auth_token, TokenProvider)
             else TokenProvider(auth_token),
-            opener=Opener(
+            opener=SessionOpener(
                 backend_url=backend_url,
                 signaling_base_url=signaling_base_url,
                 http_proxy=http_proxy,
@@ -126,14 +126,14 @@ class BackendConnection(EventSource):
             ),
             retries=Retries(max_retry, rng or random.Random(), give_up),
             announce=announce,
-            on_proven=on_proven,
+            on_acknowledged=on_acknowledged,
             observe=observe,
             agent_id=agent_id,
             heartbeat_interval=heartbeat_interval,
             worker_id=worker_id,
         )
-        self._keeper.opener.check()
-        super().__init__(self._keeper.inbox)
+        self._loop.opener.check()
+        super().__init__(self._loop.inbox)
         self._has_begun = False
         self._asked_to_leave = trio.Event()
         self._gone = trio.Event()
@@ -146,61 +146,61 @@ class BackendConnection(EventSource):
     @property
     def worker_id(self) -> str:
         """The id that the registry gave this worker; "unregistered" before."""
-        return self._keeper.worker_id or UNREGISTERED
+        return self._loop.worker_id or UNREGISTERED
 
     @property
     def is_connected(self) -> bool:
         """Whether a registered session is open."""
-        return self._keeper.is_connected
+        return self._loop.is_connected
 
     @property
     def epoch(self) -> int:
         """The number of the current session, or of the last; 0 before the first."""
-        return self._keeper.epoch
+        return self._loop.epoch
 
     @property
     def undelivered(self) -> int:
         """How many messages wait to be sent."""
-        return self._keeper.outbox.pending
+        return self._loop.outbox.pending
 
     @property
-    def owed(self) -> int:
+    def unacknowledged(self) -> int:
         """How many job updates the registry is not known to have."""
-        return self._keeper.outbox.owed
+        return self._loop.outbox.unacknowledged
 
     @property
     def token(self) -> str:
         """The token of the current session, or of the last; "" before the first."""
-        return self._keeper.token
+        return self._loop.token
 
     @property
     def ignored(self) -> Counter[str]:
         """Frames that meant nothing, by kind."""
-        return self._keeper.ignored
+        return self._loop.ignored
 
     @property
     def grace_seconds(self) -> float:
         """The grace to give it as a service: for the flush, and then the goodbyes."""
         return self.flush_timeout + OFFLINE_SECONDS + GOODBYE_SECONDS
 
-    def post(self, message: Message, *, epoch: int | None = None) -> bool:
+    def post(self, message: WireMessage, *, epoch: int | None = None) -> bool:
         """Queue a message; returns whether it will be sent. Never blocks.
 
         Job updates are kept until the registry is known to have them, of status updates the
         newest, across sessions. Anything else goes out in the open session, or is dropped; with
         `epoch`, only in that session. Raises `WireError` for what cannot be sent.
         """
-        return self._keeper.queue(message, epoch)
+        return self._loop.queue(message, epoch)
 
-    def hasten(self) -> None:
+    def flush_soon(self) -> None:
         """From now on, find out as soon as possible whether the registry has what it was sent.
 
         Else, with a registry that answers no JSON ping, that takes two heartbeats. For whoever is
         about to leave.
         """
-        self._keeper.hasten()
+        self._loop.flush_soon()
 
-    async def send_message(self, message: Message) -> None:
+    async def send_message(self, message: WireMessage) -> None:
         """Queue a message for the open session (the reference's; see `post`).
 
         Raises `NotConnectedError` where none is open, `WireError` for what cannot be sent.
@@ -216,7 +216,7 @@ class BackendConnection(EventSource):
         Arguments: `timeout` in seconds. Raises `TimeoutError`. The assignment is an event, too.
         """
         with trio.move_on_after(timeout):
-            return await self._keeper.assignments.wait(job_id)
+            return await self._loop.assignments.wait(job_id)
         raise TimeoutError(f"no assignment of job {job_id} within {timeout:g} s")
 
     async def run(
@@ -234,19 +234,19 @@ class BackendConnection(EventSource):
         if self._has_begun:
             raise RuntimeError("a BackendConnection is used once; build a new one")
         self._has_begun = True
-        keeper = self._keeper
+        loop = self._loop
         with single_errors():
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(keeper.inbox.run_callbacks)
+                nursery.start_soon(loop.inbox.run_callbacks)
                 try:
                     await self._keep(stopping, task_status)
                 finally:
-                    keeper.inbox.close()
+                    loop.inbox.close()
                     self._gone.set()
                 # The callbacks may still be at work, on what is queued for them.
-                patience = self.flush_timeout if keeper.inbox.has_callbacks else 0.0
+                patience = self.flush_timeout if loop.inbox.has_callbacks else 0.0
                 nursery.cancel_scope.deadline = trio.current_time() + patience
-            if keeper.inbox.has_callbacks and nursery.cancel_scope.cancelled_caught:
+            if loop.inbox.has_callbacks and nursery.cancel_scope.cancelled_caught:
                 logger.error("a callback was cut off, %g s after the end", patience)
 
     async def _keep(self, stopping: trio.Event, task_status: trio.TaskStatus[None]) -> None:
@@ -255,15 +255,15 @@ class BackendConnection(EventSource):
             nursery.start_soon(self._watch, stopping, patience)
             nursery.start_soon(self._watch, self._asked_to_leave, patience)
             with patience:
-                await self._keeper.keep(task_status)
-            if self.owed:
-                logger.error("messages were left undelivered: %r", self._keeper.outbox)
+                await self._loop.keep(task_status)
+            if self.unacknowledged:
+                logger.error("messages were left undelivered: %r", self._loop.outbox)
             nursery.cancel_scope.cancel()
 
     async def _watch(self, asked: trio.Event, patience: trio.CancelScope) -> None:
         await asked.wait()
-        self._keeper.leave()
-        if not (self.is_connected or self.owed):
+        self._loop.leave()
+        if not (self.is_connected or self.unacknowledged):
             patience.cancel()  # there is nothing that an attempt under way would be good for
         patience.deadline = min(patience.deadline, trio.current_time() + self.flush_timeout)
 

@@ -17,7 +17,7 @@ import trio
 from ..errors import ApiError, ConnectError, OptionsError, RegistrationRefusedError
 from ..protocol.codec import encode
 from ..protocol.messages import WorkerMessage
-from ..protocol.session import Ignored, Refused, Registered, Session
+from ..protocol.session import IgnoredFrame, ProtocolSession, Registered, RegistrationRefusal
 from ..websocket.link import Link, LinkLost
 from .dialer import Dialer, ProxyDialer, choose_dialer, default_ssl_context
 from .token import PeerClock
@@ -57,7 +57,7 @@ class Registration:
 
 
 @attrs.frozen(kw_only=True)
-class Opener:
+class SessionOpener:
     """What one attempt needs to know that stays the same from attempt to attempt.
 
     `backend_url`, where given, is the registry; else init-config at `signaling_base_url` says.
@@ -91,8 +91,8 @@ class Opener:
 
     @asynccontextmanager
     async def open_session(
-        self, token: str, worker_id: str, ignore: Callable[[Ignored], None]
-    ) -> AsyncGenerator[tuple[Link, Session, Registered]]:
+        self, token: str, worker_id: str, ignore: Callable[[IgnoredFrame], None]
+    ) -> AsyncGenerator[tuple[Link, ProtocolSession, Registered]]:
         """Hold a registered session for the length of the block.
 
         Arguments: `worker_id`, the previous one; `ignore`, told of frames that mean nothing.
@@ -116,7 +116,9 @@ class Opener:
                 connect_timeout=self.connect_timeout,
                 note_date=self.clock.note,
             ) as link:
-                session = Session(self.registration.message(worker_id=worker_id, token=token))
+                session = ProtocolSession(
+                    self.registration.message(worker_id=worker_id, token=token)
+                )
                 registered = await self._register(link, session, ignore)
                 entered = True
                 yield link, session, registered
@@ -149,7 +151,7 @@ class Opener:
         return RegistrationRefusedError(f"{why}{clocks}")
 
     async def _register(
-        self, link: Link, session: Session, ignore: Callable[[Ignored], None]
+        self, link: Link, session: ProtocolSession, ignore: Callable[[IgnoredFrame], None]
     ) -> Registered:
         """Send `register`, wait for the answer; anything else before it is ignored."""
         with trio.move_on_after(self.registration_timeout):
@@ -159,9 +161,9 @@ class Opener:
                     match session.received(await link.receive()):
                         case Registered() as registered:
                             return registered
-                        case Refused(message):
+                        case RegistrationRefusal(message):
                             raise self._refusal(f"the registry refuses: {message}")
-                        case Ignored() as ignored:
+                        case IgnoredFrame() as ignored:
                             ignore(ignored)
                         case unexpected:
                             raise AssertionError(f"{type(unexpected).__name__} before register")

@@ -18,16 +18,22 @@ import trio
 from .._exceptions import leaves
 from ..errors import ConnectError, RegistrationRefusedError, TokenError
 from ..protocol.codec import encode
-from ..protocol.messages import JobAssignment, Message, WorkerMessage, WorkerPong
-from ..protocol.outbox import Outbox, Prover
-from ..protocol.session import Ignored, Inbound, Refused, Registered, Session
+from ..protocol.messages import JobAssignment, WireMessage, WorkerMessage, WorkerPong
+from ..protocol.outbox import DeliveryTracker, Outbox
+from ..protocol.session import (
+    IgnoredFrame,
+    Inbound,
+    ProtocolSession,
+    Registered,
+    RegistrationRefusal,
+)
 from ..protocol.vocabulary import WorkerFact, vocabulary
 from ..system.shortages import shortage_among
 from ..telemetry import events as seen
 from ..telemetry.logs.loggers import get_logger
 from ..websocket.link import Link, LinkLost
 from .events import Assignments, Inbox, SessionLost
-from .opening import Opener
+from .opening import SessionOpener
 from .retries import Retries
 from .token import TokenProvider
 
@@ -58,20 +64,20 @@ class Wakeup:
 class LiveSession:
     """A registered session. `run` ends when `leaving` is set and everything is delivered.
 
-    From when `hastening` is set, what was sent is proven as soon as it can be.
+    From when `flushing` is set, what was sent is proven as soon as it can be.
     """
 
     link: Link
-    session: Session
+    session: ProtocolSession
     outbox: Outbox
-    prover: Prover
+    deliveries: DeliveryTracker
     leaving: trio.Event
-    hastening: trio.Event
+    flushing: trio.Event
     outgoing: Wakeup
     heartbeat_interval: float
     catch_up: Callable[[], Awaitable[None]]
     deliver: Callable[[Inbound], Awaitable[None]]
-    ignore: Callable[[Ignored], None]
+    ignore: Callable[[IgnoredFrame], None]
     observe: seen.Observe
     _sent: Wakeup = attrs.field(factory=Wakeup, init=False)
 
@@ -93,14 +99,14 @@ class LiveSession:
         while True:
             event = self.session.received(await self.link.receive())
             match event:
-                case Ignored():
+                case IgnoredFrame():
                     self.ignore(event)
                     continue
-                case Registered() | Refused():
+                case Registered() | RegistrationRefusal():
                     # A session answers its registration once; the machine ignores another.
                     raise AssertionError("a registered session was registered again")
                 case WorkerPong():
-                    self.prover.pong(event.timestamp)
+                    self.deliveries.pong(event.timestamp)
                     self.outgoing.ring()
             await self.deliver(event)
 
@@ -111,7 +117,7 @@ class LiveSession:
                 await self.link.send(item.frame)
                 self.outbox.sent(item, trio.current_time())
                 self._sent.ring()
-            elif (ping := self.prover.ping_due(int(time.time() * 1000))) is not None:
+            elif (ping := self.deliveries.ping_due(int(time.time() * 1000))) is not None:
                 await self.link.send(encode(ping))
             elif self.leaving.is_set() and self.outbox.is_settled:
                 return
@@ -121,31 +127,33 @@ class LiveSession:
     async def _beat(self) -> None:
         """Find a dead peer; prove by WebSocket pings what JSON pings do not."""
         previous: float | None = None
-        while not self.hastening.is_set():
+        while not self.flushing.is_set():
             with trio.move_on_after(self.heartbeat_interval) as pause:
-                await self.hastening.wait()
+                await self.flushing.wait()
             if not pause.cancelled_caught:
                 break
             pinged = await self._heartbeat()
             if previous is not None:
-                self._lived_on(previous)
+                self._survived(previous)
             previous = pinged
         while True:
             with trio.move_on_after(self.heartbeat_interval):
-                while not self.outbox.needs_proof:
+                while not self.outbox.awaits_acknowledgement:
                     await self._sent.wait()
-            pinged = await (self._ping() if self.outbox.needs_proof else self._heartbeat())
+            pinged = await (
+                self._ping() if self.outbox.awaits_acknowledgement else self._heartbeat()
+            )
             await trio.sleep(SETTLE_SECONDS)
-            self._lived_on(pinged)
+            self._survived(pinged)
 
     async def _heartbeat(self) -> float:
         """Ask for both kinds of a sign of life; returns when the WebSocket's was asked for."""
-        self.prover.heartbeat()
+        self.deliveries.heartbeat()
         self.outgoing.ring()
         return await self._ping()
 
-    def _lived_on(self, pinged: float) -> None:
-        self.prover.lived_on(pinged)
+    def _survived(self, pinged: float) -> None:
+        self.deliveries.survived(pinged)
         self.outgoing.ring()
 
     async def _ping(self) -> float:
@@ -167,14 +175,14 @@ _MAX_IGNORED_KINDS: Final = 100
 
 
 @attrs.define(kw_only=True)
-class Keeper:
+class SessionLoop:
     """Keeps a session with the registry open, until `leave` is called and all is delivered."""
 
     tokens: TokenProvider
-    opener: Opener
+    opener: SessionOpener
     retries: Retries
-    announce: Callable[[], Sequence[Message]]
-    on_proven: Callable[[Message], None]
+    announce: Callable[[], Sequence[WireMessage]]
+    on_acknowledged: Callable[[WireMessage], None]
     observe: seen.Observe
     agent_id: str
     heartbeat_interval: float
@@ -191,32 +199,32 @@ class Keeper:
     # it: outcomes are delivered all the same.
     _untold: deque[Registered | SessionLost] = attrs.field(factory=deque)
     _leaving: trio.Event = attrs.field(factory=trio.Event)
-    _hastening: trio.Event = attrs.field(factory=trio.Event)
-    _prover: Prover = attrs.field(init=False)
+    _flushing: trio.Event = attrs.field(factory=trio.Event)
+    _deliveries: DeliveryTracker = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._prover = Prover(self.outbox, self._proven)
+        self._deliveries = DeliveryTracker(self.outbox, self._proven)
 
-    def queue(self, message: Message, epoch: int | None) -> bool:
+    def queue(self, message: WireMessage, epoch: int | None) -> bool:
         """Put a message into the outbox; returns whether it will be sent."""
         is_queued = self.outbox.put(message, epoch=epoch)
         self.outgoing.ring()
         self.observe(seen.MessageQueued(kind=_kind_of(message), is_dropped=not is_queued))
         return is_queued
 
-    def _proven(self, message: Message) -> None:
+    def _proven(self, message: WireMessage) -> None:
         self.observe(seen.MessageProven(kind=_kind_of(message)))
-        self.on_proven(message)
+        self.on_acknowledged(message)
 
     def leave(self) -> None:
         """Let `keep` end once everything is delivered."""
         self._leaving.set()
-        self._hastening.set()
+        self._flushing.set()
         self.outgoing.ring()
 
-    def hasten(self) -> None:
+    def flush_soon(self) -> None:
         """Have what is sent proven as soon as it can be, from now on."""
-        self._hastening.set()
+        self._flushing.set()
 
     async def keep(self, task_status: trio.TaskStatus[None]) -> None:
         """Open sessions, one after the other; `task_status.started()` with the first.
@@ -225,7 +233,7 @@ class Keeper:
         owed is worth a new one. Cancelling it says goodbye, too. Raises what `retries` says when it
         is time to give up, and `TokenError` where there was no usable token to begin with.
         """
-        while not (self._leaving.is_set() and not self.outbox.owed):
+        while not (self._leaving.is_set() and not self.outbox.unacknowledged):
             before = self.epoch
             error = await self._attempt(task_status)
             if error is None:
@@ -322,20 +330,20 @@ class Keeper:
         self.epoch += 1
         self.retries.registered(now)
         self.outbox.session_opened(self.epoch, announce=self.announce())
-        self._prover.session_opened()
+        self._deliveries.session_opened()
         self.is_connected = True
         self.observe(seen.RegistrySessionOpened(epoch=self.epoch, worker_id=self.worker_id))
         self._tell(registered)
         logger.info("registered with the registry as %s", self.worker_id)
 
-    def _live(self, link: Link, session: Session) -> LiveSession:
+    def _live(self, link: Link, session: ProtocolSession) -> LiveSession:
         return LiveSession(
             link=link,
             session=session,
             outbox=self.outbox,
-            prover=self._prover,
+            deliveries=self._deliveries,
             leaving=self._leaving,
-            hastening=self._hastening,
+            flushing=self._flushing,
             outgoing=self.outgoing,
             heartbeat_interval=self.heartbeat_interval,
             catch_up=self._catch_up,
@@ -381,7 +389,7 @@ class Keeper:
         if not await self.inbox.deliver(event, may_drop=self._leaving.is_set()):
             self._count("unread")
 
-    def ignore(self, ignored: Ignored) -> None:
+    def ignore(self, ignored: IgnoredFrame) -> None:
         """Count a frame that means nothing; log the first of its kind."""
         if self._count(ignored.kind):
             logger.warning("ignored a frame (%s): %s", ignored.kind, ignored.detail)
@@ -396,7 +404,7 @@ class Keeper:
         return self.ignored[kind] == 1
 
 
-def _kind_of(message: Message) -> str:
+def _kind_of(message: WireMessage) -> str:
     return getattr(message, "type", "")
 
 

@@ -20,7 +20,7 @@ from .._exceptions import without_own_group
 from .._masking import hide, peer_text
 from ..errors import ConnectError
 from ..protocol.messages import MAX_MESSAGE_BYTES
-from ..websocket.link import CutWatch, Link, ReaderGuard
+from ..websocket.link import Link, ReaderSupervisor, WriteFailureTracker
 from .dialer import Dialer, default_ssl_context, secure
 from .token import NoteDate, unnoted
 from .urls import Target, split_target
@@ -71,7 +71,7 @@ async def open_link(
     # block, or of connecting; an interrupt may have hit the reader besides.
     with without_own_group():
         async with trio.open_nursery() as nursery:
-            guard = ReaderGuard(nursery)
+            guard = ReaderSupervisor(nursery)
             async with _open_stream(target, dialer, ssl_context, connect_timeout) as opening:
                 stream, deadline = opening
                 link: Link | None = None
@@ -117,7 +117,7 @@ async def _open_stream(
 
 
 async def _upgrade(
-    guard: ReaderGuard,
+    guard: ReaderSupervisor,
     stream: trio.abc.Stream,
     target: Target,
     headers: Sequence[tuple[bytes, bytes]],
@@ -127,7 +127,7 @@ async def _upgrade(
 ) -> Link:
     """Do the opening handshake. Its end comes from the answer, the reader's end or the deadline."""
     ws: WebSocketConnection | None = None
-    watched = CutWatch(stream)
+    watched = WriteFailureTracker(stream)
     with trio.move_on_at(deadline) as limit, guard.while_reading():
         ws = await wrap_client_stream(
             guard.as_nursery(),

@@ -22,7 +22,7 @@ from ..backend.dialer import DirectDialer
 from ..options.room import RoomOptions
 from ..options.worker import Options
 from ..registry.core import Registry
-from ..registry.ledger import Job, JobState
+from ..registry.ledger import Job, LedgerState
 from ..registry.server import open_registry
 from ..system.signals import ending_signals
 from ..worker.worker import Worker, WorkerHandle, WorkerReport
@@ -30,10 +30,10 @@ from .demo_agent import entrypoint
 
 REFRESH_SECONDS = 0.25
 _STYLES = {
-    JobState.RUNNING: "cyan",
-    JobState.COMPLETED: "green",
-    JobState.FAILED: "red",
-    JobState.CANCELLED: "yellow",
+    LedgerState.RUNNING: "cyan",
+    LedgerState.COMPLETED: "green",
+    LedgerState.FAILED: "red",
+    LedgerState.CANCELLED: "yellow",
 }
 
 
@@ -42,7 +42,7 @@ class Dispatched:
     """One job of the demo: what it is, and what the registry knows of it."""
 
     kind: str
-    expected: JobState
+    expected: LedgerState
     job_id: str
 
 
@@ -53,7 +53,7 @@ class Screen:
         self._console = console
         self._registry = registry
         self._jobs = jobs
-        self._shown: dict[str, JobState] = {}
+        self._shown: dict[str, LedgerState] = {}
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Show until cancelled; what was there last stays on the screen."""
@@ -111,12 +111,12 @@ def first_line(text: str | None) -> str:
 AGENT_ID = "demo-agent"
 # What is dispatched, in this order, and how each is expected to end.
 PLAN = (
-    ("returns", JobState.COMPLETED),
-    ("raises", JobState.FAILED),
-    ("crashes", JobState.FAILED),
-    ("waits", JobState.CANCELLED),
-    ("returns", JobState.COMPLETED),
-    ("returns", JobState.COMPLETED),
+    ("returns", LedgerState.COMPLETED),
+    ("raises", LedgerState.FAILED),
+    ("crashes", LedgerState.FAILED),
+    ("waits", LedgerState.CANCELLED),
+    ("returns", LedgerState.COMPLETED),
+    ("returns", LedgerState.COMPLETED),
 )
 LIMIT_SECONDS = 60.0
 INTERRUPTED = "interrupted: the demo was told to end before it was over"

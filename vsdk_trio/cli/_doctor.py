@@ -12,7 +12,7 @@ from typing import Any, Final
 from .. import __version__
 from ..backend.api import RegistryApi, is_refusal
 from ..backend.dialer import Dialer
-from ..backend.opening import Opener, Registration
+from ..backend.opening import Registration, SessionOpener
 from ..backend.token import PeerClock
 from ..backend.urls import agent_url, api_base
 from ..backend.websocket import ConnectRejected, open_link
@@ -193,7 +193,7 @@ async def _upgrade(way: Way, url: str, dialer: Dialer, token: HeldToken, clock: 
 async def _register(
     way: Way, registry_url: str, dialer: Dialer, token: HeldToken, clock: PeerClock
 ) -> None:
-    opener = Opener(
+    opener = SessionOpener(
         backend_url=registry_url,
         signaling_base_url="",
         http_proxy=None,

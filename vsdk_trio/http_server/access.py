@@ -26,7 +26,7 @@ _MAX_QUOTED: Final = 100
 
 
 @attrs.frozen(kw_only=True)
-class Asker:
+class Requester:
     """What a request says of its sender.
 
     `peer` is the address at the other end of the socket, `host` the name that was asked for.
@@ -43,7 +43,7 @@ class Asker:
     was_forwarded: bool = False
 
     @classmethod
-    def of(cls, peer: str, scheme: str, method: str, headers: Mapping[str, str]) -> Asker:
+    def of(cls, peer: str, scheme: str, method: str, headers: Mapping[str, str]) -> Requester:
         """From a request's headers, whose names are in lower case or do not mind."""
         return cls(
             peer=peer,
@@ -69,47 +69,49 @@ class Asker:
 
 
 @attrs.frozen
-class Denial:
+class AccessDenial:
     """A no: 401 where a token would help, else 403; `message` says what to do."""
 
     status: int
     message: str
 
 
-def deny_stranger(asker: Asker, token: str | None, *, how_to_set: str) -> Denial | None:
+def deny_stranger(
+    requester: Requester, token: str | None, *, how_to_set: str
+) -> AccessDenial | None:
     """None for a peer on this machine and for whoever has `token`; the reason for a no otherwise.
 
     Arguments: `token`, None where there is none to have; `how_to_set`, how one is set, for people.
     """
-    if token is not None and asker.authorization is not None:
-        if is_token(asker.authorization, token):
+    if token is not None and requester.authorization is not None:
+        if is_token(requester.authorization, token):
             return None
-        return Denial(401, "the token is wrong")
-    if not asker.is_local:
+        return AccessDenial(401, "the token is wrong")
+    if not requester.is_local:
         return _unknown("only peers on this machine are answered here", token, how_to_set)
-    if asker.was_forwarded:
+    if requester.was_forwarded:
         text = "this request came through a proxy, so its sender is not known to be on this machine"
         return _unknown(text, token, how_to_set)
-    return deny_web_page(asker)
+    return deny_web_page(requester)
 
 
-def deny_web_page(asker: Asker) -> Denial | None:
+def deny_web_page(requester: Requester) -> AccessDenial | None:
     """None, or the reason for a no: the request was made by a web page from somewhere else."""
-    if asker.is_local and not is_local_name(asker.host):
-        name = cut(asker.host, _MAX_QUOTED)
-        return Denial(
+    if requester.is_local and not is_local_name(requester.host):
+        name = cut(requester.host, _MAX_QUOTED)
+        return AccessDenial(
             403,
             f"asked for by the name {name!r}, which a web page may have made "
             "point here; ask for http://127.0.0.1 or http://localhost, or use a token",
         )
-    own = f"{asker.scheme}://{asker.host}".lower()
-    if asker.origin is not None and asker.origin.lower() != own:
-        return Denial(
-            403, f"web pages from {cut(asker.origin, _MAX_QUOTED)!r} are not answered here"
+    own = f"{requester.scheme}://{requester.host}".lower()
+    if requester.origin is not None and requester.origin.lower() != own:
+        return AccessDenial(
+            403, f"web pages from {cut(requester.origin, _MAX_QUOTED)!r} are not answered here"
         )
-    follows_a_link = asker.method in ("GET", "HEAD") and asker.fetch_mode == "navigate"
-    if asker.fetch_site in ("cross-site", "same-site") and not follows_a_link:
-        return Denial(403, "web pages from elsewhere are not answered here")
+    follows_a_link = requester.method in ("GET", "HEAD") and requester.fetch_mode == "navigate"
+    if requester.fetch_site in ("cross-site", "same-site") and not follows_a_link:
+        return AccessDenial(403, "web pages from elsewhere are not answered here")
     return None
 
 
@@ -141,7 +143,7 @@ def is_local_name(host: str) -> bool:
     return True
 
 
-def _unknown(why: str, token: str | None, how_to_set: str) -> Denial:
+def _unknown(why: str, token: str | None, how_to_set: str) -> AccessDenial:
     if token is not None:
-        return Denial(401, f"{why}; others need the token: Authorization: Bearer ...")
-    return Denial(403, f"{why}; to be answered elsewhere, set a token: {how_to_set}")
+        return AccessDenial(401, f"{why}; others need the token: Authorization: Bearer ...")
+    return AccessDenial(403, f"{why}; to be answered elsewhere, set a token: {how_to_set}")

@@ -34,10 +34,10 @@ from ..system.threads import run_in_thread
 from ..telemetry.metrics.exposition import render
 from ..telemetry.metrics.own_process import read_own_process
 from ..telemetry.metrics.tallies import Reading
-from .access import Asker, Denial
+from .access import AccessDenial, Requester
 
 Handler = Callable[[Request], Awaitable[ASGIApp]]
-Guard = Callable[[Asker], Denial | None]
+Guard = Callable[[Requester], AccessDenial | None]
 
 _MAX_PATH: Final = 100
 # What is true now is not true later, and is nobody else's business.
@@ -95,18 +95,18 @@ def failure(status: int, message: str, headers: dict[str, str] | None = None) ->
     return JSONAnswer({"success": False, "message": message}, status, headers)
 
 
-def denied(denial: Denial) -> JSONAnswer:
+def denied(denial: AccessDenial) -> JSONAnswer:
     """The answer to somebody who may not ask."""
     challenge = {"www-authenticate": "Bearer"} if denial.status == 401 else None
     return failure(denial.status, denial.message, challenge)
 
 
-def asker_of(connection: HTTPConnection) -> Asker:
+def requester_of(connection: HTTPConnection) -> Requester:
     """Who asks."""
     peer = connection.client.host if connection.client is not None else ""
     scheme = {"ws": "http", "wss": "https"}.get(connection.url.scheme, connection.url.scheme)
     method = connection.scope.get("method", "GET")
-    return Asker.of(peer, scheme, method, connection.headers)
+    return Requester.of(peer, scheme, method, connection.headers)
 
 
 def make_application(entries: Sequence[Entry], *, more: Sequence[BaseRoute] = ()) -> Starlette:
@@ -121,7 +121,7 @@ def make_application(entries: Sequence[Entry], *, more: Sequence[BaseRoute] = ()
 
 def _route(entry: Entry) -> Route:
     async def endpoint(request: Request) -> ASGIApp:
-        if entry.guard is not None and (denial := entry.guard(asker_of(request))) is not None:
+        if entry.guard is not None and (denial := entry.guard(requester_of(request))) is not None:
             return denied(denial)
         return await entry.handler(request)
 

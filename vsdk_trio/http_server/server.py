@@ -273,7 +273,7 @@ async def accept_connections(
     descriptors left. Here one is held back for that time, so that clients are served one by one,
     each for a moment: who probes the program must not take it for dead, and end what runs in it.
     """
-    reserve = _Reserve()
+    reserve = _SpareDescriptor()
 
     async def serve(stream: trio.SocketStream, seconds: float) -> None:
         try:
@@ -302,7 +302,7 @@ async def accept_connections(
                 seconds = math.inf
 
 
-class _Reserve:
+class _SpareDescriptor:
     """A file descriptor that is kept for when there are no others."""
 
     def __init__(self) -> None:

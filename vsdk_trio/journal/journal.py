@@ -27,7 +27,7 @@ from .records import NOTHING, Contents, Record
 logger = get_logger(__name__)
 
 # How long a disk may take. What waits for it is told after that, and the journal given up.
-PATIENCE_SECONDS: Final = 5.0
+DISK_TIMEOUT_SECONDS: Final = 5.0
 # How long what nobody waits for may lie, to share the fsync of something that is waited for.
 LAZY_SECONDS: Final = 1.0
 _CLOSE_SECONDS: Final = 2.0
@@ -154,10 +154,10 @@ class Journal:
 
     async def _write_batch(self, disk: Disk, store: Store) -> None:
         records = [ticket.record for ticket in self._writing if ticket.record is not None]
-        problem = f"the disk did not take it within {PATIENCE_SECONDS:g} s"
+        problem = f"the disk did not take it within {DISK_TIMEOUT_SECONDS:g} s"
         is_set_aside = False
         began = trio.current_time()
-        with trio.move_on_after(PATIENCE_SECONDS):
+        with trio.move_on_after(DISK_TIMEOUT_SECONDS):
             try:
                 await disk.run(partial(store.apply, records))
             except JournalError as error:
@@ -244,10 +244,10 @@ async def open_journal(
         yield Journal()
         return
     opening = _Opening(disk, directory, agent_id)
-    problem = f"the disk did not open it within {PATIENCE_SECONDS:g} s"
+    problem = f"the disk did not open it within {DISK_TIMEOUT_SECONDS:g} s"
     opened: tuple[Store, Contents] | None = None
     try:
-        with trio.move_on_after(PATIENCE_SECONDS):
+        with trio.move_on_after(DISK_TIMEOUT_SECONDS):
             opened = await disk.run(opening)
     except (JournalError, ShortageError) as error:
         problem = str(error)
@@ -264,5 +264,5 @@ async def open_journal(
         logger.error("%s", store.notice)
     warnings = filter(None, [store.notice])
     journal = Journal(disk, store, contents, warnings=warnings, observe=observe)
-    async with open_service(journal.run, grace=2 * PATIENCE_SECONDS + _CLOSE_SECONDS):
+    async with open_service(journal.run, grace=2 * DISK_TIMEOUT_SECONDS + _CLOSE_SECONDS):
         yield journal

@@ -1,7 +1,7 @@
 """What is written into a journal, and what a journal says: values, and how the one makes the other.
 
-Pure. `Picture` is the meaning of a journal; every store, whatever it is made of, must come to the
-same contents. No token has a place in any of it.
+Pure. `JournalState` is the meaning of a journal; every store must come to the same contents.
+No token is stored in any of it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ REMEMBERED_JOBS: Final = 4096
 
 
 @attrs.frozen
-class Registered:
+class WorkerIdGiven:
     """The registry knows this worker by this id."""
 
     worker_id: str
@@ -46,7 +46,7 @@ class Accepted:
 
 
 @attrs.frozen
-class Ended:
+class JobEnd:
     """How the job ended: what the registry is told, now or by a later worker. The first stands."""
 
     job_id: str
@@ -55,13 +55,13 @@ class Ended:
 
 
 @attrs.frozen
-class Proven:
+class Acknowledged:
     """The registry is known to have the job's end; from now on it is only remembered."""
 
     job_id: str
 
 
-Record: TypeAlias = Registered | RunBegan | RunsGone | Accepted | Ended | Proven
+Record: TypeAlias = WorkerIdGiven | RunBegan | RunsGone | Accepted | JobEnd | Acknowledged
 
 
 @attrs.frozen
@@ -69,8 +69,8 @@ class JobEntry:
     """One job; `end` is None while it runs, as far as the journal knows."""
 
     job_id: str
-    end: Ended | None = None
-    is_proven: bool = False
+    end: JobEnd | None = None
+    is_acknowledged: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -85,7 +85,7 @@ class Contents:
 NOTHING: Final = Contents()
 
 
-class Picture:
+class JournalState:
     """The meaning of a sequence of records.
 
     Arguments: `contents`, what to start from; `remembered`, how far back, counted in jobs accepted
@@ -115,12 +115,12 @@ class Picture:
         for record in batch:
             self._take(record)
         for job_id, (number, entry) in list(self._jobs.items()):
-            if entry.is_proven and number <= self._number - self._remembered:
+            if entry.is_acknowledged and number <= self._number - self._remembered:
                 del self._jobs[job_id]
 
     def _take(self, record: Record) -> None:
         match record:
-            case Registered(worker_id):
+            case WorkerIdGiven(worker_id):
                 self._worker_id = worker_id
             case RunBegan(prefix):
                 self._prefixes[prefix] = None
@@ -130,16 +130,16 @@ class Picture:
             case Accepted(job_id):
                 self._jobs.pop(job_id, None)
                 self._put_last(JobEntry(job_id))
-            case Ended(job_id):
+            case JobEnd(job_id):
                 self._end(job_id, record)
-            case Proven(job_id):
+            case Acknowledged(job_id):
                 number, entry = self._jobs.get(job_id, (0, None))
                 if entry is not None and entry.end is not None:
-                    self._jobs[job_id] = number, attrs.evolve(entry, is_proven=True)
+                    self._jobs[job_id] = number, attrs.evolve(entry, is_acknowledged=True)
             case _:
                 assert_never(record)
 
-    def _end(self, job_id: str, end: Ended) -> None:
+    def _end(self, job_id: str, end: JobEnd) -> None:
         number, entry = self._jobs.get(job_id, (0, None))
         if entry is None:
             self._put_last(JobEntry(job_id, end))

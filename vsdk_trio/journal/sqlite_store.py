@@ -27,14 +27,14 @@ from ..protocol.vocabulary import JobFact
 from .records import (
     REMEMBERED_JOBS,
     Accepted,
+    Acknowledged,
     Contents,
-    Ended,
+    JobEnd,
     JobEntry,
-    Proven,
     Record,
-    Registered,
     RunBegan,
     RunsGone,
+    WorkerIdGiven,
 )
 
 _DIRECTORY_MODE: Final = 0o700
@@ -43,7 +43,7 @@ _MAX_NAME_CHARACTERS: Final = 100  # a file name ends at 255 bytes; ours gets su
 _SUFFIXES: Final = ("", "-wal", "-shm", "-journal")
 
 
-class Place:
+class JournalFiles:
     """One agent's place in a state directory, locked for this worker until `release`.
 
     The lock is the kernel's, so that it ends with the worker, however that ends. It is on a file
@@ -161,13 +161,13 @@ def open_sqlite_store(
     directory: str, agent_id: str, *, remembered: int = REMEMBERED_JOBS
 ) -> SqliteStore:
     """See `Disk.open_store`."""
-    return SqliteStore(Place(directory, agent_id), remembered=remembered)
+    return SqliteStore(JournalFiles(directory, agent_id), remembered=remembered)
 
 
 class SqliteStore:
     """The `Store` in a file; see `Store` for what its methods promise."""
 
-    def __init__(self, place: Place, *, remembered: int) -> None:
+    def __init__(self, place: JournalFiles, *, remembered: int) -> None:
         self._place = place
         self._remembered = remembered
         self._connection: sqlite3.Connection | None = None
@@ -281,13 +281,13 @@ def _read(connection: sqlite3.Connection) -> Contents:
     )
 
 
-def _entry(job_id: object, fact: object, error: object, is_proven: object) -> JobEntry:
+def _entry(job_id: object, fact: object, error: object, is_acknowledged: object) -> JobEntry:
     if fact is None:
         return JobEntry(_text(job_id))
     if fact not in _ENDS:
         raise _NotAJournalError("an end of no known kind")
-    end = Ended(_text(job_id), _ENDS[_text(fact)], None if error is None else _text(error))
-    return JobEntry(end.job_id, end, is_proven=bool(is_proven))
+    end = JobEnd(_text(job_id), _ENDS[_text(fact)], None if error is None else _text(error))
+    return JobEntry(end.job_id, end, is_acknowledged=bool(is_acknowledged))
 
 
 def _text(value: object) -> str:
@@ -306,7 +306,7 @@ def _prefix(value: object) -> str:
 def _write(connection: sqlite3.Connection, record: Record, *, now: float) -> None:
     """Write one record. `now` is the wall clock's, for whoever looks into the file."""
     match record:
-        case Registered(worker_id):
+        case WorkerIdGiven(worker_id):
             connection.execute("INSERT OR REPLACE INTO identity VALUES (1, ?)", (worker_id,))
         case RunBegan(prefix):
             connection.execute("INSERT OR IGNORE INTO runs VALUES (?, ?)", (prefix, now))
@@ -318,14 +318,14 @@ def _write(connection: sqlite3.Connection, record: Record, *, now: float) -> Non
             connection.execute(
                 "INSERT OR REPLACE INTO jobs (job_id, accepted_at) VALUES (?, ?)", (job_id, now)
             )
-        case Ended(job_id, fact, error):
+        case JobEnd(job_id, fact, error):
             connection.execute(
                 "INSERT INTO jobs (job_id, fact, error, ended_at) VALUES (?, ?, ?, ?) "
                 "ON CONFLICT (job_id) DO UPDATE SET fact = excluded.fact, "
                 "error = excluded.error, ended_at = excluded.ended_at WHERE fact IS NULL",
                 (job_id, fact.name.lower(), error, now),
             )
-        case Proven(job_id):
+        case Acknowledged(job_id):
             connection.execute(
                 "UPDATE jobs SET is_proven = 1 WHERE job_id = ? AND fact IS NOT NULL", (job_id,)
             )

@@ -34,9 +34,9 @@ from .messages import (
     JobTermination,
     JobUpdate,
     JsonObject,
-    Message,
     ServerMessage,
     UpdateJobStatus,
+    WireMessage,
     WorkerMessage,
     WorkerPing,
     WorkerPong,
@@ -165,11 +165,11 @@ _ABOUT_A_JOB: Final = (
     UpdateJobStatus,
 )
 
-_AnyMessage = TypeVar("_AnyMessage", bound=Message)
+_AnyMessage = TypeVar("_AnyMessage", bound=WireMessage)
 _Hook: TypeAlias = Callable[[Any, Any], Any]
 
 
-def encode(message: Message, *, only: frozenset[str] | None = None) -> str:
+def encode(message: WireMessage, *, only: frozenset[str] | None = None) -> str:
     """Return the text frame for `message`; fields that are None are left off.
 
     Arguments: `only`, the names of the fields that may go out, for a peer that cannot bear more.
@@ -226,7 +226,7 @@ def _parse(text: str | bytes) -> JsonObject:
         raise wire_error("frame", f"not JSON: {error}") from None
     if not isinstance(raw, dict):
         raise wire_error("frame", f"expected an object, got {type(raw).__name__} @ $")
-    check_document(_name_of(raw, Message), raw)
+    check_document(_name_of(raw, WireMessage), raw)
     return raw
 
 
@@ -251,7 +251,7 @@ def _structure(raw: JsonObject, cls: type[_AnyMessage]) -> _AnyMessage:
     return message
 
 
-def _name_of(raw: JsonObject, cls: type[Message]) -> str:
+def _name_of(raw: JsonObject, cls: type[WireMessage]) -> str:
     """What to call a message in an error: its type, else its class."""
     type_name = raw.get("type")
     return type_name if isinstance(type_name, str) else cls.__name__

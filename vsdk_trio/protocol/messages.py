@@ -39,7 +39,7 @@ class JobStatus(str, enum.Enum):  # noqa: UP042
 
 
 @attrs.define
-class Message:
+class WireMessage:
     """What all messages have in common."""
 
     def dict(self) -> JsonObject:
@@ -55,7 +55,7 @@ class Message:
 
 
 @attrs.define
-class UpdateWorkerStatus(Message):
+class UpdateWorkerStatus(WireMessage):
     """A worker's state, as the reference's program code passes it around; not on the wire."""
 
     status: WorkerStatus | str
@@ -65,7 +65,7 @@ class UpdateWorkerStatus(Message):
 
 
 @attrs.define
-class UpdateJobStatus(Message):
+class UpdateJobStatus(WireMessage):
     """A job's state, as the reference's program code passes it around; not on the wire."""
 
     job_id: str
@@ -77,7 +77,7 @@ class UpdateJobStatus(Message):
 
 
 @attrs.define
-class WorkerMessage(Message):
+class WorkerMessage(WireMessage):
     """From a worker, of the type it names; `register` and `status_update` have no other class."""
 
     type: str
@@ -104,7 +104,7 @@ class WorkerMessage(Message):
 
 
 @attrs.define
-class ServerMessage(Message):
+class ServerMessage(WireMessage):
     """From the registry, of the type it names; `register` has no other class.
 
     `payload` is of the published client, not of the reference.
@@ -126,7 +126,7 @@ class ServerMessage(Message):
 
 
 @attrs.define
-class AvailabilityRequest(Message):
+class AvailabilityRequest(WireMessage):
     """An offer: the registry asks whether the worker can take a job."""
 
     type: str = "availability_request"
@@ -139,7 +139,7 @@ class AvailabilityRequest(Message):
 
 
 @attrs.define
-class AvailabilityResponse(Message):
+class AvailabilityResponse(WireMessage):
     """The one answer to an offer; `token` is the worker's own, `error` says why not."""
 
     type: str = "availability_response"
@@ -150,7 +150,7 @@ class AvailabilityResponse(Message):
 
 
 @attrs.define
-class JobAssignment(Message):
+class JobAssignment(WireMessage):
     """The registry gives the worker a job.
 
     `token` "" means the worker's own. `wait` asks for `running` only once the room is joined, and
@@ -174,7 +174,7 @@ class JobAssignment(Message):
 
 
 @attrs.define
-class JobTermination(Message):
+class JobTermination(WireMessage):
     """The registry wants a job to stop."""
 
     type: str = "job_termination"
@@ -183,7 +183,7 @@ class JobTermination(Message):
 
 
 @attrs.define
-class JobUpdate(Message):
+class JobUpdate(WireMessage):
     """The worker says where a job stands; `vocabulary` has the status words."""
 
     type: str = "job_update"
@@ -196,7 +196,7 @@ class JobUpdate(Message):
 
 
 @attrs.define
-class WorkerPing(Message):
+class WorkerPing(WireMessage):
     """The worker asks for a sign of life; `timestamp` is in milliseconds."""
 
     type: str = "ping"
@@ -204,7 +204,7 @@ class WorkerPing(Message):
 
 
 @attrs.define
-class WorkerPong(Message):
+class WorkerPong(WireMessage):
     """The registry's answer to a ping, with the same `timestamp`."""
 
     type: str = "pong"

@@ -23,7 +23,7 @@ import attrs
 
 from ..errors import IllegalTransitionError
 from .codec import encode
-from .messages import Message, WorkerPing
+from .messages import WireMessage, WorkerPing
 
 # A registry that answers no ping must not cost memory for as long as its session lasts. The
 # oldest go first, since a later ping proves at least as much.
@@ -44,7 +44,7 @@ class Delivery(enum.Enum):
 _DELIVERY: Final = {"job_update": Delivery.DURABLE, "status_update": Delivery.LATEST}
 
 
-def delivery_of(message: Message) -> Delivery:
+def delivery_of(message: WireMessage) -> Delivery:
     """Return how `message` is delivered, which its `type` decides."""
     return _DELIVERY.get(getattr(message, "type", ""), Delivery.SESSION)
 
@@ -52,13 +52,13 @@ def delivery_of(message: Message) -> Delivery:
 @attrs.frozen(kw_only=True)
 class _Queued:
     number: int  # its place in the order of sending; that of a DURABLE message never changes
-    message: Message
+    message: WireMessage
     frame: str = attrs.field(repr=False)  # may hold a token
     delivery: Delivery
 
 
 @attrs.frozen(kw_only=True)
-class _Unproven:
+class _Sent:
     queued: _Queued
     sent_at: float
 
@@ -69,7 +69,7 @@ class Item:
 
     epoch: int
     number: int
-    message: Message
+    message: WireMessage
     frame: str = attrs.field(repr=False)
     """The message, encoded."""
     delivery: Delivery
@@ -88,7 +88,7 @@ class Outbox:
     Messages leave in the order in which they were put, with these exceptions: what announces a
     session goes first in it, and a newer LATEST message takes the place of an older one at the
     end of the line. All operations take constant time, amortized, but opening and losing a
-    session, which take time linear in what is announced or was unproven.
+    session, which take time linear in what is announced or was not acknowledged.
     """
 
     def __init__(self) -> None:
@@ -99,7 +99,7 @@ class Outbox:
         self._durable: deque[_Queued] = deque()
         self._latest: _Queued | None = None
         self._latest_is_due = False
-        self._unproven: deque[_Unproven] = deque()
+        self._sent: deque[_Sent] = deque()
         self._last_timestamp = -1
         # A ping, and the number of the last DURABLE message sent before it; both only grow.
         self._pings: OrderedDict[_Timestamp, _Number] = OrderedDict()
@@ -107,7 +107,7 @@ class Outbox:
     def __repr__(self) -> str:
         return (
             f"<Outbox: epoch {self._epoch}, {self.pending} to send, "
-            f"{len(self._unproven)} unproven, {len(self._pings)} pings>"
+            f"{len(self._sent)} unacknowledged, {len(self._pings)} pings>"
         )
 
     @property
@@ -121,14 +121,14 @@ class Outbox:
         return len(self._session) + len(self._durable) + self._latest_is_due
 
     @property
-    def needs_proof(self) -> bool:
+    def awaits_acknowledgement(self) -> bool:
         """Whether a DURABLE message has been sent that is not proven."""
-        return bool(self._unproven)
+        return bool(self._sent)
 
     @property
-    def owed(self) -> int:
+    def unacknowledged(self) -> int:
         """How many DURABLE messages are not proven, sent or not."""
-        return len(self._durable) + len(self._unproven)
+        return len(self._durable) + len(self._sent)
 
     @property
     def awaiting_pong(self) -> bool:
@@ -138,9 +138,9 @@ class Outbox:
     @property
     def is_settled(self) -> bool:
         """Whether all is sent, and all that is DURABLE proven."""
-        return not self.pending and not self._unproven
+        return not self.pending and not self._sent
 
-    def put(self, message: Message, *, epoch: int | None = None) -> bool:
+    def put(self, message: WireMessage, *, epoch: int | None = None) -> bool:
         """Queue `message`; return whether it will be sent.
 
         Arguments: `epoch`, for a SESSION message, the session that it answers; None means the
@@ -163,7 +163,7 @@ class Outbox:
                 assert_never(delivery)
         return True
 
-    def session_opened(self, epoch: int, *, announce: Sequence[Message] = ()) -> None:
+    def session_opened(self, epoch: int, *, announce: Sequence[WireMessage] = ()) -> None:
         """Begin to send in the session `epoch`, a greater number than that of any before.
 
         First goes what is in `announce`, then what is DURABLE and not proven, in its old order,
@@ -193,13 +193,13 @@ class Outbox:
             self._latest_is_due = True
 
     def session_lost(self) -> None:
-        """End the open session, if there is one: what is unproven is to be sent again.
+        """End the open session, if there is one: what is not acknowledged is sent again.
 
         It goes back to the front of the line, in its order; SESSION messages are dropped.
         """
         self._epoch = None
-        self._durable.extendleft(unproven.queued for unproven in reversed(self._unproven))
-        self._unproven.clear()
+        self._durable.extendleft(sent.queued for sent in reversed(self._sent))
+        self._sent.clear()
         self._session.clear()
         self._pings.clear()
 
@@ -240,7 +240,7 @@ class Outbox:
             raise IllegalTransitionError("a message was sent twice, or out of order")
         queued = lane.popleft()
         if item.delivery is Delivery.DURABLE:
-            self._unproven.append(_Unproven(queued=queued, sent_at=now))
+            self._sent.append(_Sent(queued=queued, sent_at=now))
 
     def next_ping(self, clock_ms: int) -> int:
         """Return the timestamp of the ping to send now, in milliseconds.
@@ -250,35 +250,35 @@ class Outbox:
         millisecond, or after a clock was set back, the pong of one could be taken for the other's.
         """
         self._last_timestamp = max(clock_ms, self._last_timestamp + 1)
-        if self._unproven:  # else it could prove nothing
-            self._pings[self._last_timestamp] = self._unproven[-1].queued.number
+        if self._sent:  # else it could prove nothing
+            self._pings[self._last_timestamp] = self._sent[-1].queued.number
             if len(self._pings) > _MAX_PINGS:
                 self._pings.popitem(last=False)
         return self._last_timestamp
 
-    def pong(self, timestamp: int | None) -> tuple[Message, ...]:
+    def pong(self, timestamp: int | None) -> tuple[WireMessage, ...]:
         """Return the DURABLE messages that the pong proves: those sent before its ping.
 
         A pong that no ping of this session waits for proves nothing.
         """
         if timestamp is None or timestamp not in self._pings:
             return ()
-        return self._prove(self._pings[timestamp])
+        return self._acknowledge(self._pings[timestamp])
 
-    def heartbeat_proved(self, sent_before: float) -> tuple[Message, ...]:
+    def acknowledged_by_heartbeat(self, sent_before: float) -> tuple[WireMessage, ...]:
         """Return the DURABLE messages that a sign of life proves: those sent until `sent_before`.
 
         For a registry that answers no ping; how long before the sign of life a frame must have
         been sent is for the caller to judge.
         """
         number = None
-        for unproven in self._unproven:
-            if unproven.sent_at > sent_before:
+        for sent in self._sent:
+            if sent.sent_at > sent_before:
                 break
-            number = unproven.queued.number
-        return () if number is None else self._prove(number)
+            number = sent.queued.number
+        return () if number is None else self._acknowledge(number)
 
-    def _queued(self, message: Message, delivery: Delivery) -> _Queued:
+    def _queued(self, message: WireMessage, delivery: Delivery) -> _Queued:
         frame = encode(message)
         return _Queued(number=self._take_number(), message=message, frame=frame, delivery=delivery)
 
@@ -293,22 +293,22 @@ class Outbox:
         # Where they differ, a newer one was put while this one was being written: still due.
         self._latest_is_due = item.number != self._latest.number
 
-    def _prove(self, number: int) -> tuple[Message, ...]:
+    def _acknowledge(self, number: int) -> tuple[WireMessage, ...]:
         proven = []
-        while self._unproven and self._unproven[0].queued.number <= number:
-            proven.append(self._unproven.popleft().queued.message)
+        while self._sent and self._sent[0].queued.number <= number:
+            proven.append(self._sent.popleft().queued.message)
         # Pings that can prove no more than this one has.
         while self._pings and next(iter(self._pings.values())) <= number:
             self._pings.popitem(last=False)
         return tuple(proven)
 
 
-class Prover:
+class DeliveryTracker:
     """Asks once at a time after durable messages, and at each heartbeat in any case."""
 
-    def __init__(self, outbox: Outbox, on_proven: Callable[[Message], None]) -> None:
+    def __init__(self, outbox: Outbox, on_acknowledged: Callable[[WireMessage], None]) -> None:
         self._outbox = outbox
-        self._on_proven = on_proven
+        self._on_acknowledged = on_acknowledged
         self._heartbeat_due = False
         self._timestamps: tuple[int, int] | None = None
         self._is_answered = False
@@ -334,7 +334,7 @@ class Prover:
         To be asked when nothing else is left to be sent, and to be sent at once: it proves what
         was sent before this call.
         """
-        wanted = self._outbox.needs_proof and not self._outbox.awaiting_pong
+        wanted = self._outbox.awaits_acknowledgement and not self._outbox.awaiting_pong
         if not (wanted or self._heartbeat_due):
             return None
         self._heartbeat_due = False
@@ -352,15 +352,15 @@ class Prover:
             self._is_answered = True
             self._tell(self._outbox.pong(timestamp))
 
-    def lived_on(self, websocket_ping_sent_at: float) -> None:
+    def survived(self, websocket_ping_sent_at: float) -> None:
         """Note that the link has lived long enough after an answered WebSocket ping.
 
         It proves something only where JSON pings are not answered: a server's protocol layer
         answers WebSocket pings with frames still unread by the application.
         """
         if not self._is_answered:
-            self._tell(self._outbox.heartbeat_proved(websocket_ping_sent_at))
+            self._tell(self._outbox.acknowledged_by_heartbeat(websocket_ping_sent_at))
 
-    def _tell(self, proven: Iterable[Message]) -> None:
+    def _tell(self, proven: Iterable[WireMessage]) -> None:
         for message in proven:
-            self._on_proven(message)
+            self._on_acknowledged(message)

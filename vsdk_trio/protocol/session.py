@@ -30,7 +30,7 @@ _MAX_NAME_CHARS: Final = 64
 _MAX_REASON_CHARS: Final = 500
 
 
-class SessionState(enum.Enum):
+class ProtocolSessionState(enum.Enum):
     """Where a session stands."""
 
     AWAITING_REGISTRATION = enum.auto()
@@ -47,14 +47,14 @@ class Registered:
 
 
 @attrs.frozen
-class Refused:
+class RegistrationRefusal:
     """The registry does not want this worker; `message` says why."""
 
     message: str
 
 
 @attrs.frozen
-class Ignored:
+class IgnoredFrame:
     """A frame that means nothing here; `kind` is short and fit for counting, `detail` for a log."""
 
     kind: str
@@ -62,56 +62,58 @@ class Ignored:
 
 
 Inbound: TypeAlias = AvailabilityRequest | JobAssignment | JobTermination | WorkerPong
-Event: TypeAlias = Registered | Refused | Ignored | Inbound
+SessionEvent: TypeAlias = Registered | RegistrationRefusal | IgnoredFrame | Inbound
 
 
-class Session:
+class ProtocolSession:
     """A session from its `registration`, which its owner sends first, to its end."""
 
     def __init__(self, registration: WorkerMessage) -> None:
         self.registration: Final = registration
-        self._state = SessionState.AWAITING_REGISTRATION
+        self._state = ProtocolSessionState.AWAITING_REGISTRATION
 
     def __repr__(self) -> str:
-        return f"<Session: {self._state.name}>"
+        return f"<ProtocolSession: {self._state.name}>"
 
     @property
-    def state(self) -> SessionState:
+    def state(self) -> ProtocolSessionState:
         """Where the session stands."""
         return self._state
 
-    def received(self, text: str | bytes) -> Event:
+    def received(self, text: str | bytes) -> SessionEvent:
         """Take the text of one frame; return what it amounts to.
 
         Nothing that a registry can write raises: what is malformed, unknown or out of place is
-        `Ignored`. A refusal closes the session. Raises `IllegalTransitionError` once closed.
+        `IgnoredFrame`. A refusal closes the session. Raises `IllegalTransitionError` once closed.
         """
-        if self._state is SessionState.CLOSED:
+        if self._state is ProtocolSessionState.CLOSED:
             raise IllegalTransitionError("a frame was received on a closed session")
         try:
             message = decode_from_registry(text)
         except WireError as error:
-            return Ignored("malformed", str(error))
+            return IgnoredFrame("malformed", str(error))
         if isinstance(message, Unknown):
             name = peer_text(message.type, most=_MAX_NAME_CHARS)
-            return Ignored(f"unknown: {name}", f"this version does not know the type {name!r}")
-        if self._state is SessionState.AWAITING_REGISTRATION:
+            return IgnoredFrame(f"unknown: {name}", f"this version does not know the type {name!r}")
+        if self._state is ProtocolSessionState.AWAITING_REGISTRATION:
             if isinstance(message, ServerMessage):
                 return self._answered(message)
-            return Ignored(f"early: {message.type}", "came before the answer to the registration")
+            return IgnoredFrame(
+                f"early: {message.type}", "came before the answer to the registration"
+            )
         if isinstance(message, ServerMessage):
-            return Ignored("repeated: register", "came in a session that is registered")
+            return IgnoredFrame("repeated: register", "came in a session that is registered")
         return message
 
     def closed(self) -> None:
         """Note the end of the socket. Again is no error: a refusal has closed the session too."""
-        self._state = SessionState.CLOSED
+        self._state = ProtocolSessionState.CLOSED
 
-    def _answered(self, answer: ServerMessage) -> Registered | Refused:
+    def _answered(self, answer: ServerMessage) -> Registered | RegistrationRefusal:
         if not answer.success:
-            self._state = SessionState.CLOSED
-            return Refused(self._reason(answer))
-        self._state = SessionState.REGISTERED
+            self._state = ProtocolSessionState.CLOSED
+            return RegistrationRefusal(self._reason(answer))
+        self._state = ProtocolSessionState.REGISTERED
         # A registry that names no id has left the worker the one it came with.
         worker_id = answer.worker_id or self.registration.worker_id or ""
         return Registered(worker_id, answer.payload or {})

@@ -40,11 +40,18 @@ from .actions import (
     UnknownJobError,
 )
 from .dispatcher import Dispatcher
-from .ledger import Job, JobRequest, JobState, Ledger, Update
+from .ledger import DispatchRequest, Job, Ledger, LedgerState, RecordedUpdate
 from .metrics import RegistryTallies, ended, read_registry, settled
 from .placement import Policy
-from .roster import Roster, Worker
-from .switchboard import GOING_AWAY, MAX_TEXT, POLICY_VIOLATION, Session, Switchboard, WorkerLink
+from .roster import RegisteredWorker, Roster
+from .switchboard import (
+    GOING_AWAY,
+    MAX_TEXT,
+    POLICY_VIOLATION,
+    Switchboard,
+    WorkerLink,
+    WorkerSession,
+)
 
 _log = get_logger("vsdk_trio.registry")
 
@@ -52,7 +59,7 @@ _CLOSE_SECONDS: Final = 5.0
 
 
 @attrs.define(eq=False)
-class _Waiter:
+class _PendingResult:
     """Somebody waits for a job; `outcome` is there once `event` is set."""
 
     event: trio.Event = attrs.field(factory=trio.Event)
@@ -103,9 +110,9 @@ class Registry:
             new_id=self._new_uuid,
             observe=self.observers,
         )
-        self._links: dict[Session, None] = {}
-        self._dispatches: dict[str, _Waiter] = {}
-        self._end_watchers: dict[str, list[_Waiter]] = {}
+        self._links: dict[WorkerSession, None] = {}
+        self._dispatches: dict[str, _PendingResult] = {}
+        self._end_watchers: dict[str, list[_PendingResult]] = {}
         self._closing = False
         self._due = ResettableDeadline()
         self._link_gone = trio.Event()
@@ -119,7 +126,7 @@ class Registry:
         presented = (token or "").removeprefix("Bearer ")
         return hmac.compare_digest(presented.encode(), self._auth_token.encode())
 
-    async def dispatch(self, request: JobRequest) -> Job:
+    async def dispatch(self, request: DispatchRequest) -> Job:
         """Bring a job to a worker; return it as assigned.
 
         Raises `DispatchError` where no worker takes it, `WireError` where its payload does not fit
@@ -133,7 +140,7 @@ class Registry:
         if self._closing:
             self.observers(settled(DispatchFailure.CLOSING, None, trio.current_time()))
             raise DispatchError(DispatchFailure.CLOSING)
-        waiter = self._dispatches[job_id] = _Waiter()
+        waiter = self._dispatches[job_id] = _PendingResult()
         try:
             self._perform(self._decide(job_id, request))
             await waiter.event.wait()
@@ -161,7 +168,7 @@ class Registry:
         if job.state.ended:
             await trio.lowlevel.checkpoint()
             return job
-        waiter = _Waiter()
+        waiter = _PendingResult()
         watchers = self._end_watchers.setdefault(job_id, [])
         watchers.append(waiter)
         try:
@@ -204,11 +211,11 @@ class Registry:
         """Every job known, oldest first."""
         return self._ledger.jobs()
 
-    def updates(self, job_id: str | None = None) -> tuple[Update, ...]:
+    def updates(self, job_id: str | None = None) -> tuple[RecordedUpdate, ...]:
         """Every `job_update` seen, oldest first; of one job where `job_id` is given."""
         return self._ledger.updates(job_id)
 
-    def workers(self) -> tuple[Worker, ...]:
+    def workers(self) -> tuple[RegisteredWorker, ...]:
         """Every worker that has a link, or jobs that wait for it."""
         return self._roster.all()
 
@@ -244,7 +251,7 @@ class Registry:
 
         Cancelling it counts as the loss of the link.
         """
-        session = Session(link)
+        session = WorkerSession(link)
         self._links[session] = None
         if self._closing:
             session.close(GOING_AWAY, "registry closing")
@@ -269,12 +276,12 @@ class Registry:
             await self._due.wait()
             self._perform(self._dispatcher.tick(trio.current_time()))
 
-    async def _time_registration(self, session: Session) -> None:
+    async def _time_registration(self, session: WorkerSession) -> None:
         await trio.sleep(self._registration_timeout)
         if not session.worker_id:
             session.close(POLICY_VIOLATION, "no register in time")
 
-    def _decide(self, job_id: str, request: JobRequest) -> list[Action]:
+    def _decide(self, job_id: str, request: DispatchRequest) -> list[Action]:
         now = trio.current_time()
         try:
             return self._dispatcher.dispatch(job_id, request, now)
@@ -285,7 +292,7 @@ class Registry:
     def _withdraw(self, job_id: str, reason: str, failure: DispatchFailure) -> None:
         """End a job that no worker has taken yet; leave any other alone."""
         job = self._ledger.get(job_id)
-        if job is not None and job.state in (JobState.PENDING, JobState.OFFERED):
+        if job is not None and job.state in (LedgerState.PENDING, LedgerState.OFFERED):
             now = trio.current_time()
             self._perform(self._dispatcher.terminate(job_id, reason, now, failure=failure))
 

@@ -29,17 +29,17 @@ from .actions import (
     Terminate,
     UnknownJobError,
 )
-from .ledger import Job, JobRequest, JobState, Ledger, Update
+from .ledger import DispatchRequest, Job, Ledger, LedgerState, RecordedUpdate
 from .placement import Placement, Policy, worker_of
-from .roster import Roster, Worker
+from .roster import RegisteredWorker, Roster
 
 WORKER_LOST = "worker lost"
 
 _STATE_OF_FACT = {
-    JobFact.RUNNING: JobState.RUNNING,
-    JobFact.COMPLETED: JobState.COMPLETED,
-    JobFact.FAILED: JobState.FAILED,
-    JobFact.CANCELLED: JobState.CANCELLED,
+    JobFact.RUNNING: LedgerState.RUNNING,
+    JobFact.COMPLETED: LedgerState.COMPLETED,
+    JobFact.FAILED: LedgerState.FAILED,
+    JobFact.CANCELLED: LedgerState.CANCELLED,
 }
 
 
@@ -54,7 +54,7 @@ class Dispatcher:
 
     # -- what callers ask ------------------------------------------------------------------------
 
-    def dispatch(self, job_id: str, request: JobRequest, now: float) -> list[Action]:
+    def dispatch(self, job_id: str, request: DispatchRequest, now: float) -> list[Action]:
         """Find a worker for a new job. Raises `DispatchError` where nobody can be asked at all."""
         if not self._roster.has_served(request.agent_id):
             raise DispatchError(DispatchFailure.AGENT_NOT_DEPLOYED)
@@ -85,8 +85,8 @@ class Dispatcher:
             raise UnknownJobError(f"no job {job_id!r}")
         if job.state.ended:
             return []
-        if job.state in (JobState.PENDING, JobState.OFFERED):
-            return self._placement.end(job, JobState.CANCELLED, reason, now, failure)
+        if job.state in (LedgerState.PENDING, LedgerState.OFFERED):
+            return self._placement.end(job, LedgerState.CANCELLED, reason, now, failure)
         self._ledger.put(attrs.evolve(job, terminating=reason))
         worker = self._roster.get(worker_of(job))
         if worker is None or worker.away:
@@ -95,14 +95,14 @@ class Dispatcher:
 
     # -- what workers do -------------------------------------------------------------------------
 
-    def worker_joined(self, worker: Worker, now: float) -> list[Action]:
+    def worker_joined(self, worker: RegisteredWorker, now: float) -> list[Action]:
         """A worker registered: a new one, one that was away, or one whose old link is stale."""
         known = self._roster.get(worker.worker_id)
         offered = [] if known is None or known.away else self._set_away(known, now)
         joined = self._roster.join(worker)
         actions: list[Action] = []
         for job in self._held_by(joined):
-            if job.state is not JobState.OFFERED:
+            if job.state is not LedgerState.OFFERED:
                 actions += self._resume(job, joined)
         for job in offered:
             actions += self._placement.place_again(job, now)
@@ -132,14 +132,14 @@ class Dispatcher:
         if self._roster.linked(worker_id).is_silent:
             self._roster.change(worker_id, is_silent=False)
         job = self._ledger.get(job_id)
-        if job is None or job.state is not JobState.OFFERED or job.worker_id != worker_id:
+        if job is None or job.state is not LedgerState.OFFERED or job.worker_id != worker_id:
             # It was withdrawn meanwhile: there is a place again, for another one that waits.
             return self._placement.retry_pending(worker_id, now, is_news=False)
         if not available:
             actions = self._placement.place_elsewhere(job, now)
             # It has a place again, perhaps for a job that waits because it was full.
             return actions + self._placement.retry_pending(worker_id, now, is_news=False)
-        assigned = attrs.evolve(job, state=JobState.ASSIGNED, assigned=now, deadline=None)
+        assigned = attrs.evolve(job, state=LedgerState.ASSIGNED, assigned=now, deadline=None)
         self._ledger.put(assigned)
         return [Assign(worker_id, assigned), Settled(assigned)]
 
@@ -163,7 +163,7 @@ class Dispatcher:
         worker = self._roster.linked(worker_id)
         fact = read_job_status(status, error)
         job = None if fact is None else self._job_it_may_update(worker, job_id, fact, now)
-        update = Update(
+        update = RecordedUpdate(
             time=now,
             worker_id=worker_id,
             job_id=job_id,
@@ -197,14 +197,14 @@ class Dispatcher:
         while (job := self._ledger.first_due()) is not None:
             if job.deadline is None or job.deadline > now:
                 break
-            if job.state is JobState.OFFERED:
+            if job.state is LedgerState.OFFERED:
                 self._roster.change(worker_of(job), is_silent=True)
                 actions += self._placement.place_elsewhere(job, now)
-            elif job.state is JobState.PENDING:
+            elif job.state is LedgerState.PENDING:
                 actions += self._placement.place_waiting(job, now)
             else:
                 actions += self._placement.end(
-                    job, JobState.FAILED, WORKER_LOST, now, presumed=True
+                    job, LedgerState.FAILED, WORKER_LOST, now, presumed=True
                 )
         return actions
 
@@ -215,7 +215,7 @@ class Dispatcher:
         worker_id = worker_of(job)
         running = attrs.evolve(
             job,
-            state=JobState.RUNNING,
+            state=LedgerState.RUNNING,
             request=job.request.without_content(),
             error=None,
             presumed=False,
@@ -230,50 +230,50 @@ class Dispatcher:
         return []
 
     def _job_it_may_update(
-        self, worker: Worker, job_id: str, fact: JobFact, now: float
+        self, worker: RegisteredWorker, job_id: str, fact: JobFact, now: float
     ) -> Job | None:
         """The job, as far as this worker may say this of it."""
         job = self._ledger.get(job_id)
         if job is not None:
-            has_it = job.state in (JobState.ASSIGNED, JobState.RUNNING) or job.presumed
+            has_it = job.state in (LedgerState.ASSIGNED, LedgerState.RUNNING) or job.presumed
             return job if has_it and job.worker_id == worker.worker_id else None
         has_room = worker.adoptable > 0 and self._ledger.open_count < self._policy.max_open_jobs
         if fact is not JobFact.RUNNING or not has_room:
             return None
         return Job(
             job_id=job_id,
-            request=JobRequest(agent_id=worker.agent_id, room_id=""),
+            request=DispatchRequest(agent_id=worker.agent_id, room_id=""),
             worker_id=worker.worker_id,
             adopted=True,
             created=now,
         )
 
-    def _set_away(self, worker: Worker, now: float) -> list[Job]:
+    def _set_away(self, worker: RegisteredWorker, now: float) -> list[Job]:
         """Its link is gone: start the grace of what it runs, return what it was only offered."""
         held = self._held_by(worker)
         grace_end = now + self._policy.reconnect_grace
         for job in held:
-            if job.state is not JobState.OFFERED:
+            if job.state is not LedgerState.OFFERED:
                 self._ledger.put(attrs.evolve(job, deadline=grace_end))
         self._roster.change(worker.worker_id, away=True)
-        return [job for job in held if job.state is JobState.OFFERED]
+        return [job for job in held if job.state is LedgerState.OFFERED]
 
-    def _resume(self, job: Job, worker: Worker) -> list[Action]:
+    def _resume(self, job: Job, worker: RegisteredWorker) -> list[Action]:
         """Its worker is back: what it may have missed is said again.
 
         An assignment that was cut off on its way would otherwise be lost; a worker that has it
         answers with the job's status. The published client neither announces what it runs nor
         bears an assignment twice: there, that the same id came back is all there is to know.
         """
-        if job.state is JobState.RUNNING and not worker.reannounces:
+        if job.state is LedgerState.RUNNING and not worker.reannounces:
             self._ledger.put(attrs.evolve(job, deadline=None))
         if job.terminating is not None:
             return [Terminate(worker.worker_id, job.job_id, job.terminating)]
-        if job.state is JobState.ASSIGNED and worker.reannounces:
+        if job.state is LedgerState.ASSIGNED and worker.reannounces:
             return [Assign(worker.worker_id, job)]
         return []
 
-    def _held_by(self, worker: Worker) -> list[Job]:
+    def _held_by(self, worker: RegisteredWorker) -> list[Job]:
         """The jobs on a worker, oldest first: what it is told must not depend on hashing."""
         jobs = [job for job_id in worker.jobs if (job := self._ledger.get(job_id)) is not None]
         return sorted(jobs, key=lambda job: (job.created, job.job_id))

@@ -27,15 +27,15 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from .._masking import mask_answer
 from ..errors import WireError
-from ..http_server.access import Denial, deny_web_page
-from ..http_server.answers import Streams, answer_scrape, asker_of, load_pages
+from ..http_server.access import AccessDenial, deny_web_page
+from ..http_server.answers import Streams, answer_scrape, load_pages, requester_of
 from ..protocol.messages import MAX_MESSAGE_BYTES
 from .actions import AmbiguousJobError, DispatchError, DispatchFailure, UnknownJobError
 from .core import Registry
-from .ledger import Job, JobRequest, Update
+from .ledger import DispatchRequest, Job, RecordedUpdate
 from .page import follow, follow_job
 from .public_url import registry_url
-from .roster import Worker
+from .roster import RegisteredWorker
 from .switchboard import MESSAGE_TOO_BIG, LinkClosed
 
 _MAX_BODY_BYTES: Final = 256 * 1024
@@ -111,7 +111,7 @@ class Fields:
         return value
 
 
-def update_json(update: Update, now: float) -> dict[str, Any]:
+def update_json(update: RecordedUpdate, now: float) -> dict[str, Any]:
     """What a worker said of a job; `age` is in seconds."""
     return {"age": now - update.time, **attrs.asdict(update, filter=_is_not_time)}
 
@@ -142,7 +142,7 @@ def job_json(job: Job, now: float) -> dict[str, Any]:
     }
 
 
-def worker_json(worker: Worker) -> dict[str, Any]:
+def worker_json(worker: RegisteredWorker) -> dict[str, Any]:
     return {
         "worker_id": worker.worker_id,
         "agent_id": worker.agent_id,
@@ -307,7 +307,7 @@ async def _create_room(registry: Registry, _: Request) -> Response:
 
 async def _dispatch(registry: Registry, request: Request) -> Response:
     body = Fields(await json_object(request))
-    job_request = JobRequest(
+    job_request = DispatchRequest(
         agent_id=body.text("agentId", required=True),
         room_id=body.text("meetingId") or registry.create_room(),
         room_options=body.object("roomOptions"),
@@ -357,13 +357,13 @@ async def _terminate(registry: Registry, request: Request) -> Response:
 # -- in and out ----------------------------------------------------------------------------------
 
 
-def _deny(registry: Registry, connection: HTTPConnection) -> Denial | None:
+def _deny(registry: Registry, connection: HTTPConnection) -> AccessDenial | None:
     """Why this request is not answered; None: it is."""
     token = connection.headers.get("authorization")
     if not registry.is_authorized(token):
-        return Denial(401, "invalid token" if token else "a token is needed here")
+        return AccessDenial(401, "invalid token" if token else "a token is needed here")
     anybody_may = registry.is_authorized(None)
-    return deny_web_page(asker_of(connection)) if anybody_may else None
+    return deny_web_page(requester_of(connection)) if anybody_may else None
 
 
 def _answer(value: dict[str, Any], *, status_code: int = 200) -> Response:

@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 
 
-class JobState(enum.Enum):
+class LedgerState(enum.Enum):
     """Where a job stands, as the registry knows it."""
 
     PENDING = "pending"
@@ -33,11 +33,11 @@ class JobState(enum.Enum):
         return self in _ENDED
 
 
-_ENDED = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED})
+_ENDED = frozenset({LedgerState.COMPLETED, LedgerState.FAILED, LedgerState.CANCELLED})
 
 
 @attrs.frozen(kw_only=True)
-class JobRequest:
+class DispatchRequest:
     """What a dispatch asks for; the content of the later `job_assignment`.
 
     `timeout` is in seconds. Room options, metadata and tokens are the caller's business, so they
@@ -52,7 +52,7 @@ class JobRequest:
     wait: bool = False
     timeout: float | None = None
 
-    def without_content(self) -> JobRequest:
+    def without_content(self) -> DispatchRequest:
         """What is kept of it once its worker has it for sure: nothing that is large."""
         return attrs.evolve(self, room_options=None, metadata=None)
 
@@ -84,8 +84,8 @@ class Job:
     """
 
     job_id: str
-    request: JobRequest
-    state: JobState = JobState.PENDING
+    request: DispatchRequest
+    state: LedgerState = LedgerState.PENDING
     worker_id: str | None = None
     error: str | None = None
     presumed: bool = False
@@ -113,7 +113,7 @@ class Job:
 
 
 @attrs.frozen(kw_only=True)
-class Update:
+class RecordedUpdate:
     """One `job_update` as it came; `applied` says whether it changed or confirmed the record."""
 
     time: float
@@ -136,7 +136,7 @@ class Ledger:
         self._open: dict[str, Job] = {}
         self._ended: dict[str, Job] = {}
         self._max_ended = max_ended
-        self._updates: deque[Update] = deque(maxlen=max_updates)
+        self._updates: deque[RecordedUpdate] = deque(maxlen=max_updates)
         self._deadlines: list[tuple[float, str]] = []
 
     @property
@@ -157,7 +157,7 @@ class Ledger:
         known = [*self._ended.values(), *self._open.values()]
         return tuple(sorted(known, key=lambda job: job.created))
 
-    def updates(self, job_id: str | None = None) -> tuple[Update, ...]:
+    def updates(self, job_id: str | None = None) -> tuple[RecordedUpdate, ...]:
         """Every update seen, oldest first; of one job where `job_id` is given."""
         return tuple(u for u in self._updates if job_id is None or u.job_id == job_id)
 
@@ -184,6 +184,6 @@ class Ledger:
             heapq.heappop(self._deadlines)  # outlived: the job has moved on since
         return None
 
-    def record(self, update: Update) -> None:
+    def record(self, update: RecordedUpdate) -> None:
         """Append one update as it came."""
         self._updates.append(update)

@@ -24,8 +24,8 @@ from ..telemetry.metrics.tallies import (
     Reading,
 )
 from .actions import DispatchFailure
-from .ledger import Job, JobState
-from .roster import Worker
+from .ledger import Job, LedgerState
+from .roster import RegisteredWorker
 
 
 def settled(failure: DispatchFailure | None, job: Job | None, now: float) -> DispatchSettled:
@@ -51,8 +51,8 @@ def ended(job: Job, now: float) -> JobEnded:
     )
 
 
-_ENDS: Final = tuple(state.value for state in JobState if state.ended)
-_LIVE: Final = tuple(state.value for state in JobState if not state.ended)
+_ENDS: Final = tuple(state.value for state in LedgerState if state.ended)
+_LIVE: Final = tuple(state.value for state in LedgerState if not state.ended)
 _FRAME_KINDS: Final = (
     *("malformed", "before register", "after its end", "unknown type"),
     *("overlong job id", "register out of place"),
@@ -219,7 +219,7 @@ _COUNTERS: Final = (
 _HISTOGRAMS: Final = (DISPATCH_SECONDS, RUNNING_SECONDS, JOB_SECONDS)
 
 
-def read_registry(workers: Iterable[Worker], jobs: Iterable[Job]) -> tuple[Reading, ...]:
+def read_registry(workers: Iterable[RegisteredWorker], jobs: Iterable[Job]) -> tuple[Reading, ...]:
     """Every gauge of a registry that has these workers and jobs."""
     workers = tuple(workers)
     present = [worker for worker in workers if not worker.away]

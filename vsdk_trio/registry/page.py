@@ -20,7 +20,7 @@ from ..http_server.answers import Push
 from ..jobs.short_ids import find_ids
 from .core import Registry
 from .ledger import Job
-from .roster import Worker
+from .roster import RegisteredWorker
 
 # What workers report of themselves is looked at as often; what happens to jobs is told at once.
 LOOK_SECONDS: Final = 1.0
@@ -106,7 +106,7 @@ def job_snapshot(registry: Registry, typed: str, to_unix: float) -> dict[str, An
     }
 
 
-def _full_agents(workers: Iterable[Worker]) -> set[str]:
+def _full_agents(workers: Iterable[RegisteredWorker]) -> set[str]:
     """The agents whose workers are all full: what is dispatched to them waits, and may fail."""
     present = [worker for worker in workers if not worker.away and not worker.is_closed]
     free = {worker.agent_id for worker in present if not worker.is_full}
@@ -117,7 +117,7 @@ def _beginning(error: str | None) -> str | None:
     return None if error is None else cut(error, MAX_ERROR_IN_TABLE)
 
 
-def _state(worker: Worker) -> str:
+def _state(worker: RegisteredWorker) -> str:
     """In one word: its own, but for what the registry knows better."""
     if worker.away:
         return "away"
@@ -125,7 +125,7 @@ def _state(worker: Worker) -> str:
     return "full" if is_taken else worker.status or "registered"
 
 
-def _worker(worker: Worker) -> dict[str, Any]:
+def _worker(worker: RegisteredWorker) -> dict[str, Any]:
     return {
         "worker_id": worker.worker_id,
         "agent_id": worker.agent_id,

@@ -19,8 +19,8 @@ from typing import Final
 import attrs
 
 from .actions import Action, DispatchFailure, Ended, Offer, Settled
-from .ledger import Asked, Job, JobState, Ledger
-from .roster import Roster, Worker
+from .ledger import Asked, Job, Ledger, LedgerState
+from .roster import RegisteredWorker, Roster
 
 LOAD_STEP: Final = 0.1
 """Less of a difference says nothing new: a load that is measured is never twice the same."""
@@ -32,8 +32,8 @@ class Policy:
 
     `offer_timeout`: a worker that has not answered an offer by then has refused it.
     `reconnect_grace`: how long the jobs of a lost worker wait for it.
-    `patience`: how long a job waits for news from a worker of its agent when none can take it; 0
-    fails the dispatch at once, as the hosted registry does.
+    `queue_timeout`: how long a job waits for a worker of its agent when none can take it; 0 fails
+    the dispatch at once, as the hosted registry does.
     `first_pause`, `longest_pause`: how long a worker that refused a job is left in peace with it,
     where there is no news of the worker; it doubles from the one to the other.
     `max_open_jobs`: a dispatch beyond it is refused.
@@ -41,7 +41,7 @@ class Policy:
 
     offer_timeout: float = 5.0
     reconnect_grace: float = 60.0
-    patience: float = 0.0
+    queue_timeout: float = 0.0
     first_pause: float = 1.0
     longest_pause: float = 5.0
     max_open_jobs: int = 10_000
@@ -67,7 +67,9 @@ class Placement:
             return self.fail_unplaced(job, now)
         pauses = (asked.until for who, asked in job.asked.items() if self._roster.is_linked(who))
         deadline = min((until for until in pauses if until > now), default=give_up)
-        self._ledger.put(attrs.evolve(job, state=JobState.PENDING, deadline=min(deadline, give_up)))
+        self._ledger.put(
+            attrs.evolve(job, state=LedgerState.PENDING, deadline=min(deadline, give_up))
+        )
         self._pending[job.job_id] = None
         return []
 
@@ -78,13 +80,13 @@ class Placement:
         return self.place(job, now)
 
     def _give_up(self, job: Job) -> float:
-        return job.created + self._policy.patience
+        return job.created + self._policy.queue_timeout
 
-    def _may_be_asked(self, worker: Worker, job: Job, now: float) -> bool:
+    def _may_be_asked(self, worker: RegisteredWorker, job: Job, now: float) -> bool:
         asked = job.asked.get(worker.worker_id)
         return asked is None or asked.until <= now < self._give_up(job)
 
-    def _offer(self, job: Job, worker: Worker, now: float) -> list[Action]:
+    def _offer(self, job: Job, worker: RegisteredWorker, now: float) -> list[Action]:
         self._turn += 1
         self._pending.pop(job.job_id, None)
         self._roster.change(worker.worker_id, turn=self._turn)
@@ -98,7 +100,7 @@ class Placement:
         )
         offered = attrs.evolve(
             job,
-            state=JobState.OFFERED,
+            state=LedgerState.OFFERED,
             worker_id=worker.worker_id,
             offers=job.offers + 1,
             asked={**job.asked, worker.worker_id: asked},
@@ -123,7 +125,7 @@ class Placement:
 
     def _taken_back(self, job: Job) -> Job:
         self._roster.let_go(worker_of(job), job.job_id)
-        return attrs.evolve(job, worker_id=None, state=JobState.PENDING, deadline=None)
+        return attrs.evolve(job, worker_id=None, state=LedgerState.PENDING, deadline=None)
 
     def fail_unplaced(self, job: Job, now: float) -> list[Action]:
         """There is no worker left to ask, and no patience: the dispatch fails."""
@@ -132,12 +134,12 @@ class Placement:
             if self._roster.has_link(job.agent_id)
             else DispatchFailure.NO_WORKERS_REGISTERED
         )
-        return self.end(job, JobState.FAILED, failure.value, now, failure)
+        return self.end(job, LedgerState.FAILED, failure.value, now, failure)
 
     def end(
         self,
         job: Job,
-        state: JobState,
+        state: LedgerState,
         error: str | None,
         now: float,
         failure: DispatchFailure | None = None,
@@ -186,7 +188,7 @@ class Placement:
         return actions
 
 
-def _has_news(worker: Worker, asked: Asked) -> bool:
+def _has_news(worker: RegisteredWorker, asked: Asked) -> bool:
     """Whether it has become freer since it was asked; of one that was silent, anything is news."""
     return (
         math.isinf(asked.until)

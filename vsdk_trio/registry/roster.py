@@ -25,7 +25,7 @@ _ASSUMED_CAPACITY = 10
 
 
 @attrs.frozen(kw_only=True)
-class Worker:
+class RegisteredWorker:
     """One worker at one moment; a new value for every change.
 
     `capacity` is its `max_processes`, None where it did not say. `status`, `load` and `job_count`
@@ -74,7 +74,7 @@ class Worker:
         return max(0, (self.capacity or _ASSUMED_CAPACITY) - len(self.jobs))
 
 
-_Place: TypeAlias = tuple[bool, float, int, int, str, Worker]
+_Place: TypeAlias = tuple[bool, float, int, int, str, RegisteredWorker]
 
 
 class Ranking:
@@ -86,16 +86,16 @@ class Ranking:
     def __init__(self) -> None:
         self._ranks: dict[str, list[_Place]] = {}
 
-    def of_agent(self, agent_id: str) -> Iterator[Worker]:
+    def of_agent(self, agent_id: str) -> Iterator[RegisteredWorker]:
         """The workers of an agent that may be asked; no other call before it is gone through."""
         return (place[-1] for place in self._ranks.get(agent_id, ()))
 
-    def add(self, worker: Worker) -> None:
+    def add(self, worker: RegisteredWorker) -> None:
         """Give the worker its place; none if it must not be asked."""
         if worker.is_taking:
             insort(self._ranks.setdefault(worker.agent_id, []), _place(worker))
 
-    def remove(self, worker: Worker) -> None:
+    def remove(self, worker: RegisteredWorker) -> None:
         """Take a worker out that was added, as it was then."""
         if worker.is_taking:
             rank = self._ranks[worker.agent_id]
@@ -104,7 +104,7 @@ class Ranking:
                 del self._ranks[worker.agent_id]
 
 
-def _place(worker: Worker) -> _Place:
+def _place(worker: RegisteredWorker) -> _Place:
     # The id makes it unique, so workers themselves are never compared.
     return (
         worker.is_silent,
@@ -124,17 +124,17 @@ class Roster:
     """
 
     def __init__(self, *, max_agents: int = 10_000) -> None:
-        self._workers: dict[str, Worker] = {}
+        self._workers: dict[str, RegisteredWorker] = {}
         self._ranking = Ranking()
         self._links: Counter[str] = Counter()
         self._agents: dict[str, None] = {}
         self._max_agents = max_agents
 
-    def get(self, worker_id: str) -> Worker | None:
+    def get(self, worker_id: str) -> RegisteredWorker | None:
         """The worker as it stands, present or away."""
         return self._workers.get(worker_id)
 
-    def all(self) -> tuple[Worker, ...]:
+    def all(self) -> tuple[RegisteredWorker, ...]:
         """Every worker, in the order of their last registration."""
         return tuple(self._workers.values())
 
@@ -143,7 +143,7 @@ class Roster:
         worker = self._workers.get(worker_id)
         return worker is not None and not worker.away
 
-    def linked(self, worker_id: str) -> Worker:
+    def linked(self, worker_id: str) -> RegisteredWorker:
         """The worker; raises `IllegalTransitionError` where it has no link that could speak."""
         worker = self._workers.get(worker_id)
         if worker is None or worker.away:
@@ -154,7 +154,7 @@ class Roster:
         """Is there a worker of this agent that has a link, whether or not it may be asked?"""
         return agent_id in self._links
 
-    def candidates(self, agent_id: str) -> Iterator[Worker]:
+    def candidates(self, agent_id: str) -> Iterator[RegisteredWorker]:
         """The workers of an agent that may be offered a job, the one to be asked first in front.
 
         Nothing here may change while it is gone through.
@@ -165,7 +165,7 @@ class Roster:
         """Was there ever a worker of this agent, as far as remembered?"""
         return agent_id in self._agents
 
-    def join(self, worker: Worker) -> Worker:
+    def join(self, worker: RegisteredWorker) -> RegisteredWorker:
         """Enter a worker that registered; one of the same id leaves it its jobs."""
         self._agents.pop(worker.agent_id, None)
         self._agents[worker.agent_id] = None
@@ -199,12 +199,12 @@ class Roster:
         if worker_id in self._workers:
             self.change(worker_id, jobs=self._workers[worker_id].jobs - {job_id})
 
-    def _count(self, worker: Worker) -> None:
+    def _count(self, worker: RegisteredWorker) -> None:
         if not worker.away:
             self._links[worker.agent_id] += 1
         self._ranking.add(worker)
 
-    def _uncount(self, worker: Worker) -> None:
+    def _uncount(self, worker: RegisteredWorker) -> None:
         if not worker.away:
             self._links[worker.agent_id] -= 1
             if not self._links[worker.agent_id]:

@@ -23,7 +23,7 @@ from ..telemetry.logs.loggers import get_logger
 from . import wire
 from .actions import Action, Assign, Offer, Terminate
 from .dispatcher import Dispatcher
-from .roster import Roster, Worker
+from .roster import RegisteredWorker, Roster
 
 # RFC 6455, and one of the private range; ABNORMAL is never sent, it says that nothing was.
 ABNORMAL: Final = 1006
@@ -59,7 +59,7 @@ class WorkerLink(Protocol):
         ...
 
 
-class Session:
+class WorkerSession:
     """A link while it is served. `worker_id` is "" until the worker has registered.
 
     `ignored` counts frames that changed nothing, by kind.
@@ -154,7 +154,7 @@ class Switchboard:
         self._roster = roster
         self._is_authorized = is_authorized
         self._new_id = new_id
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, WorkerSession] = {}
 
     def send(self, action: Offer | Assign | Terminate) -> list[Action]:
         """Queue the frame of an action for its worker.
@@ -178,11 +178,11 @@ class Switchboard:
                 assert_never(action)
         return self._post(session, frame)
 
-    def _post(self, session: Session, frame: str) -> list[Action]:
+    def _post(self, session: WorkerSession, frame: str) -> list[Action]:
         session.post(frame)
         return self.session_ended(session) if session.is_closing else []
 
-    def session_ended(self, session: Session) -> list[Action]:
+    def session_ended(self, session: WorkerSession) -> list[Action]:
         """The link is gone, or nothing more can be sent over it: its worker is lost.
 
         Does nothing where that is known already, or the worker has come back on another link.
@@ -194,7 +194,7 @@ class Switchboard:
         self._observe(seen.WorkerLeft(worker_id=session.worker_id))
         return self._dispatcher.worker_lost(session.worker_id, trio.current_time())
 
-    def handle(self, session: Session, frame: str | bytes) -> list[Action]:
+    def handle(self, session: WorkerSession, frame: str | bytes) -> list[Action]:
         """Decide on one frame; what has no meaning here is ignored."""
         try:
             message = decode_from_worker(frame)
@@ -238,7 +238,7 @@ class Switchboard:
             case _:
                 assert_never(message)
 
-    def _update_job(self, session: Session, message: JobUpdate) -> list[Action]:
+    def _update_job(self, session: WorkerSession, message: JobUpdate) -> list[Action]:
         if len(message.job_id) > _MAX_ID:
             return self._ignore(session, "overlong job id", f"{len(message.job_id)} characters")
         return self._dispatcher.job_updated(
@@ -251,7 +251,7 @@ class Switchboard:
             now=trio.current_time(),
         )
 
-    def _register(self, session: Session, message: WorkerMessage) -> list[Action]:
+    def _register(self, session: WorkerSession, message: WorkerMessage) -> list[Action]:
         if session.worker_id or session.is_closing:
             return self._ignore(session, "register out of place", message.type)
         refusal = self._refusal(message)
@@ -274,7 +274,7 @@ class Switchboard:
         session.post(wire.registered(worker_id))
         _log.info("worker registered", extra={"worker_id": worker_id, "agent_id": agent_id})
         capacity = message.max_processes
-        worker = Worker(
+        worker = RegisteredWorker(
             worker_id=worker_id,
             agent_id=agent_id,
             capacity=capacity if capacity is not None and capacity > 0 else None,
@@ -296,7 +296,7 @@ class Switchboard:
             return self._new_id()
         return asked if known is None or known.agent_id == agent_id else self._new_id()
 
-    def _ignore(self, session: Session, kind: str, detail: str) -> list[Action]:
+    def _ignore(self, session: WorkerSession, kind: str, detail: str) -> list[Action]:
         """Count it, log it once per kind and link, and do nothing."""
         session.ignored[kind] += 1
         self._observe(seen.WorkerFrameIgnored(kind=kind))

@@ -18,7 +18,7 @@ from ..protocol.messages import (
     ServerMessage,
     WorkerPong,
 )
-from .ledger import Job, JobRequest
+from .ledger import DispatchRequest, Job
 
 _SHORT: Final = frozenset({"type", "job_id", "room_id", "agent_name"})
 _NAMESPACE: Final = "default"
@@ -48,7 +48,7 @@ def offer(job: Job, *, short: bool) -> str:
     return encode(request, only=_SHORT if short else None)
 
 
-def assignment(job_id: str, request: JobRequest) -> str:
+def assignment(job_id: str, request: DispatchRequest) -> str:
     """The job itself. Raises `WireError` where its payload does not fit into a frame."""
     return encode(
         JobAssignment(

@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
-from ..http_server.access import Asker, Denial, deny_stranger
+from ..http_server.access import AccessDenial, Requester, deny_stranger
 from ..http_server.answers import (
     Entry,
     Guard,
@@ -25,11 +25,11 @@ from ..http_server.answers import (
     Streams,
     TextAnswer,
     answer_scrape,
-    asker_of,
     denied,
     failure,
     load_pages,
     make_application,
+    requester_of,
     wants_page,
 )
 from ..jobs.short_ids import find_ids, name_candidates
@@ -48,8 +48,8 @@ def make_app(sources: StatusSources, stopping: trio.Event) -> Starlette:
     pages = load_pages("vsdk_trio.http_server", "vsdk_trio.status")
     streams = Streams(stopping)
 
-    def guard(asker: Asker) -> Denial | None:
-        return deny_stranger(asker, sources.debug_token, how_to_set=HOW_TO_SET_TOKEN)
+    def guard(requester: Requester) -> AccessDenial | None:
+        return deny_stranger(requester, sources.debug_token, how_to_set=HOW_TO_SET_TOKEN)
 
     def entry(path: str, answer: _Answer, *, method: str = "GET", is_open: bool = False) -> Entry:
         return Entry(
@@ -132,7 +132,7 @@ async def _metrics(sources: StatusSources, request: Request) -> ASGIApp:
 async def _index(pages: Pages, guard: Guard, sources: StatusSources, request: Request) -> ASGIApp:
     if wants_page(request):
         return pages.answer("worker.html", request)
-    if (denial := guard(asker_of(request))) is not None:
+    if (denial := guard(requester_of(request))) is not None:
         return denied(denial)
     return JSONAnswer(published.api_status_json(sources.look()), headers={"vary": "accept"})
 
@@ -140,7 +140,7 @@ async def _index(pages: Pages, guard: Guard, sources: StatusSources, request: Re
 async def _job(pages: Pages, guard: Guard, sources: StatusSources, request: Request) -> ASGIApp:
     if wants_page(request):
         return pages.answer("job.html", request)
-    if (denial := guard(asker_of(request))) is not None:
+    if (denial := guard(requester_of(request))) is not None:
         return denied(denial)
     typed = request.path_params["job_id"]
     found = dashboard.job_snapshot(sources.look(), sources.history, typed)

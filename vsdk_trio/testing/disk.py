@@ -13,7 +13,7 @@ import attrs
 import trio
 
 from ..errors import JournalError, StateDirInUseError
-from ..journal.records import NOTHING, REMEMBERED_JOBS, Contents, Picture, Record
+from ..journal.records import NOTHING, REMEMBERED_JOBS, Contents, JournalState, Record
 
 T = TypeVar("T")
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 class MemoryFile:
     """One agent's journal: what is committed, who holds it, and what was set aside."""
 
-    picture: Picture
+    picture: JournalState
     holder: MemoryStore | None = None
     is_corrupt: bool = False
     aside: list[Contents] = attrs.field(factory=list)
@@ -32,7 +32,7 @@ class MemoryFile:
         """What a worker that opened it now would find."""
         return self.picture.contents
 
-    def set_aside(self, new: Picture) -> None:
+    def set_aside(self, new: JournalState) -> None:
         """Keep what it holds, and begin a new one in its place."""
         self.aside.append(self.contents)
         self.picture = new
@@ -88,7 +88,7 @@ class MemoryDisk:
     """A `Disk` whose files survive the workers that write them.
 
     Arguments: `delay`, seconds, asked twice for each call: before it takes effect and after, so
-    that a crash in between finds it done and nobody told; `remembered`, see `Picture`.
+    that a crash in between finds it done and nobody told; `remembered`, see `JournalState`.
 
     `failure`, while it is set, is what every write fails with, and `open_failure` every opening.
     `is_frozen` keeps files from being set aside as well. `crash()` is the death of every worker
@@ -108,9 +108,9 @@ class MemoryDisk:
         self.files: dict[tuple[str, str], MemoryFile] = {}
         self._remembered = remembered
 
-    def new_picture(self) -> Picture:
+    def new_picture(self) -> JournalState:
         """An empty journal."""
-        return Picture(NOTHING, remembered=self._remembered)
+        return JournalState(NOTHING, remembered=self._remembered)
 
     def file(self, directory: str, agent_id: str) -> MemoryFile:
         """The journal of that agent in that directory, made if there is none."""

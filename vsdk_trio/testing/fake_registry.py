@@ -19,7 +19,7 @@ import trio.abc
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
 from .._exceptions import without_own_group
-from ..websocket.link import ReaderGuard
+from ..websocket.link import ReaderSupervisor
 from .network import MemoryDialer
 
 JsonObject = dict[str, Any]
@@ -46,7 +46,7 @@ class FakeSession:
         self,
         registry: FakeRegistry,
         ws: WebSocketConnection,
-        guard: ReaderGuard,
+        guard: ReaderSupervisor,
         headers: dict[str, str],
     ) -> None:
         self._registry = registry
@@ -163,7 +163,7 @@ class FakeRegistry:
     async def serve_stream(self, stream: trio.abc.Stream) -> None:
         """Serve one connection, of the simulated network or a real one (`trio.serve_tcp`)."""
         async with trio.open_nursery() as nursery:
-            guard = ReaderGuard(nursery)
+            guard = ReaderSupervisor(nursery)
             try:
                 await self._serve_websocket(guard, _Deafening(stream, self))
             finally:
@@ -171,7 +171,7 @@ class FakeRegistry:
                 with trio.move_on_after(_CLOSING_SECONDS, shield=True):
                     await trio.aclose_forcefully(stream)
 
-    async def _serve_websocket(self, guard: ReaderGuard, stream: trio.abc.Stream) -> None:
+    async def _serve_websocket(self, guard: ReaderSupervisor, stream: trio.abc.Stream) -> None:
         with guard.while_reading():
             request = await wrap_server_stream(
                 guard.as_nursery(), stream, message_queue_size=_QUEUE_LENGTH

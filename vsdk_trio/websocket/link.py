@@ -20,7 +20,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection
 from ..errors import ConnectError
 
 
-class CutWatch(trio.abc.Stream):
+class WriteFailureTracker(trio.abc.Stream):
     """Passes everything on; `is_cut` once a send was cut off or failed.
 
     Whatever was sent after that would be read as the rest of it.
@@ -51,7 +51,7 @@ class CutWatch(trio.abc.Stream):
         await self._stream.aclose()
 
 
-class ReaderGuard:
+class ReaderSupervisor:
     """Runs one reader task: contains its crash, outlives cancellation, tells when it has ended.
 
     The reader is shielded, because the close handshake needs it after a cancellation; whoever
@@ -127,8 +127,8 @@ class Link:
     def __init__(
         self,
         ws: WebSocketConnection,
-        stream: CutWatch,
-        guard: ReaderGuard,
+        stream: WriteFailureTracker,
+        guard: ReaderSupervisor,
         shown: Callable[[str], str] = str,
     ) -> None:
         self._ws = ws

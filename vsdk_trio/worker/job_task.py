@@ -17,7 +17,7 @@ import trio
 from ..control.frames import Finished, Frame, JobInfo, Joined, Pong, Running, Start
 from ..errors import FrameError, IllegalTransitionError, JobProcessError, OptionsError
 from ..jobs.lifecycle import EndCause, JobState, Participant, StopCause, Update
-from ..journal.journal import PATIENCE_SECONDS
+from ..journal.journal import DISK_TIMEOUT_SECONDS
 from ..processes.job_process import JobProcess
 from ..processes.pool import Pool
 from ..protocol.messages import JobAssignment
@@ -33,7 +33,7 @@ from .live_jobs import LiveJob
 logger = get_logger(__name__)
 
 # How long the end of a job may take to be written down; a journal is given up before that.
-TELL_SECONDS = 2 * PATIENCE_SECONDS
+TELL_SECONDS = 2 * DISK_TIMEOUT_SECONDS
 
 # A process can die at the very moment in which it gets its job. Several can: but one whose job
 # kills them must come to an end.

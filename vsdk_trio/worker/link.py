@@ -9,13 +9,13 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ..backend.events import BackendEvent
-from ..protocol.messages import Message
+from ..protocol.messages import WireMessage
 
 
 class RegistryLink(Protocol):
     """Events in, messages out."""
 
-    def post(self, message: Message, *, epoch: int | None = None) -> bool:
+    def post(self, message: WireMessage, *, epoch: int | None = None) -> bool:
         """Put the message into the outbox; an answer names the session that it belongs to.
 
         Returns whether it will be sent, as far as that is known: an answer to a session that is

@@ -85,7 +85,7 @@ class Look:
             measures_load=options.load_fnc is not None,
             is_connected=parts.connection.is_connected,
             sessions=parts.connection.epoch,
-            owed=parts.connection.owed,
+            owed=parts.connection.unacknowledged,
             unsent=parts.connection.undelivered,
             state=parts.reporter.fact().name.lower(),
             load=parts.load.to_report(),
@@ -175,7 +175,7 @@ class Look:
             yield _counted(count, "job to end", "jobs to end")
         if count := parts.admission.reserved:
             yield _counted(count, "promised job to come", "promised jobs to come")
-        if count := parts.connection.owed:
+        if count := parts.connection.unacknowledged:
             yield _counted(
                 count,
                 "job update to be known to the registry",

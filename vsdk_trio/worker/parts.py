@@ -27,7 +27,7 @@ from ..processes.orphans import Sweeper
 from ..processes.pool import Pool, PoolSettings
 from ..processes.program import command_line
 from ..processes.stop_ladder import Graces
-from ..protocol.messages import Message
+from ..protocol.messages import WireMessage
 from ..protocol.vocabulary import vocabulary
 from ..status.view import Health
 from ..system.shortages import SHORTAGES
@@ -145,7 +145,7 @@ class Parts:
             worker_id=self.journal.contents.worker_id,
             announce=self._announcement,
             give_up=self._give_up,
-            on_proven=self._note_proven,
+            on_acknowledged=self._note_proven,
             observe=self.observers,
             hold=self._can_run_jobs.wait,
         )
@@ -343,21 +343,21 @@ class Parts:
 
         An open session is not enough: it may be half-open, and a goodbye is too short to find out.
         """
-        while self._has_work or self.connection.owed:
+        while self._has_work or self.connection.unacknowledged:
             await self.change.wait()
 
     @property
     def _has_work(self) -> bool:
         return bool(len(self.jobs) or self.admission.reserved)
 
-    def _announcement(self) -> list[Message]:
+    def _announcement(self) -> list[WireMessage]:
         running = ((job.job_id, job.announcement) for job in self.jobs)
         return [*self.reporter.announcement(running)]
 
     def _give_up(self, error: Exception) -> bool:
         """Whether to end at once because the registry cannot be reached; else drain first."""
         # What is owed from an earlier life is in the journal: the next one can tell it as well.
-        if not self.connection.epoch or not (self._has_work or self.connection.owed):
+        if not self.connection.epoch or not (self._has_work or self.connection.unacknowledged):
             return True
         if not self.failures:
             logger.error("%s; draining: running jobs go on, nothing new is taken", error)
@@ -368,7 +368,7 @@ class Parts:
     def _note_registered(self) -> None:
         self.teller.registered(self._worker_id())
 
-    def _note_proven(self, message: Message) -> None:
+    def _note_proven(self, message: WireMessage) -> None:
         self.teller.proven(message)
         self.change.notify()
 

@@ -10,7 +10,7 @@ import attrs
 
 from ..jobs.lifecycle import Update
 from ..journal.journal import Journal
-from ..journal.records import Contents, Ended, JobEntry, RunBegan, RunsGone
+from ..journal.records import Contents, JobEnd, JobEntry, RunBegan, RunsGone
 from ..processes.orphans import ProcessTable, reap_orphans
 from ..protocol.vocabulary import JobFact
 from ..telemetry.logs.loggers import get_logger
@@ -34,7 +34,7 @@ class Recovery:
     @property
     def owed(self) -> dict[str, Update]:
         """The ends that the registry is not known to have, in the order of the jobs."""
-        return {e.job_id: _end_of(e) for e in self.contents.jobs if not e.is_proven}
+        return {e.job_id: _end_of(e) for e in self.contents.jobs if not e.is_acknowledged}
 
     @property
     def remembered(self) -> dict[str, Update]:
@@ -62,7 +62,7 @@ class Recovery:
                 "processes that a dead worker had left cannot be found or killed"
             )
         for job_id in self.interrupted:
-            journal.write(Ended(job_id, RESTARTED.fact, RESTARTED.error))
+            journal.write(JobEnd(job_id, RESTARTED.fact, RESTARTED.error))
         await journal.write(RunBegan(cookie_prefix)).wait()
         for job_id, update in self.owed.items():
             text = "told again" if update is not RESTARTED else "interrupted by a restart"

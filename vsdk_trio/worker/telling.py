@@ -14,8 +14,8 @@ import trio
 
 from ..jobs.lifecycle import Update
 from ..journal.journal import Journal
-from ..journal.records import Ended, Proven, Registered
-from ..protocol.messages import JobUpdate, Message
+from ..journal.records import Acknowledged, JobEnd, WorkerIdGiven
+from ..protocol.messages import JobUpdate, WireMessage
 from ..protocol.vocabulary import JobFact, read_job_status
 from ..telemetry.events import DispatchStage, JobTold, Observe, StageTook
 from .live_jobs import LiveJob
@@ -33,7 +33,7 @@ class Teller:
         *,
         journal: Journal,
         reporter: Reporter,
-        post: Callable[[Message], object],
+        post: Callable[[WireMessage], object],
         observe: Observe,
     ) -> None:
         self._observe = observe
@@ -59,7 +59,7 @@ class Teller:
 
         if told.is_terminal:
             self._ended_at[job.job_id] = trio.current_time()
-            self._journal.write(Ended(job.job_id, told.fact, told.error)).then(post)
+            self._journal.write(JobEnd(job.job_id, told.fact, told.error)).then(post)
         else:
             job.accepted.then(post)
 
@@ -75,7 +75,7 @@ class Teller:
             self._refusing.discard(job_id)
             self._post(self._reporter.update(job_id, end))
 
-        self._journal.write(Ended(job_id, end.fact, end.error)).then(post)
+        self._journal.write(JobEnd(job_id, end.fact, end.error)).then(post)
 
     def repeat(self, job_id: str, update: Update) -> None:
         """Tell again what was told of a job, to a registry that has assigned it again."""
@@ -92,14 +92,14 @@ class Teller:
         """The registry has given, or confirmed, this id."""
         if worker_id != self._worker_id:
             self._worker_id = worker_id
-            self._journal.write(Registered(worker_id))
+            self._journal.write(WorkerIdGiven(worker_id))
 
-    def proven(self, message: Message) -> None:
+    def proven(self, message: WireMessage) -> None:
         """The registry is known to have the message."""
         if isinstance(message, JobUpdate):
             fact = read_job_status(message.status, message.error)
             if fact is not JobFact.RUNNING:
-                self._journal.note(Proven(message.job_id))
+                self._journal.note(Acknowledged(message.job_id))
                 self._note_latency(message.job_id)
 
     def _note_latency(self, job_id: str) -> None:

@@ -263,7 +263,7 @@ class Worker:
             await shutdown.reached(Stage.DRAINING).wait()
             logger.info("%s: %s", shutdown.stage.name.lower(), shutdown.reason)
             parts.close_admission()
-            parts.connection.hasten()
+            parts.connection.flush_soon()
             with trio.move_on_after(self._options.drain_timeout):
                 await first_of(parts.wait_until_drained, shutdown.reached(Stage.STOPPING).wait)
         finally:

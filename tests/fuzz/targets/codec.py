@@ -18,19 +18,25 @@ from vsdk_trio.protocol.messages import (
     JobAssignment,
     JobTermination,
     JobUpdate,
-    Message,
     ServerMessage,
     UpdateJobStatus,
     UpdateWorkerStatus,
+    WireMessage,
     WorkerMessage,
     WorkerPing,
     WorkerPong,
 )
-from vsdk_trio.protocol.session import Ignored, Refused, Registered, Session, SessionState
+from vsdk_trio.protocol.session import (
+    IgnoredFrame,
+    ProtocolSession,
+    ProtocolSessionState,
+    Registered,
+    RegistrationRefusal,
+)
 
 from ..base import TOKEN, BrokenPromise, Target, expect, json_lines, only, token_is_a_name
 
-MESSAGES: tuple[type[Message], ...] = (
+MESSAGES: tuple[type[WireMessage], ...] = (
     WorkerMessage,
     ServerMessage,
     AvailabilityRequest,
@@ -100,7 +106,7 @@ def run_codec(data: bytes) -> None:
             expect(decode_as(cls, _encoded(message)) == message, "not the same")
 
 
-def _encoded(message: Message) -> str:
+def _encoded(message: WireMessage) -> str:
     try:
         return encode(message)
     except WireError as error:
@@ -127,28 +133,28 @@ def _is_shown(data: bytes) -> bool:
 
 def run_session(data: bytes) -> None:
     """Each line is a frame: nothing raises but a frame on a session that is closed."""
-    session = Session(WorkerMessage("register", worker_id="w", token=TOKEN))
+    session = ProtocolSession(WorkerMessage("register", worker_id="w", token=TOKEN))
     for line in data.split(b"\n"):
         before = session.state
         try:
             event = session.received(line)
         except IllegalTransitionError:
-            expect(before is SessionState.CLOSED, "an open session refuses a frame")
+            expect(before is ProtocolSessionState.CLOSED, "an open session refuses a frame")
             continue
-        expect(before is not SessionState.CLOSED, "a closed session takes a frame")
+        expect(before is not ProtocolSessionState.CLOSED, "a closed session takes a frame")
         match event:
             case Registered(worker_id):
                 expect(isinstance(worker_id, str), "an id that is no text")
-                expect(session.state is SessionState.REGISTERED, "not registered")
-            case Refused(message):
+                expect(session.state is ProtocolSessionState.REGISTERED, "not registered")
+            case RegistrationRefusal(message):
                 expect(TOKEN not in message and len(message) <= 600, "a refusal tells too much")
-                expect(session.state is SessionState.CLOSED, "not closed")
-            case Ignored(kind, detail):
+                expect(session.state is ProtocolSessionState.CLOSED, "not closed")
+            case IgnoredFrame(kind, detail):
                 expect(len(kind) <= 100 and len(detail) <= 1000, "an overlong text")
                 expect(TOKEN not in detail or token_is_a_name(line), "the token in a text")
                 expect(session.state is before, "what is ignored changes the state")
             case _:
-                expect(before is SessionState.REGISTERED, "an event too early")
+                expect(before is ProtocolSessionState.REGISTERED, "an event too early")
 
 
 TARGETS = (

@@ -8,7 +8,14 @@ import tempfile
 from pathlib import Path
 
 from vsdk_trio.errors import JournalError
-from vsdk_trio.journal.records import Accepted, Contents, Ended, Proven, Registered, RunBegan
+from vsdk_trio.journal.records import (
+    Accepted,
+    Acknowledged,
+    Contents,
+    JobEnd,
+    RunBegan,
+    WorkerIdGiven,
+)
 from vsdk_trio.journal.sqlite_store import open_sqlite_store
 from vsdk_trio.protocol.vocabulary import JobFact
 
@@ -17,11 +24,11 @@ from ..base import Target, expect, only
 _MARK = b"--wal--"
 _MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 _BATCH = (
-    Registered("worker-new"),
+    WorkerIdGiven("worker-new"),
     RunBegan("cookie-new"),
     Accepted("job-new"),
-    Ended("job-new", JobFact.FAILED, "worker was restarted"),
-    Proven("job-new"),
+    JobEnd("job-new", JobFact.FAILED, "worker was restarted"),
+    Acknowledged("job-new"),
     Accepted("job-open"),
 )
 
@@ -56,7 +63,7 @@ def run_journal(data: bytes) -> None:
             expect(again.worker_id == "worker-new", "the worker's id was not kept")
             entries = {entry.job_id: entry for entry in again.jobs}
             expect("job-open" in entries and "cookie-new" in again.cookie_prefixes, "a loss")
-            kept = {entry.job_id for entry in contents.jobs if not entry.is_proven}
+            kept = {entry.job_id for entry in contents.jobs if not entry.is_acknowledged}
             expect(set(entries) >= kept, "a job got lost")
 
 
@@ -80,8 +87,8 @@ def _made(page_size: int, *, with_wal: bool) -> bytes:
         store = open_sqlite_store(directory, "agent")
         try:
             store.load()
-            store.apply([Registered("worker"), RunBegan("cookie"), Accepted("a"), Accepted("b")])
-            store.apply([Ended("b", JobFact.CANCELLED, "why"), Proven("b")])
+            store.apply([WorkerIdGiven("worker"), RunBegan("cookie"), Accepted("a"), Accepted("b")])
+            store.apply([JobEnd("b", JobFact.CANCELLED, "why"), Acknowledged("b")])
             if with_wal:
                 wal = path.with_name("agent.journal-wal").read_bytes()
                 return path.read_bytes() + _MARK + wal

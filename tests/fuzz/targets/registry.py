@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from vsdk_trio.registry.actions import DispatchError
 from vsdk_trio.registry.core import Registry, open_registry_core
 from vsdk_trio.registry.http_api import make_app
-from vsdk_trio.registry.ledger import Job, JobRequest, JobState
+from vsdk_trio.registry.ledger import DispatchRequest, Job, LedgerState
 from vsdk_trio.registry.switchboard import LinkClosed
 
 from ..base import TOKEN, Target, chunks, expect, json_lines, simulate
@@ -85,7 +85,7 @@ class _HonestLink(_Link):
 
 async def _try_dispatch(registry: Registry, agent_id: str) -> Job | None:
     try:
-        return await registry.dispatch(JobRequest(agent_id=agent_id, room_id="r"))
+        return await registry.dispatch(DispatchRequest(agent_id=agent_id, room_id="r"))
     except DispatchError:
         return None
 
@@ -113,7 +113,7 @@ def run_registry(data: bytes) -> None:
             expect(job is not None, "an honest worker got no job")
             assert job is not None
             ended = await registry.wait_ended(job.job_id)
-            expect(ended.state is JobState.COMPLETED, f"an honest job ended as {ended.state}")
+            expect(ended.state is LedgerState.COMPLETED, f"an honest job ended as {ended.state}")
             for path in ("/health", "/v2/agent/workers", "/v2/agent/jobs"):
                 status, body = await _call(registry, "GET", path)
                 expect(status == 200, f"{path} answers {status}")

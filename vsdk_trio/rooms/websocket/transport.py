@@ -21,7 +21,7 @@ from ...http_server.server import accept_connections
 from ...options.room import WebSocketConfig
 from ...system.threads import starting_threads
 from ...telemetry.logs.loggers import get_logger
-from ...websocket.link import CutWatch, Link, ReaderGuard
+from ...websocket.link import Link, ReaderSupervisor, WriteFailureTracker
 from ..audio import AudioFrame
 from ..base import RoomRequest
 from ..events import Message
@@ -194,15 +194,15 @@ class WebSocketTransport:
             return
         with without_own_group():
             async with trio.open_nursery() as nursery:
-                guard = ReaderGuard(nursery)
+                guard = ReaderSupervisor(nursery)
                 try:
-                    await self._serve(guard, CutWatch(stream))
+                    await self._serve(guard, WriteFailureTracker(stream))
                 finally:
                     guard.stop()
                     with trio.move_on_after(GOODBYE_SECONDS, shield=True):
                         await trio.aclose_forcefully(stream)
 
-    async def _serve(self, guard: ReaderGuard, stream: CutWatch) -> None:
+    async def _serve(self, guard: ReaderSupervisor, stream: WriteFailureTracker) -> None:
         link: Link | None = None
         name = ""
         self._strangers += 1
@@ -224,7 +224,7 @@ class WebSocketTransport:
             await self._be_host(link, name)
 
     async def _let_in(
-        self, request: WebSocketRequest, stream: CutWatch, guard: ReaderGuard
+        self, request: WebSocketRequest, stream: WriteFailureTracker, guard: ReaderSupervisor
     ) -> Link | None:
         headers = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers
