@@ -21,6 +21,7 @@ import trio
 
 from .._masking import cut, hide_passing, mask_value
 from ..control.ndjson import Line, LineSplitter
+from ..system.trio_internals import CORE_PATH
 
 MAX_LINES: Final = 200
 BEGINNINGS: Final = (b"Fatal Python error: ", b"Current thread 0x", b"Thread 0x")
@@ -34,7 +35,7 @@ _GOES_ON: Final = re.compile(
 )
 # Below these frames nobody finds what blocks or crashes a job, but how it came to run.
 _PLUMBING: Final = re.compile(
-    r'  File "[^"]*[/\\](?:trio[/\\]_core[/\\]|vsdk_trio[/\\]runner[/\\]execution\.py)'
+    rf'  File "[^"]*(?:{CORE_PATH}|[/\\]vsdk_trio[/\\]runner[/\\]execution\.py)'
 )
 
 

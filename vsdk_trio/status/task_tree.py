@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import linecache
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 
 import attrs
 import trio
 
-_MACHINERY: Final = "trio._core._traps"
+from ..system.trio_internals import TRAPS_MODULE
 
 
 @attrs.frozen
@@ -78,7 +78,7 @@ def _look_at(task: trio.lowlevel.Task) -> TaskView:
         CodeLocation(frame.f_code.co_filename, line, frame.f_code.co_qualname)
         for frame, line in task.iter_await_frames()
         # Every wait ends in trio's own machinery, which says nothing of what is waited for.
-        if frame.f_globals.get("__name__") != _MACHINERY
+        if frame.f_globals.get("__name__") != TRAPS_MODULE
     )
     nurseries = tuple(
         tuple(sorted(map(_look_at, nursery.child_tasks), key=lambda child: child.name))

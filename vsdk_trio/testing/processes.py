@@ -28,6 +28,7 @@ from ..control.frames import (
     Stop,
 )
 from ..processes.edge import Command, DeliverCancel, ProcessHandle
+from ..system.trio_internals import scopes_below
 from .pipes import Pipe, PipeReceiver, PipeSender
 
 
@@ -186,21 +187,10 @@ class MemoryProcess:
 async def kill_tasks(scope: trio.CancelScope) -> None:
     """Cancel all that is in `scope`, shielded or not, again and again until this is cancelled."""
     while True:
-        for inner in _scopes_below(scope):
+        for inner in scopes_below(scope):
             inner.shield = False
         scope.cancel()
         await trio.lowlevel.checkpoint()
-
-
-def _scopes_below(scope: trio.CancelScope) -> Iterator[trio.CancelScope]:
-    # trio has no way to cancel what is shielded, for good reasons; none of them is SIGKILL's.
-    statuses: list[Any] = [scope._cancel_status]
-    while statuses:
-        status = statuses.pop()
-        if status is not None:
-            for child in status._children:
-                yield child._scope
-                statuses.append(child)
 
 
 class MemorySpawner:

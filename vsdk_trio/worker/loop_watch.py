@@ -9,6 +9,7 @@ not know what the worker does.
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import threading
 import time
@@ -22,6 +23,7 @@ import trio
 
 from ..errors import ShortageError
 from ..system.threads import start_thread
+from ..system.trio_internals import CORE_PATH
 from ..telemetry.logs.loggers import get_logger, log_with_trace
 
 logger = get_logger(__name__)
@@ -115,5 +117,5 @@ def _tell(began: float, frame: FrameType | None) -> None:
 
 def _culprit(lines: list[str]) -> str:
     """The stack from where trio runs the task on: what is above it is the same for all tasks."""
-    plumbing = [n for n, line in enumerate(lines) if "/trio/_core/" in line.replace("\\", "/")]
+    plumbing = [n for n, line in enumerate(lines) if re.search(CORE_PATH, line)]
     return "".join(lines[plumbing[-1] + 1 :] if plumbing else lines).rstrip()

@@ -15,6 +15,7 @@ from typing import Any
 
 import attrs
 
+from ...errors import EntrypointError
 from ...options.room import RoomOptions, TransportMode
 from ...telemetry.logs.loggers import get_logger
 from ..job_context import JobContext
@@ -22,6 +23,15 @@ from ..job_context import JobContext
 logger = get_logger(__name__)
 
 PACKAGE = "videosdk.agents"
+VERSIONS = "videosdk-agents>=1.0.30,<1.1"
+"""The versions whose private names are known here; `pyproject.toml` has the same bound."""
+_MODULE_NAMES = (
+    "_set_current_job_context",
+    "_reset_current_job_context",
+    "_enter_session_scope",
+    "_exit_session_scope",
+)
+_CONTEXT_NAMES = ("_meeting_joined_event", "_is_shutting_down", "_shutdown_complete")
 # What the package's session says, which has only logged why it could not join.
 _NOT_THE_REASON = "the earlier error is the real one"
 # What a context of ours has besides: the job, its process with what `initialize_process_fnc` has
@@ -43,7 +53,18 @@ def is_loaded() -> bool:
 
 
 def _module() -> Any:
-    return importlib.import_module(f"{PACKAGE}.job")
+    module = importlib.import_module(f"{PACKAGE}.job")
+    _require(module, _MODULE_NAMES)
+    return module
+
+
+def _require(owner: object, names: tuple[str, ...]) -> None:
+    """Raise `EntrypointError` if the package has changed its private names."""
+    if missing := [name for name in names if not hasattr(owner, name)]:
+        raise EntrypointError(
+            f"the installed {PACKAGE} cannot run jobs of vsdk_trio: it has no "
+            f"{', '.join(missing)}; install '{VERSIONS}'"
+        )
 
 
 def make_context(ctx: JobContext, mode: TransportMode, loop: object) -> Any:
@@ -55,6 +76,7 @@ def make_context(ctx: JobContext, mode: TransportMode, loop: object) -> Any:
     options.room_id = options.room_id or ctx.job.room_id or None
     options.auth_token = ctx.videosdk_auth
     theirs = published.JobContext(room_options=options, metadata=ctx.metadata, loop=loop)
+    _require(theirs, _CONTEXT_NAMES)
     for name in _OF_OURS:
         if not hasattr(theirs, name):
             setattr(theirs, name, getattr(ctx, name))
