@@ -38,13 +38,12 @@ METHODS = {
 
 # By kind: the modules that have such doors. A kind is a row of the table in the docs.
 DOORS: dict[str, set[str]] = {
-    # By `reporter`, the one place where messages are made: each text of them through `cut`.
-    "messages to the registry": {"worker.intake", "worker.parts", "worker.telling"},
-    # By `Teller`, which masks an end before it is written.
+    # By `worker.engine`, which makes the messages: each text of them through `presentable`.
+    "messages to the registry": {"worker.driver"},
+    # By `worker.engine`, which masks an end before it is written.
     "the journal": {
-        "worker.live_jobs",
+        "worker.driver",
         "worker.recovery",
-        "worker.telling",
         "journal.sqlite_store",
     },
     # By `JSONAnswer`, `TextAnswer`, `push`, `_answer`, through which each value goes.

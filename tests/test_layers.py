@@ -117,6 +117,8 @@ PURE = (
     "registry.dispatcher",
     "registry.ledger",
     "registry.public_url",
+    "worker.actions",
+    "worker.engine",
 )
 # `random` is allowed: a pure machine is handed a `random.Random`.
 IMPURE = {

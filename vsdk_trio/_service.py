@@ -135,37 +135,18 @@ class Notifier:
         # Made by the first task that waits: most notifications wake no task and cost next to
         # nothing.
         self._next: trio.Event | None = None
-        self._settling: dict[trio.CancelScope, float] = {}
 
     def notify(self) -> None:
         """Something has changed."""
         if self._next is not None:
             self._next.set()
             self._next = None
-        for scope, seconds in self._settling.items():
-            # The first notification of a burst has moved it already, and moving it costs time.
-            if (settled_at := trio.current_time() + seconds) < scope.deadline:
-                scope.deadline = settled_at
 
     async def wait(self) -> None:
         """Wait for the next notification."""
         if self._next is None:
             self._next = trio.Event()
         await self._next.wait()
-
-    async def settle(self, seconds: float, *, at_most: float) -> None:
-        """Wait for the next notification and then let others pass without waking this task.
-
-        Args:
-            seconds: How long to wait after the next notification.
-            at_most: How long to wait in all, with or without a notification.
-        """
-        with trio.move_on_after(at_most) as scope:
-            self._settling[scope] = seconds
-            try:
-                await trio.sleep_forever()
-            finally:
-                del self._settling[scope]
 
 
 async def first_of(*waits: Callable[[], Awaitable[object]]) -> None:

@@ -17,8 +17,8 @@ from vsdk_trio.options.worker import Options
 from vsdk_trio.testing.disk import MemoryDisk
 from vsdk_trio.testing.network import Connection, SimulatedDialer
 from vsdk_trio.testing.processes import MemoryProcessTable, MemorySpawner, kill_tasks
-from vsdk_trio.worker.edges import Edges
-from vsdk_trio.worker.parts import Parts
+from vsdk_trio.worker.driver import WorkerDriver
+from vsdk_trio.worker.environment import WorkerEnvironment
 from vsdk_trio.worker.worker import Worker, WorkerHandle
 
 from .jobs import PlannedJobs
@@ -176,7 +176,7 @@ class Body:
             ),
             entrypoint=entrypoint,
             room_options=RoomOptions(transport_mode="loopback", agent_participant_id="agent"),
-            edges=Edges(
+            environment=WorkerEnvironment(
                 dialer=self.dialer,
                 spawner=self.spawner,
                 disk=self.life.disk,
@@ -203,7 +203,7 @@ class Body:
             serving.start_soon(partial(self._end_before_registered, scope))
             handle: WorkerHandle = await serving.start(serve)
             self._is_registered = True
-            self._watch_slots(handle._parts.admission)
+            self._watch_slots(handle._driver.engine.admission)
             with ending:
                 await self._end(handle, scope)
                 await ended.wait()
@@ -219,35 +219,35 @@ class Body:
         plan, schedule = self.plan, self.world.schedule
         await trio.sleep_until(schedule.ends_at if plan.ends_at is None else plan.ends_at)
         if trio.current_time() >= schedule.heals_at + settled_seconds(schedule):
-            await self._look_for_leaks(handle._parts)
+            await self._look_for_leaks(handle._driver)
         self._act(plan.ends_by, handle, scope)
         if plan.then is not None:
             seconds, what = plan.then
             await trio.sleep(seconds)
             self._act(what, handle, scope)
 
-    async def _look_for_leaks(self, parts: Parts) -> None:
+    async def _look_for_leaks(self, driver: WorkerDriver) -> None:
         """The world is in order again: so must the worker be.
 
         A leak is what stays: a job that has just said its last word is still being written down.
         """
         for _ in range(10):
-            if not (leaks := self._leaks(parts)):
+            if not (leaks := self._leaks(driver)):
                 return
             await trio.sleep(0.5)
         for leak in leaks:
             self.world.trace.violation(f"{self.name}: {leak}")
 
-    def _leaks(self, parts: Parts) -> list[str]:
+    def _leaks(self, driver: WorkerDriver) -> list[str]:
         found = {
-            "slots in use": (parts.admission.running, self.jobs.running),
-            "live jobs": (len(parts.jobs), self.jobs.running),
-            "slots promised": (parts.admission.reserved, 0),
+            "slots in use": (driver.engine.admission.running, self.jobs.running),
+            "live jobs": (driver.engine.job_count, self.jobs.running),
+            "slots promised": (driver.engine.admission.reserved, 0),
             "updates not proven": (
-                parts.connection.unacknowledged * self._has_had_time_to_prove(),
+                driver.connection.unacknowledged * self._has_had_time_to_prove(),
                 0,
             ),
-            "sessions": (parts.connection.is_connected, True),
+            "sessions": (driver.connection.is_connected, True),
         }
         return [
             f"{what}: {n}, should be {right}" for what, (n, right) in found.items() if n != right

@@ -27,11 +27,9 @@ from vsdk_trio.protocol.messages import WorkerMessage
 from vsdk_trio.protocol.outbox import Outbox
 from vsdk_trio.protocol.vocabulary import JobFact
 from vsdk_trio.runner.callbacks import CallbackStack
-from vsdk_trio.worker import intake as intake_module
-from vsdk_trio.worker.intake import Intake
-from vsdk_trio.worker.live_jobs import LiveJobs
+from vsdk_trio.worker.actions import Log, Persist, Send
+from vsdk_trio.worker.engine import WorkerEngine
 from vsdk_trio.worker.recovery import Recovery
-from vsdk_trio.worker.telling import Teller
 
 
 @attrs.frozen
@@ -71,21 +69,21 @@ def mutated(name: str | None) -> Iterator[None]:
 # 1
 
 
-@_bug(1, Intake, "_promise")
+@_bug(1, WorkerEngine, "_promise")
 def _answers_twice(original: Any) -> Any:
     """A yes is said twice."""
 
-    def promise(self: Any, offer: Any) -> None:
-        original(self, offer)
-        self._link.post(self._reporter.yes(offer.job_id, self._token()), epoch=offer.epoch)
+    def promise(self: Any, offer: Any, now: float) -> Any:
+        actions = original(self, offer, now)
+        return [*actions, *(action for action in actions if isinstance(action, Send))]
 
     return promise
 
 
-@_bug(1, Intake, "_refuse")
+@_bug(1, WorkerEngine, "_refuse")
 def _silent_no(original: Any) -> Any:
     """A refusal is not said."""
-    return lambda self, offer, refusal: None
+    return lambda self, offer, refusal, now: []
 
 
 @_bug(1, Admission, "is_full")
@@ -141,16 +139,16 @@ def _crash_is_success(original: Any) -> Any:
     return exit_
 
 
-@_bug(2, LiveJobs, "last_word")
+@_bug(2, WorkerEngine, "_end_of")
 def _end_told_differently(original: Any) -> Any:
     """A job that is assigned again after its end is said to have failed."""
 
-    def last_word(self: Any, job_id: str) -> Any:
+    def end_of(self: Any, job_id: str) -> Any:
         if (end := original(self, job_id)) is None:
             return None
         return attrs.evolve(end, fact=JobFact.FAILED, error="assigned again")
 
-    return last_word
+    return end_of
 
 
 @_bug(2, Journal, "write")
@@ -164,17 +162,21 @@ def _told_before_it_is_written(original: Any) -> Any:
     return write
 
 
-@_bug(2, Teller, "refuse")
+@_bug(2, WorkerEngine, "_assigned")
 def _refusals_are_not_written(original: Any) -> Any:
     """A refused assignment is told of and not written down."""
 
-    def refuse(self: Any, job_id: str, end: Any) -> None:
-        self.repeat(job_id, end)
+    def assigned(self: Any, assignment: Any, now: float) -> Any:
+        actions = original(self, assignment, now)
+        if (end := self._refusing.pop(assignment.job_id, None)) is None:
+            return actions
+        kept = [action for action in actions if not isinstance(action, Persist)]
+        return [*kept, Send(self._update_message(assignment.job_id, end))]
 
-    return refuse
+    return assigned
 
 
-@_bug(2, Recovery, "owed")
+@_bug(2, Recovery, "unacknowledged")
 def _nothing_told_after_a_restart(original: Any) -> Any:
     """What an earlier life owes the registry is not told."""
     return property(lambda self: {})
@@ -183,7 +185,7 @@ def _nothing_told_after_a_restart(original: Any) -> Any:
 # 3
 
 
-@_bug(3, LiveJobs, "last_word")
+@_bug(3, WorkerEngine, "_end_of")
 def _ends_are_forgotten(original: Any) -> Any:
     """A job that is assigned again runs again."""
     return lambda self, job_id: None
@@ -288,13 +290,13 @@ def _junk_ends_the_job(original: Any) -> Any:
 # 7
 
 
-@_bug(7, Intake, "_promise")
+@_bug(7, WorkerEngine, "_promise")
 def _token_in_the_log(original: Any) -> Any:
     """What is said to the registry is logged as it is."""
 
-    def promise(self: Any, offer: Any) -> None:
-        told = self._reporter.yes(offer.job_id, self._token()).dict()
-        intake_module.logger.info("told: %s", told)
-        original(self, offer)
+    def promise(self: Any, offer: Any, now: float) -> Any:
+        actions = original(self, offer, now)
+        sent = [action.message.dict() for action in actions if isinstance(action, Send)]
+        return [Log("info", f"sent: {sent}"), *actions]
 
     return promise

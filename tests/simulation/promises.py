@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 
 from vsdk_trio.errors import RegistrationRefusedError, RegistryUnreachableError
-from vsdk_trio.worker.job_task import MAX_PROCESSES_TRIED
+from vsdk_trio.worker.engine import MAX_PROCESSES_TRIED
 
 from .logs import TOKEN
 from .schedule import Schedule

@@ -17,9 +17,9 @@ pytestmark = [
 
 # Where the registry can still be told.
 TASKS = [
-    "vsdk_trio.worker.intake:Intake.run",
-    "vsdk_trio.worker.intake:Intake.expire_promises",
-    "vsdk_trio.worker.parts:report_status",
+    "vsdk_trio.worker.driver:WorkerDriver.hand_events",
+    "vsdk_trio.worker.driver:WorkerDriver.keep_time",
+    "vsdk_trio.worker.driver:WorkerDriver.watch_starts",
     "vsdk_trio.processes.pool:Pool._keep_filled",
     "vsdk_trio.processes.guardian:Guardian.run",
     "vsdk_trio.processes.orphans:Sweeper._sweep_for_ever",
@@ -59,7 +59,7 @@ async def test_jobs_end_in_order(tmp_path: Path, target: str) -> None:
 async def test_the_task_around_a_job_crashes(tmp_path: Path) -> None:
     """What it would have said is lost with it; that the worker is to blame is not."""
     async with open_system(tmp_path) as system:
-        target = "vsdk_trio.worker.job_task:_run_on"
+        target = "vsdk_trio.worker.supervision:JobSupervisor._run_on"
         for job_id in await crash(system, target, "waits", "waits"):
             job = await system.end_of(job_id)
             assert job.state.value == "failed"
@@ -81,7 +81,7 @@ async def test_jobs_end_in_order_without_a_connection(tmp_path: Path, target: st
 async def test_a_job_that_blocks_does_not_hold_up_the_crash(tmp_path: Path) -> None:
     async with open_system(tmp_path) as system:
         with trio.fail_after(30):
-            target = "vsdk_trio.worker.parts:report_status"
+            target = "vsdk_trio.worker.driver:WorkerDriver.keep_time"
             (job_id,) = await crash(system, target, "sleeps", close_timeout=1.0)
         job = await system.end_of(job_id)
         assert job.state.value == "failed"

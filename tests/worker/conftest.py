@@ -17,7 +17,7 @@ from vsdk_trio.options.worker import Options
 from vsdk_trio.telemetry.events import Observation
 from vsdk_trio.testing.fake_registry import FakeRegistry, FakeSession, open_fake_registry
 from vsdk_trio.testing.processes import MemorySpawner, ScriptedRunner
-from vsdk_trio.worker.edges import Edges
+from vsdk_trio.worker.environment import WorkerEnvironment
 from vsdk_trio.worker.worker import Worker, WorkerHandle, WorkerReport
 
 _T = TypeVar("_T")
@@ -112,8 +112,10 @@ async def open_world(**options: Any) -> AsyncGenerator[World]:
     reports: list[WorkerReport] = []
     ended = trio.Event()
     async with open_fake_registry() as registry:
-        edges = Edges(dialer=registry.dialer, spawner=spawner, rng=random.Random(1), is_real=False)
-        worker = Worker(Options(**settings), entrypoint=entrypoint, edges=edges)
+        environment = WorkerEnvironment(
+            dialer=registry.dialer, spawner=spawner, rng=random.Random(1), is_real=False
+        )
+        worker = Worker(Options(**settings), entrypoint=entrypoint, environment=environment)
 
         async def run(*, task_status: trio.TaskStatus[WorkerHandle]) -> None:
             try:

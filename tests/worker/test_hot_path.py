@@ -18,9 +18,9 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from vsdk_trio.control.channel import ControlChannel
 from vsdk_trio.control.frames import Ready, Running, Start
-from vsdk_trio.jobs.lifecycle import EndCause, StopCause
+from vsdk_trio.protocol.messages import JobTermination
+from vsdk_trio.telemetry import events as seen
 from vsdk_trio.testing.processes import InsideProcess, ProcessExit, ScriptedRunner
-from vsdk_trio.worker.live_jobs import LiveJobs
 
 from .conftest import World, open_world
 
@@ -63,12 +63,12 @@ async def test_an_assignment_wakes_nobody_who_is_not_on_its_way(
             assert set(counts) <= {
                 "_run",
                 "_read",
-                "_supervise_to_the_end",
+                "_supervise",
                 "_drain",
                 "_stay_connected",
             }, counts
             assert counts["_read"] <= 2, counts
-            assert counts["_supervise_to_the_end"] <= 1, counts
+            assert counts["_supervise"] <= 1, counts
             await world.session.send({"type": "job_termination", "job_id": f"job-{number}"})
 
 
@@ -88,9 +88,9 @@ async def test_a_job_that_waits_for_a_process_has_no_tasks_that_only_wait_for_so
         assert set(counts) <= {
             "_run",
             "_read",
-            "_supervise_to_the_end",
+            "_supervise",
             "_stay_connected",
-            "report_status",  # a start takes its time
+            "keep_time",  # a start takes its time
             # Of the process: its life, the pipes' readers, and those who see to its end.
             "_run_process",
             "_attend",
@@ -100,7 +100,7 @@ async def test_a_job_that_waits_for_a_process_has_no_tasks_that_only_wait_for_so
             "_lift_bound_at_exit",
         }, counts
         # It begins to wait, and it gets the process.
-        assert counts["_supervise_to_the_end"] == 2, counts
+        assert counts["_supervise"] == 2, counts
 
 
 async def test_a_job_is_terminated_in_the_moment_in_which_it_was_assigned(
@@ -110,19 +110,16 @@ async def test_a_job_is_terminated_in_the_moment_in_which_it_was_assigned(
     async with open_world(num_idle_processes=1) as world:
         await trio.sleep(5)
         assert (await world.offer("a"))["available"]
-        hand_over = LiveJobs.accept
 
-        def accept_and_stop(self: LiveJobs, *args: Any) -> None:
-            hand_over(self, *args)
-            job = self.get("a")
-            assert job is not None
-            assert job.stop(StopCause("at once", cause=EndCause.TERMINATED))
+        def stop_at_once(observation: object) -> None:
+            if isinstance(observation, seen.JobMoved) and observation.state == "starting":
+                terminate = JobTermination(job_id="a", reason="at once")
+                world.worker._driver.receive(terminate)
 
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(LiveJobs, "accept", accept_and_stop)
+        with world.worker.observers.listening(stop_at_once):
             await world.assign("a", seconds=500)
             end = await world.end_of("a")
-        assert (end["status"], end["error"]) == ("completed", "at once")
+        assert (end["status"], end["error"]) == ("completed", "terminated: at once")
         await wait_all_tasks_blocked()
         assert world.worker.job_count == 0
 
@@ -249,10 +246,10 @@ async def test_little_is_done_between_an_assignment_and_the_start_frame(
             finally:
                 sys.setprofile(before)
             await world.end_of(job_id)
-    taken, given = calls.index("Intake._take"), calls.index("JobProcess.give_now")
+    taken, given = calls.index("WorkerDriver._take"), calls.index("JobProcess.give_now")
     written = calls.index("write_what_fits", given)
-    # 31 as this was written; a copy of the room options was 45 more.
-    assert written - taken < 45, calls[taken:written]
+    # 48 as this was written; a copy of the room options was 45 more.
+    assert written - taken < 65, calls[taken:written]
 
 
 async def test_a_dispatch_does_no_more_among_many_jobs_than_among_few(

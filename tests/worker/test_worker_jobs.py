@@ -13,7 +13,7 @@ from trio.testing import MockClock
 from vsdk_trio.errors import OptionsError
 from vsdk_trio.options.worker import JobRequest
 from vsdk_trio.testing.processes import ScriptedRunner
-from vsdk_trio.worker import live_jobs
+from vsdk_trio.worker import engine
 
 from .conftest import World, open_world
 
@@ -255,7 +255,7 @@ async def test_a_job_that_blocks_its_loop_is_said_to(
     async with open_world() as world:
         job_id = await world.run_job(seconds=600, deaf=[20, 50])
         await trio.sleep(40)
-        (process,) = [p for p, _ in world.worker._parts.pool.processes() if p.job_id == job_id]
+        (process,) = [p for p, _ in world.worker._driver.pool.processes() if p.job_id == job_id]
         assert (process.lag_seconds or 0) > 15
         await trio.sleep(50)
         assert process.lag_seconds == 0
@@ -455,7 +455,7 @@ async def test_a_load_fnc_that_never_works_is_an_error_at_start(
 async def test_ended_jobs_are_forgotten_in_the_end(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live_jobs, "REMEMBERED_JOBS", 2)
+    monkeypatch.setattr(engine, "REMEMBERED_JOBS", 2)
     async with open_world() as world:
         for job_id in ("a", "b", "c"):
             await world.assign(job_id, seconds=1)

@@ -25,7 +25,7 @@ from vsdk_trio.testing.disk import MemoryDisk, MemoryFile
 from vsdk_trio.testing.fake_registry import FakeRegistry, FakeSession, open_fake_registry
 from vsdk_trio.testing.network import MemoryDialer
 from vsdk_trio.testing.processes import MemoryProcessTable, MemorySpawner, ScriptedRunner
-from vsdk_trio.worker.edges import Edges
+from vsdk_trio.worker.environment import WorkerEnvironment
 from vsdk_trio.worker.worker import Worker, WorkerHandle
 
 from .conftest import entrypoint
@@ -45,7 +45,7 @@ class Life:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        return self.handle._parts.health().warnings
+        return self.handle._driver.health().warnings
 
 
 @attrs.define
@@ -73,7 +73,7 @@ class Place:
             **options,
         }
         self.lives += 1
-        edges = Edges(
+        environment = WorkerEnvironment(
             dialer=dialer,
             spawner=spawner,
             rng=random.Random(self.lives),
@@ -81,7 +81,7 @@ class Place:
             process_table=self.table,
             is_real=False,
         )
-        return Worker(Options(**settings), entrypoint=entrypoint, edges=edges)
+        return Worker(Options(**settings), entrypoint=entrypoint, environment=environment)
 
     async def start(self, **options: Any) -> Life:
         """A worker that has registered."""
@@ -338,7 +338,7 @@ async def test_nothing_of_the_dead_one_is_left_when_it_registers(
         assert place.table.killed == 3
         assert second.session.received[0][0] - began == pytest.approx(20, abs=1)
         (prefix,) = place.file.contents.cookie_prefixes
-        assert second.handle._parts.cookie_prefix == prefix
+        assert second.handle._driver.cookie_prefix == prefix
 
 
 async def test_being_told_to_end_meanwhile(autojump_clock: MockClock) -> None:
@@ -403,7 +403,7 @@ async def test_a_disk_that_fails_costs_no_job(
         assert "database or disk is full" in warning
         errors = [r for r in caplog.records if r.levelno >= logging.ERROR]
         assert [record.getMessage() for record in errors] == [warning]
-        assert life.handle._parts.health().problems == ()
+        assert life.handle._driver.health().problems == ()
         # The next one does not tell another story than was told.
         await place.crash(life)
         place.disk.failure = None

@@ -17,7 +17,7 @@ from vsdk_trio.options.worker import Options
 from vsdk_trio.telemetry.events import ProcessFailed
 from vsdk_trio.testing.fake_registry import FakeRegistry, open_fake_registry
 from vsdk_trio.testing.processes import MemorySpawner, ScriptedRunner
-from vsdk_trio.worker.edges import Edges
+from vsdk_trio.worker.environment import WorkerEnvironment
 from vsdk_trio.worker.worker import Worker
 
 from .conftest import World, entrypoint, open_world
@@ -45,7 +45,9 @@ async def unregistered(*, idle: int = 1) -> AsyncGenerator[Unregistered]:
     runner = ScriptedRunner()
     spawner = MemorySpawner(runner)
     async with open_fake_registry() as registry:
-        edges = Edges(dialer=registry.dialer, spawner=spawner, rng=random.Random(1), is_real=False)
+        environment = WorkerEnvironment(
+            dialer=registry.dialer, spawner=spawner, rng=random.Random(1), is_real=False
+        )
         options = Options(
             agent_id="agent",
             auth_token="worker-token",
@@ -53,7 +55,7 @@ async def unregistered(*, idle: int = 1) -> AsyncGenerator[Unregistered]:
             backend_url="ws://registry.test",
             num_idle_processes=idle,
         )
-        worker = Worker(options, entrypoint=entrypoint, edges=edges)
+        worker = Worker(options, entrypoint=entrypoint, environment=environment)
         yield Unregistered(registry, runner, spawner, worker)
 
 
@@ -131,14 +133,14 @@ async def test_what_fails_later_stops_offers_until_it_is_better(
         assert answer["error"].startswith("no job process comes up: ")
         assert "OSError: gone" in answer["error"]
         await world.session.expect("status_update", load=1.0, job_count=0)
-        assert world.worker.look().reasons_not_ready == (answer["error"],)
+        assert world.worker.snapshot().reasons_not_ready == (answer["error"],)
         await trio.sleep(600)
         # It looks by itself, up to every 30 s, and never ends for it.
         assert 20 < len(world.seen(ProcessFailed)) < 30
         assert not (await world.offer("refused"))["available"]
         world.runner.init_error = None
         await world.session.expect("status_update", load=0.0)
-        assert world.worker.look().reasons_not_ready == ()
+        assert world.worker.snapshot().reasons_not_ready == ()
         await world.run_job()
 
 

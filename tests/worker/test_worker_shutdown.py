@@ -13,9 +13,8 @@ from vsdk_trio.options.worker import JobRequest
 from vsdk_trio.processes.job_process import JobProcess
 from vsdk_trio.telemetry.events import Observe
 from vsdk_trio.testing.fake_registry import FakeRegistry
-from vsdk_trio.worker import job_task
-from vsdk_trio.worker.health_watch import HealthRules
-from vsdk_trio.worker.live_jobs import LiveJob
+from vsdk_trio.worker import supervision
+from vsdk_trio.worker.health_watch import HealthRules, WatchedJob
 from vsdk_trio.worker.worker import WorkerHandle, WorkerReport
 
 from .conftest import World, open_world
@@ -250,12 +249,12 @@ async def test_a_refusal_ends_the_worker(autojump_clock: MockClock) -> None:
 
 
 async def test_health_is_honest(world: World, autojump_clock: MockClock) -> None:
-    parts = world.worker._parts
-    assert parts.health().problems == ()
+    driver = world.worker._driver
+    assert driver.health().problems == ()
     world.registry.dialer.is_up = False
     await world.session.drop()
     await trio.sleep(1)
-    assert parts.health().problems == ("not registered with the registry",)
+    assert driver.health().problems == ("not registered with the registry",)
 
 
 async def test_draining_finds_out_that_the_link_is_half_open(
@@ -277,17 +276,17 @@ async def test_draining_finds_out_that_the_link_is_half_open(
 async def test_a_bug_around_one_job_lets_the_others_end_in_order(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = job_task.watch_health
+    real = supervision.watch_health
 
     async def breaks(
-        process: JobProcess, job: LiveJob, rules: HealthRules, observe: Observe, begin_at: float
+        process: JobProcess, job: WatchedJob, rules: HealthRules, observe: Observe, begin_at: float
     ) -> None:
         if job.job_id == "job-1":
             await trio.sleep(10)
             raise ZeroDivisionError("injected")
         await real(process, job, rules, observe, begin_at)
 
-    monkeypatch.setattr(job_task, "watch_health", breaks)
+    monkeypatch.setattr(supervision, "watch_health", breaks)
     worlds: list[World] = []
     says_so = pytest.RaisesExc(ZeroDivisionError, match="injected")
     with pytest.RaisesGroup(says_so, flatten_subgroups=True, allow_unwrapped=True):

@@ -1,12 +1,13 @@
 """Watches a running job: its memory, and whether its event loop still answers.
 
-A fault found here stops the job through its lifecycle, or is said in the log. Only a job that goes
-on growing above its memory limit, instead of stopping, is killed from here.
+A fault that is found here goes to the engine, which stops the job, or into the log. Only a job that
+goes on growing above its memory limit, instead of stopping, is killed from here.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
 
 import attrs
 import trio
@@ -15,7 +16,7 @@ from ..jobs.lifecycle import EndCause, StopCause
 from ..processes.job_process import JobProcess
 from ..telemetry.events import LoopBlocked, LoopFreed, MemoryWarned, Observe
 from ..telemetry.logs.loggers import get_logger, log_with_trace
-from .live_jobs import LiveJob
+from .actions import Event, FaultFound
 
 logger = get_logger(__name__)
 
@@ -42,8 +43,23 @@ class HealthRules:
         return min(BASELINE_SECONDS, self.interval)
 
 
+@attrs.frozen(kw_only=True)
+class WatchedJob:
+    """What is to be known of a job here."""
+
+    job_id: str
+    log_fields: Mapping[str, str]
+    receive: Callable[[Event], None]
+    is_over: Callable[[], bool]
+    """Whether the job has said its last word."""
+
+    def stop(self, cause: StopCause) -> None:
+        """Have the job stopped."""
+        self.receive(FaultFound(self.job_id, cause))
+
+
 async def watch_health(
-    process: JobProcess, job: LiveJob, rules: HealthRules, observe: Observe, begin_at: float
+    process: JobProcess, job: WatchedJob, rules: HealthRules, observe: Observe, begin_at: float
 ) -> None:
     """Look at the job every few seconds from `begin_at`, on Trio's clock, until cancelled."""
     await trio.sleep_until(begin_at)
@@ -56,7 +72,7 @@ class _MemoryWatch:
     """Warns of memory at one limit, and stops the job at the other."""
 
     def __init__(
-        self, process: JobProcess, job: LiveJob, rules: HealthRules, observe: Observe
+        self, process: JobProcess, job: WatchedJob, rules: HealthRules, observe: Observe
     ) -> None:
         self._process = process
         self._job = job
@@ -122,7 +138,7 @@ class _LoopWatch:
     """Pings the job; where no answer comes, says which code keeps it from answering."""
 
     def __init__(
-        self, process: JobProcess, job: LiveJob, rules: HealthRules, observe: Observe
+        self, process: JobProcess, job: WatchedJob, rules: HealthRules, observe: Observe
     ) -> None:
         self._process = process
         self._job = job
@@ -134,7 +150,7 @@ class _LoopWatch:
 
         One ping at a time: those to a job that does not read must not fill its pipe.
         """
-        while not self._job.lifecycle.state.is_end:
+        while not self._job.is_over():
             try:
                 answered = await self._process.ping()
             except trio.BrokenResourceError:
@@ -150,7 +166,7 @@ class _LoopWatch:
             if (lag := self._process.lag_seconds or 0.0) >= warn_after:
                 self._blocked(f"blocked its event loop for {lag:.1f} s", "")
                 self._freed(lag)
-        elif not self._job.lifecycle.state.is_end:
+        elif not self._job.is_over():
             await self._tell_block(asked_at)
             await answered.wait()
             self._tell_end(trio.current_time() - asked_at)

@@ -1,4 +1,4 @@
-"""How loaded the worker is: what it tells the registry, and what an offer is measured against."""
+"""The user's gauge of load, `load_fnc`: called, checked, and borne with where it fails."""
 
 from __future__ import annotations
 
@@ -6,44 +6,37 @@ import math
 from collections.abc import Callable
 
 from ..errors import OptionsError
-from ..jobs.admission import Admission
 from ..telemetry.logs.loggers import get_logger
 
 logger = get_logger(__name__)
 
 
-class Load:
-    """The load of a worker: the share of slots in use, or what `load_fnc` says."""
+class LoadGauge:
+    """Measures with `load_fnc`; without one it measures nothing.
 
-    def __init__(self, admission: Admission, load_fnc: Callable[[], float] | None) -> None:
-        self._admission = admission
+    Raises `OptionsError` at once where `load_fnc` does not return a number.
+    """
+
+    def __init__(self, load_fnc: Callable[[], float] | None) -> None:
         self._load_fnc = load_fnc
-        self._complained = False
-
-    def check(self) -> None:
-        """Ask `load_fnc` once. Raises `OptionsError` where it does not answer with a number."""
-        if self._load_fnc is not None:
+        self._has_complained = False
+        if load_fnc is not None:
             try:
-                _share(self._load_fnc())
-            except Exception as error:  # foreign code: whatever it raises is told to the user
+                _share(load_fnc())
+            except Exception as error:  # foreign code: the user reads whatever it raises
                 raise OptionsError(f"option 'load_fnc' does not work: {error!r}") from error
 
-    def for_offers(self) -> float | None:
-        """What an offer is measured against `load_threshold` with; None: slots alone bound."""
+    def measure(self) -> float | None:
+        """The load from 0 to 1; None without a `load_fnc`, or where it fails: slots alone bound."""
         if self._load_fnc is None:
             return None
         try:
             return _share(self._load_fnc())
         except Exception as error:  # foreign code: a broken gauge must not cost a call
-            if not self._complained:
-                self._complained = True
+            if not self._has_complained:
+                self._has_complained = True
                 logger.error("load_fnc failed; slots alone bound from now on: %r", error)
             return None
-
-    def to_report(self) -> float:
-        """The load that the registry is told, from 0 to 1."""
-        measured = self.for_offers()
-        return self._admission.share_in_use if measured is None else measured
 
 
 def _share(value: float) -> float:

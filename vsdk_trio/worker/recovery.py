@@ -32,8 +32,8 @@ class Recovery:
         return tuple(entry.job_id for entry in self.contents.jobs if entry.end is None)
 
     @property
-    def owed(self) -> dict[str, Update]:
-        """The ends that the registry is not known to have, in the order of the jobs."""
+    def unacknowledged(self) -> dict[str, Update]:
+        """The ends that the registry has not acknowledged, in the order of the jobs."""
         return {e.job_id: _end_of(e) for e in self.contents.jobs if not e.is_acknowledged}
 
     @property
@@ -64,7 +64,7 @@ class Recovery:
         for job_id in self.interrupted:
             journal.write(JobEnd(job_id, RESTARTED.fact, RESTARTED.error))
         await journal.write(RunBegan(cookie_prefix)).wait()
-        for job_id, update in self.owed.items():
+        for job_id, update in self.unacknowledged.items():
             text = "told again" if update is not RESTARTED else "interrupted by a restart"
             logger.warning(
                 "job of an earlier life of this worker: %s", text, extra={"job_id": job_id}

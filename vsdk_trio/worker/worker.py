@@ -1,6 +1,6 @@
 """The worker: its nursery tree, and the order in which it comes and goes.
 
-Assembly only. Each part is a service around the parts that use it, so that a parent outlives its
+Assembly only. Each part is a service around the driver that use it, so that a parent outlives its
 children by construction: read `_run` from top to bottom for the order of the start, and from
 bottom to top for the order of the end.
 """
@@ -36,13 +36,12 @@ from ..telemetry.events import Observation, Observers
 from ..telemetry.logs.loggers import get_logger
 from ..telemetry.metrics.worker_tallies import WorkerTallies
 from ..telemetry.traces.worker_traces import open_traces
-from .briefing import Agent
-from .edges import Edges
-from .look import Address, Look
+from .driver import WorkerDriver
+from .environment import WorkerEnvironment
 from .loop_watch import watched_loop
-from .parts import Parts
-from .showing import open_sources
 from .signals import watch_signals
+from .snapshot import Address, Snapshots, open_sources
+from .start_message import Agent
 
 logger = get_logger(__name__)
 
@@ -60,52 +59,52 @@ class WorkerReport:
 class WorkerHandle:
     """A running worker, for the program around it."""
 
-    def __init__(self, parts: Parts, look: Look) -> None:
-        self._parts = parts
-        self._look = look
+    def __init__(self, driver: WorkerDriver, snapshots: Snapshots) -> None:
+        self._driver = driver
+        self._snapshots = snapshots
 
     @property
     def port(self) -> int | None:
         """Where the worker's status is served; None in a simulated world."""
-        return self._look.address.port or None
+        return self._snapshots.address.port or None
 
-    def look(self) -> WorkerView:
+    def snapshot(self) -> WorkerView:
         """The worker, its jobs and its processes, as they stand."""
-        return self._look()
+        return self._snapshots.take()
 
     @property
     def worker_id(self) -> str:
         """The id that the registry gave the worker."""
-        return self._parts.connection.worker_id
+        return self._driver.connection.worker_id
 
     @property
     def observers(self) -> Observers[Observation]:
         """For programs that want to know what happens: `with handle.observers.listening(f):`."""
-        return self._parts.observers
+        return self._driver.observers
 
     @property
     def job_count(self) -> int:
         """How many jobs are live."""
-        return len(self._parts.jobs)
+        return self._driver.engine.job_count
 
     def renew(self) -> None:
         """Have every job from now on load the agent's code anew; running jobs keep what they have.
 
         The worker's own part of it, its options and what they call, stays as it is.
         """
-        self._parts.pool.renew()
+        self._driver.pool.renew()
 
     def drain(self, reason: str = "asked to drain") -> None:
         """Take nothing new, let what runs finish, then end. Like SIGTERM."""
-        self._parts.shutdown.drain(reason)
+        self._driver.shutdown.drain(reason)
 
     def stop(self, reason: str = "asked to stop") -> None:
         """Stop what runs, politely, then end. Like SIGINT."""
-        self._parts.shutdown.ask(Request.STOP, reason)
+        self._driver.shutdown.ask(Request.STOP, reason)
 
     def hurry(self, reason: str = "asked to hurry") -> None:
         """Stop, and cut every grace to `termination_timeout`. Like a second SIGINT."""
-        self._parts.shutdown.ask(Request.HURRY, reason)
+        self._driver.shutdown.ask(Request.HURRY, reason)
 
 
 class Worker:
@@ -113,7 +112,7 @@ class Worker:
 
     Arguments: `options`, where a `WorkerOptions` names the entrypoint itself; `entrypoint`, the
     function that job processes import; `room_options` and `metadata`, what every job starts from,
-    before its assignment has its say; `edges`, another world to run in.
+    before its assignment has its say; `environment`, another world to run in.
 
     Raises `EntrypointError` for an entrypoint that a job process cannot import, `OptionsError` for
     a `VSDK_TRIO_TRANSPORT` that is no transport. Implements the reference's `Worker`.
@@ -126,7 +125,7 @@ class Worker:
         entrypoint: Callable[..., Any] | None = None,
         room_options: RoomOptions | None = None,
         metadata: Mapping[str, Any] | None = None,
-        edges: Edges | None = None,
+        environment: WorkerEnvironment | None = None,
     ) -> None:
         if entrypoint is None:
             if not isinstance(options, WorkerOptions):
@@ -145,7 +144,7 @@ class Worker:
             room_options=room_options,
             metadata=dict(metadata or {}),
         )
-        self._edges = edges if edges is not None else Edges()
+        self._environment = environment if environment is not None else WorkerEnvironment()
         require_interpreter()
 
     @staticmethod
@@ -177,7 +176,7 @@ class Worker:
             raise BaseExceptionGroup("the worker failed", errors) from None
 
     async def _run(self, task_status: trio.TaskStatus[WorkerHandle]) -> WorkerReport:
-        options, edges = self._options, self._edges
+        options, environment = self._options, self._environment
         async with AsyncExitStack() as stack:
             observers: Observers[Observation] = Observers()
             tallies = WorkerTallies()
@@ -188,120 +187,101 @@ class Worker:
             )
             # Around everything: the last proofs of delivery come with the connection's goodbye.
             journal = await stack.enter_async_context(
-                open_journal(options.state_dir, options.agent_id, edges.disk, observers)
+                open_journal(options.state_dir, options.agent_id, environment.disk, observers)
             )
-            parts = Parts(options, self._agent, edges, journal, observers, traces)
+            driver = WorkerDriver(options, self._agent, environment, journal, observers, traces)
             # Bound before anything is done, so that a taken port is found before a job can be.
-            listeners = await _listen(options) if edges.is_real else None
-            look = Look(parts=parts, options=options, address=Address.of(listeners))
+            listeners = await _listen(options) if environment.is_real else None
+            snapshots = Snapshots(driver=driver, options=options, address=Address.of(listeners))
 
             async def open_around(body: ServiceBody, grace: float) -> None:
                 await stack.enter_async_context(open_service(body, grace=grace))
 
             if listeners is not None:
                 stack.enter_context(watched_loop())
-                await open_around(partial(watch_signals, parts.shutdown), SHORT_GRACE_SECONDS)
-                sources = stack.enter_context(open_sources(parts, options, look, tallies))
+                await open_around(partial(watch_signals, driver.shutdown), SHORT_GRACE_SECONDS)
+                sources = stack.enter_context(open_sources(driver, options, snapshots, tallies))
                 await open_around(partial(serve_status, listeners, sources), SHORT_GRACE_SECONDS)
                 if (manager := ServiceManager.from_env(os.environ, os.getpid())) is not None:
                     notify = partial(
-                        notify_service_manager, manager, look.for_service_manager, parts.change
+                        notify_service_manager,
+                        manager,
+                        snapshots.for_service_manager,
+                        driver.change,
                     )
                     await open_around(notify, SHORT_GRACE_SECONDS)
-            if edges.is_real and os.getpid() == 1:
+            if environment.is_real and os.getpid() == 1:
                 await open_around(reap_zombies, SHORT_GRACE_SECONDS)
             if journal.is_on:
-                await self._recover(parts)
+                await self._recover(driver)
             # Before the connection: the template loads while the registry is being reached.
-            if parts.guardian is not None:
-                await open_around(parts.guardian.run, 2 * SHORT_GRACE_SECONDS)
-            if parts.forkserver is not None:
-                await open_around(parts.forkserver.serve, SHORT_GRACE_SECONDS)
+            if driver.guardian is not None:
+                await open_around(driver.guardian.run, 2 * SHORT_GRACE_SECONDS)
+            if driver.forkserver is not None:
+                await open_around(driver.forkserver.serve, SHORT_GRACE_SECONDS)
             # Around the connection: what the registry sends is answered until the goodbye.
-            await open_around(partial(_answer, parts), SHORT_GRACE_SECONDS)
-            await open_around(partial(_stay_connected, parts), parts.connection.grace_seconds)
+            await open_around(driver.answer, SHORT_GRACE_SECONDS)
+            await open_around(partial(_stay_connected, driver), driver.connection.grace_seconds)
             # Before it ends, whatever it is that ends the worker.
-            stack.callback(parts.refuse_the_rest)
-            if parts.sweeper is not None:
-                await open_around(parts.sweeper.run, SHORT_GRACE_SECONDS)
-            await open_around(parts.pool.run, parts.graces.total_seconds)
+            stack.callback(driver.refuse_the_rest)
+            if driver.sweeper is not None:
+                await open_around(driver.sweeper.run, SHORT_GRACE_SECONDS)
+            await open_around(driver.pool.run, driver.graces.total_seconds)
             # The connection has its answer from init-config meanwhile, and registers after this.
             await first_of(
-                parts.preflight_and_registration, parts.shutdown.reached(Stage.DRAINING).wait
+                driver.preflight_and_registration, driver.shutdown.reached(Stage.DRAINING).wait
             )
-            task_status.started(WorkerHandle(parts, look))
-            if parts.shutdown.stage is not Stage.SERVING:
-                logger.info("%s before a job could come", parts.shutdown.reason)
+            task_status.started(WorkerHandle(driver, snapshots))
+            if driver.shutdown.stage is not Stage.SERVING:
+                logger.info("%s before a job could come", driver.shutdown.reason)
                 return WorkerReport()
-            await open_around(partial(_keep_books, parts), SHORT_GRACE_SECONDS)
-            async with open_service(parts.jobs.run, grace=parts.graces.total_seconds + 1):
-                parts.intake.open()
-                await self._serve(parts)
-        if parts.failures:
-            raise parts.failures[0]
-        return WorkerReport(killed=tuple(parts.killed))
+            await open_around(driver.keep_books, SHORT_GRACE_SECONDS)
+            async with open_service(driver.run_jobs, grace=driver.graces.total_seconds + 1):
+                driver.open()
+                await self._serve(driver)
+        if driver.failures:
+            raise driver.failures[0]
+        return WorkerReport(killed=tuple(driver.engine.killed))
 
-    async def _recover(self, parts: Parts) -> None:
+    async def _recover(self, driver: WorkerDriver) -> None:
         """Settle what an earlier life has left, unless the worker is told to end meanwhile."""
-        recovery = parts.recovery
+        recovery = driver.recovery
 
         async def recover() -> None:
             await recovery.run(
-                parts.journal,
-                self._edges.process_table,
-                cookie_prefix=parts.cookie_prefix,
+                driver.journal,
+                self._environment.process_table,
+                cookie_prefix=driver.cookie_prefix,
                 grace_seconds=self._options.close_timeout,
             )
-            parts.tell_of_earlier_life()
+            driver.recovered()
 
-        await first_of(recover, parts.shutdown.reached(Stage.DRAINING).wait)
+        await first_of(recover, driver.shutdown.reached(Stage.DRAINING).wait)
 
-    async def _serve(self, parts: Parts) -> None:
+    async def _serve(self, driver: WorkerDriver) -> None:
         """Until the worker is to stop what still runs."""
-        shutdown = parts.shutdown
+        shutdown = driver.shutdown
         try:
             await shutdown.reached(Stage.DRAINING).wait()
             logger.info("%s: %s", shutdown.stage.name.lower(), shutdown.reason)
-            parts.close_admission()
-            parts.connection.flush_soon()
+            driver.drain()
+            driver.connection.flush_soon()
             with trio.move_on_after(self._options.drain_timeout):
-                await first_of(parts.wait_until_drained, shutdown.reached(Stage.STOPPING).wait)
+                await first_of(driver.wait_until_drained, shutdown.reached(Stage.STOPPING).wait)
         finally:
-            # Reached at once where the worker is cancelled, or one of its parts has failed.
+            # Reached at once where the worker is cancelled, or one of its services has failed.
             shutdown.ask(Request.STOP, "cancelled")
-            parts.refuse_the_rest()
-
-
-async def _answer(
-    parts: Parts, stopping: trio.Event, *, task_status: trio.TaskStatus[None]
-) -> None:
-    """Service body: answer the registry."""
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(parts.intake.run)
-        task_status.started()
-        await stopping.wait()
-        nursery.cancel_scope.cancel()
-
-
-async def _keep_books(
-    parts: Parts, stopping: trio.Event, *, task_status: trio.TaskStatus[None]
-) -> None:
-    """Service body: free promised slots when their time is up, and keep the registry's picture."""
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(parts.intake.expire_promises)
-        nursery.start_soon(parts.report_status)
-        nursery.start_soon(parts.tell_of_starts)
-        task_status.started()
-        await stopping.wait()
-        nursery.cancel_scope.cancel()
+            driver.refuse_the_rest()
 
 
 async def _stay_connected(
-    parts: Parts, stopping: trio.Event, *, task_status: trio.TaskStatus[None]
+    driver: WorkerDriver, stopping: trio.Event, *, task_status: trio.TaskStatus[None]
 ) -> None:
-    """Service body: the connection. It registers once `Parts.preflight` has passed."""
+    """Service body: the connection. It registers once `WorkerDriver.preflight` has passed."""
     task_status.started()
-    await parts.connection.run(stopping, task_status=OnStarted(lambda _: parts.is_registered.set()))
+    await driver.connection.run(
+        stopping, task_status=OnStarted(lambda _: driver.is_registered.set())
+    )
 
 
 async def _listen(options: Options) -> Listeners:

@@ -1,4 +1,4 @@
-"""How a worker looks from outside, made from its parts at the moment it is asked for.
+"""What pages, metrics and `systemd` show of a worker, made at the moment it is asked for.
 
 Reads and never changes anything; knows nothing of HTTP. What takes a system call (memory, CPU) is
 asked of the system here and at no other time.
@@ -8,21 +8,26 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import attrs
 import trio
 
 from ..http_server.server import Listeners
 from ..options.worker import Options
+from ..processes.job_process import JobProcess
+from ..status.gauges import read_worker
+from ..status.history import History
 from ..status.sd_notify import ServiceState
-from ..status.view import DrainView, JobView, ProcessView, WorkerView
+from ..status.sources import StatusSources
+from ..status.view import DrainView, JobView, LineView, ProcessView, WorkerView
 from ..system.stopping import Stage
-
-if TYPE_CHECKING:
-    from ..processes.job_process import JobProcess
-    from .parts import Parts
+from ..telemetry.logs.lines import LogLine
+from ..telemetry.logs.recent import RecentLines, recent_lines
+from ..telemetry.metrics.worker_tallies import WorkerTallies
+from .driver import WorkerDriver
+from .engine import JobSnapshot
 
 # What the end takes at most once the jobs are gone: flush, goodbyes, and the services around.
 LEAVING_SECONDS = 20.0
@@ -49,10 +54,10 @@ class Address:
 
 
 @attrs.frozen(kw_only=True)
-class Look:
-    """Looks at the parts of one worker; made as its life begins."""
+class Snapshots:
+    """Makes snapshots of one worker; made as its life begins."""
 
-    parts: Parts
+    driver: WorkerDriver
     options: Options
     address: Address
     # Fixed, so that a moment has one name, whatever is done to the wall clock meanwhile.
@@ -63,16 +68,17 @@ class Look:
         """The moment, as views name it."""
         return self.to_unix + trio.current_time()
 
-    def __call__(self) -> WorkerView:
+    def take(self) -> WorkerView:
         """The worker as it stands."""
-        parts, options = self.parts, self.options
-        health = parts.health()
+        driver, options = self.driver, self.options
+        connection, health = driver.connection, driver.health()
+        engine = driver.engine.snapshot(driver.conditions())
         processes = tuple(self._processes())
         return WorkerView(
             now=self.unix_now(),
             started_at=self.to_unix + self.began,
             agent_id=options.agent_id,
-            worker_id=parts.connection.worker_id,
+            worker_id=connection.worker_id,
             host=self.address.host,
             port=self.address.port,
             pid=os.getpid(),
@@ -83,14 +89,14 @@ class Look:
             num_idle_processes=options.num_idle_processes,
             load_threshold=options.load_threshold,
             measures_load=options.load_fnc is not None,
-            is_connected=parts.connection.is_connected,
-            sessions=parts.connection.epoch,
-            owed=parts.connection.unacknowledged,
-            unsent=parts.connection.undelivered,
-            state=parts.reporter.fact().name.lower(),
-            load=parts.load.to_report(),
-            promised=parts.admission.reserved,
-            jobs=tuple(self._jobs(processes)),
+            is_connected=connection.is_connected,
+            sessions=connection.epoch,
+            owed=connection.unacknowledged,
+            unsent=connection.undelivered,
+            state=engine.fact.name.lower(),
+            load=engine.load,
+            promised=engine.promised,
+            jobs=tuple(self._jobs(engine.jobs, processes)),
             processes=processes,
             problems=health.problems,
             warnings=health.warnings,
@@ -99,39 +105,40 @@ class Look:
 
     def for_service_manager(self) -> ServiceState:
         """The worker in one line, for systemd."""
-        parts = self.parts
-        connection, drain = parts.connection, self._drain()
+        driver, drain = self.driver, self._drain()
+        connection = driver.connection
         if drain is not None:
             status = f"{drain.stage} ({drain.reason})"
             if drain.waiting_for:
                 status += f", waiting for {', '.join(drain.waiting_for)}"
-        elif (trouble := parts.trouble()) is not None:
+        elif (trouble := driver.trouble()) is not None:
             status = trouble
         elif not connection.is_connected:
             status = "not registered with the registry"
         else:
-            jobs = f"{len(parts.jobs)} of {self.options.max_processes} jobs"
+            jobs = f"{driver.engine.job_count} of {self.options.max_processes} jobs"
             status = f"registered as {connection.worker_id}, {jobs}"
         return ServiceState(
             is_ready=connection.epoch > 0, is_stopping=drain is not None, status=status
         )
 
-    def _jobs(self, processes: tuple[ProcessView, ...]) -> Iterator[JobView]:
+    def _jobs(
+        self, jobs: Iterable[JobSnapshot], processes: Iterable[ProcessView]
+    ) -> Iterator[JobView]:
         pids = {process.job_id: process.pid for process in processes}
-        for job in self.parts.jobs:
-            cause = job.lifecycle.stop_cause
+        for job in jobs:
             yield JobView(
                 job_id=job.job_id,
-                room_id=job.assignment.room_id,
-                state=str(job.lifecycle.state),
+                room_id=job.room_id,
+                state=job.state,
                 accepted_at=self.to_unix + job.accepted_at,
-                url=job.assignment.url,
-                stopping_because=None if cause is None else cause.reason,
+                url=job.url,
+                stopping_because=job.stopping_because,
                 pid=pids.get(job.job_id),
             )
 
     def _processes(self) -> Iterator[ProcessView]:
-        for process, state in self.parts.pool.processes():
+        for process, state in self.driver.pool.processes():
             yield ProcessView(
                 pid=process.pid,
                 state=state.value,
@@ -152,13 +159,13 @@ class Look:
         return self.to_unix + since
 
     def _drain(self) -> DrainView | None:
-        shutdown = self.parts.shutdown
+        shutdown = self.driver.shutdown
         if shutdown.stage is Stage.SERVING:
             return None
         waited = trio.current_time() - shutdown.since
         is_draining = shutdown.stage is Stage.DRAINING
         jobs_may_run = max(0.0, self.options.drain_timeout - waited) if is_draining else 0.0
-        graces = self.parts.graces.total_seconds + LEAVING_SECONDS
+        graces = self.driver.graces.total_seconds + LEAVING_SECONDS
         stopping = graces if is_draining else max(0.0, graces - waited)
         return DrainView(
             stage=shutdown.stage.name.lower(),
@@ -170,12 +177,12 @@ class Look:
         )
 
     def _waiting_for(self) -> Iterator[str]:
-        parts = self.parts
-        if count := len(parts.jobs):
+        driver = self.driver
+        if count := driver.engine.job_count:
             yield _counted(count, "job to end", "jobs to end")
-        if count := parts.admission.reserved:
+        if count := driver.engine.admission.reserved:
             yield _counted(count, "promised job to come", "promised jobs to come")
-        if count := parts.connection.unacknowledged:
+        if count := driver.connection.unacknowledged:
             yield _counted(
                 count,
                 "job update to be known to the registry",
@@ -185,3 +192,43 @@ class Look:
 
 def _counted(count: int, one: str, many: str) -> str:
     return f"{count} {one if count == 1 else many}"
+
+
+@contextmanager
+def open_sources(
+    driver: WorkerDriver, options: Options, snapshots: Snapshots, tallies: WorkerTallies
+) -> Iterator[StatusSources]:
+    """What the status server may ask of a worker; its memories fill for the length of the block."""
+    history = History(snapshots.unix_now)
+    with (
+        driver.observers.listening(history),
+        recent_lines() as recent,
+    ):
+        yield StatusSources(
+            look=snapshots.take,
+            history=history,
+            observers=driver.observers,
+            drain=driver.shutdown.drain,
+            measure=lambda: (*read_worker(snapshots.take()), *tallies.read()),
+            lines_since=lambda number: _lines(recent, number),
+            lines_of=lambda job_id: _views(recent.of_job(job_id)),
+            debug_token=options.debug_token,
+        )
+
+
+def _lines(recent: RecentLines, number: int) -> tuple[int, Sequence[LineView]]:
+    newest, lines = recent.after(number)
+    return newest, _views(lines)
+
+
+def _views(lines: Iterable[LogLine]) -> list[LineView]:
+    return [
+        LineView(
+            at=line.created,
+            level=line.level_name,
+            logger=line.logger,
+            message=f"{line.message}\n{line.exception}" if line.exception else line.message,
+            job_id=line.fields.get("job_id"),
+        )
+        for line in lines
+    ]

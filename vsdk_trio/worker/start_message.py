@@ -35,7 +35,7 @@ class Agent:
     metadata: Mapping[str, Any]
 
 
-class Briefing:
+class StartMessages:
     """Makes the frames that every job process of a worker gets.
 
     Arguments: `worker_id` and `token`, asked anew for each job, because a new session may change

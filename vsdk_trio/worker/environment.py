@@ -18,7 +18,7 @@ from ..system.cpu_quota import count_processors
 
 
 @attrs.frozen(kw_only=True)
-class Edges:
+class WorkerEnvironment:
     """The real world by default."""
 
     dialer: Dialer | None = None
