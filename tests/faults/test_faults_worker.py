@@ -11,7 +11,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import trio
 
@@ -216,22 +215,29 @@ async def test_a_guardian_without_file_descriptors(tmp_path: Path) -> None:
         await system.nothing_left()
 
 
-# The worker lives under what its job processes are to inherit: where it needs memory of its own in
-# that moment, it fails, and is not what is tested.
-@pytest.mark.flaky(reruns=3)
+SHORT_OF_MEMORY = """
+import os, resource
+if os.path.exists({there!r}):
+    (_, hard) = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (16 << 20, hard))
+"""
+
+
 async def test_no_memory_is_left_for_job_processes(tmp_path: Path) -> None:
-    """They inherit the limit and cannot start: a job is told so, and others are refused."""
+    """They have a limit from their first line on and cannot start: jobs fail, then are refused."""
+    site, there = tmp_path / "site", tmp_path / "there is a limit"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(SHORT_OF_MEMORY.format(there=str(there)))
     async with open_system(tmp_path) as system:
         # What is forked from a template has the template's limits.
-        worker = await open_worker(system, num_idle_processes=0, start_method="spawn")
+        worker = await open_worker(
+            system, num_idle_processes=0, start_method="spawn", env={"PYTHONPATH": str(site)}
+        )
         before = await calm(system, worker)
         running = await system.dispatch("returns", seconds=2.0)
-        used = psutil.Process(worker.pid).memory_info().vms
-        limit(worker, resource.RLIMIT_AS, used + (64 << 20))
-        resource.prlimit(worker.pid, resource.RLIMIT_DATA, (16 << 20, resource.RLIM_INFINITY))
+        there.touch()
         found = await until_refused(system)
-        limit(worker, resource.RLIMIT_AS, NO_LIMIT)
-        limit(worker, resource.RLIMIT_DATA, NO_LIMIT)
+        there.unlink()
         assert {status for status, _ in found} == {"failed"}, found
         assert await end_of(system, running) == ("completed", "")
         await can_run_jobs_again(worker)
