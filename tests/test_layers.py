@@ -35,7 +35,7 @@ LEAVES = (
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "telemetry.events": ("telemetry.logs.loggers",),  # of a listener that raises
     "protocol": ("errors", "_masking"),
-    "jobs": ("errors", "_exceptions", "protocol.vocabulary", "system.shortages"),
+    "jobs": ("errors", "_exceptions", "protocol.vocabulary", "system.backoff", "system.shortages"),
     "control": ("errors",),
     "backend": (*LEAVES, "protocol"),
     "processes": (*LEAVES, "control", "jobs.prewarm", "jobs.starting"),
@@ -111,6 +111,7 @@ PURE = (
     "jobs.starting",
     "journal.records",
     "backend.retries",
+    "system.backoff",
     "control.frames",
     "control.ndjson",
     "forkserver.orders",

@@ -24,6 +24,7 @@ from ..errors import FrameError, Resource
 from ..processes.edge import Command, DeliverCancel, OnStarted, ProcessHandle, Spawner
 from ..processes.guardian import Guardian
 from ..processes.program import see_to_its_end
+from ..system.backoff import next_delay
 from ..system.shortages import SHORTAGES, resource_of
 from ..telemetry.logs.loggers import get_logger
 from .forked import ForkedHandle
@@ -60,14 +61,14 @@ def missing_for_forking() -> str | None:
 class _Retries:
     """How long to wait before the next template, from how the last ones ended."""
 
-    failures: int = 0
+    next_seconds: float = 0.0
 
     def delay(self, lived_seconds: float) -> float:
-        if lived_seconds > _STEADY_SECONDS:
-            self.failures = 0
-        delay = FIRST_RETRY_SECONDS * 2 ** (self.failures - 1) if self.failures else 0.0
-        self.failures = min(self.failures + 1, 16)
-        return min(delay, SLOWEST_RETRY_SECONDS)
+        delay = 0.0 if lived_seconds > _STEADY_SECONDS else self.next_seconds
+        self.next_seconds = next_delay(
+            delay, first=FIRST_RETRY_SECONDS, longest=SLOWEST_RETRY_SECONDS
+        )
+        return delay
 
 
 class Forkserver:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import attrs
 
+from ..system.backoff import next_delay
+
 FIRST_RETRY_SECONDS = 0.5
 SLOWEST_RETRY_SECONDS = 30.0
 REFILL_DELAY_SECONDS = 0.05
@@ -49,7 +51,7 @@ class Prewarm:
         self._max_processes = max_processes
         self._max_refills = max_refills
         self._max_starting = max_starting
-        self._failures = 0
+        self._retry_seconds = 0.0
         self._backed_off_until = float("-inf")
         self._held_until = float("-inf")
         self._unanswered: set[int] = set()
@@ -106,16 +108,16 @@ class Prewarm:
 
     def became_ready(self) -> None:
         """A start succeeded: the next failure is a first one again."""
-        self._failures = 0
+        self._retry_seconds = 0.0
 
     def renewed(self) -> None:
         """What failed may not fail again: refill at once."""
-        self._failures = 0
+        self._retry_seconds = 0.0
         self._backed_off_until = float("-inf")
 
     def failed(self, *, now: float) -> None:
         """A start failed or an idle process died: hold the next refill back, longer each time."""
-        delay = min(FIRST_RETRY_SECONDS * 2**self._failures, SLOWEST_RETRY_SECONDS)
-        # Beyond this the delay is the slowest one anyway, and 2**n would grow without bound.
-        self._failures = min(self._failures + 1, 16)
-        self._backed_off_until = now + delay
+        self._retry_seconds = next_delay(
+            self._retry_seconds, first=FIRST_RETRY_SECONDS, longest=SLOWEST_RETRY_SECONDS
+        )
+        self._backed_off_until = now + self._retry_seconds

@@ -20,6 +20,7 @@ import attrs
 import trio
 
 from ..system import proc
+from ..system.backoff import next_delay
 from ..system.threads import run_in_thread
 from ..telemetry.logs.loggers import get_logger
 from .guardian_main import count_marked, kill_marked
@@ -88,7 +89,9 @@ class Sweeper:
             # Short of something, as a rule. That passes, and what is due stays due.
             if self._pause == _GATHER_SECONDS:
                 logger.warning("cannot look for what jobs have left behind yet: %s", error)
-            self._pause = min(max(2 * self._pause, _FIRST_RETRY_SECONDS), _LAST_RETRY_SECONDS)
+            self._pause = next_delay(
+                self._pause, first=_FIRST_RETRY_SECONDS, longest=_LAST_RETRY_SECONDS
+            )
             self._is_due.set()
             return
         self._pause = _GATHER_SECONDS

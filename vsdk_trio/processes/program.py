@@ -29,6 +29,7 @@ import trio
 import vsdk_trio
 
 from ..errors import PreflightError, Resource, ShortageError
+from ..system.backoff import next_delay
 from ..system.proc import catches_signal
 from ..system.shortages import SHORTAGES, resource_of, shortage
 from ..system.signals import blocked_in_what_starts
@@ -149,7 +150,7 @@ class Program:
         seconds = _FIRST_LOOK_SECONDS
         while not self._has_ended():
             await trio.sleep(seconds)
-            seconds = min(2 * seconds, _LATER_LOOK_SECONDS)
+            seconds = next_delay(seconds, first=_FIRST_LOOK_SECONDS, longest=_LATER_LOOK_SECONDS)
 
     def _has_ended(self) -> bool:
         try:

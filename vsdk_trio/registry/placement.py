@@ -18,6 +18,7 @@ from typing import Final
 
 import attrs
 
+from ..system.backoff import next_delay
 from .actions import Action, DispatchFailure, Ended, Offer, Settled
 from .ledger import Asked, Job, Ledger, LedgerState
 from .roster import RegisteredWorker, Roster
@@ -92,11 +93,15 @@ class Placement:
         self._roster.change(worker.worker_id, turn=self._turn)
         self._roster.hold(worker.worker_id, job.job_id)
         before = job.asked.get(worker.worker_id)
-        pause = self._policy.first_pause if before is None else 2 * before.pause
+        pause = next_delay(
+            0.0 if before is None else before.pause,
+            first=self._policy.first_pause,
+            longest=self._policy.longest_pause,
+        )
         asked = Asked(
             load=worker.load,
             job_count=worker.job_count,
-            pause=min(pause, self._policy.longest_pause),
+            pause=pause,
         )
         offered = attrs.evolve(
             job,
