@@ -343,9 +343,9 @@ async def test_what_has_no_effect_is_said(enter: Enter, caplog: pytest.LogCaptur
 async def test_an_sdk_that_is_not_known_is_said(
     enter: Enter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vsdk_trio.rooms.hosted import call
+    from vsdk_trio.rooms.hosted import sdk
 
-    monkeypatch.setattr(call, "_SOCKET", "_RoomClient__link")
-    with pytest.raises(RoomError, match=r"videosdk 0\.4\.\d+ is not one .*_RoomClient__link.*pip"):
+    monkeypatch.setattr(sdk, "_SOCKET", "_RoomClient__link")
+    with pytest.raises(RoomError, match=r"cannot use videosdk 0\.4\.\d+.*_RoomClient__link.*pip"):
         async with enter():
             raise AssertionError("joined")

@@ -1,7 +1,8 @@
 """A room of the VideoSDK service, by its own SDK (the extra `videosdk`).
 
-The SDK is asyncio and blocks in places, so it runs in a thread of its own: `transport` is Trio's
-side, `call` and `voice` the SDK's. Light until a room is opened: importing the SDK takes seconds.
+The SDK is asyncio and blocks in places, so it runs in its own thread: `transport` is Trio's side,
+`call` the SDK's, and `sdk` knows what the SDK does not document. Importing this package loads no
+SDK; opening a room does, and takes seconds.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""The SDK's tracks: the agent's voice, and what it hears. asyncio.
+"""One call with the SDK: joining, events, sound, leaving. It runs in the SDK's asyncio thread.
 
-Imports the SDK's media stack: import it in the SDK's thread. Must not know Trio's side.
+Imports the SDK, which takes seconds: import this module in that thread. Reports to Trio's side by
+functions that take a hub. Must not know Trio.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from ..events import MEETING_ENDED, Message, Participant, StreamKind
 from ..hub import RoomHub
 from ..media import SpeechFrames, hear
 from ..playback import Speech
-from .sdk import Phase, SdkLog
+from .sdk import NO_VOICE, NOT_SENT, Phase, PrivateParts, SdkLog
 
 
 class MicrophoneTrack(MediaStreamTrack):  # type: ignore[misc]  # the SDK's classes are not checked
@@ -59,12 +60,6 @@ PONG_SECONDS = 5.0
 _GOODBYE_SECONDS = 1.0
 _TOLD_TO_GO = (1000, *range(4000, 5000))
 _KINDS = {"audio": StreamKind.AUDIO, "video": StreamKind.VIDEO, "share": StreamKind.SHARE}
-# Private names of the SDK's: the one way to its socket, and to a goodbye that can be awaited.
-_CLIENT = "_Meeting__room_client"
-_SOCKET = "_RoomClient__websocket"
-_MEDIA = ("_RoomClient__send_transport", "_RoomClient__recv_transport")
-_NO_VOICE = "Not Able to Enable Mic"
-_NOT_SENT = ("Not Able to Publish", "Not Able to Subscribe", "Operation timed out")
 
 
 class Call:
@@ -102,13 +97,7 @@ class Call:
             sdk_metadata={"sdk": "vsdk-trio"},
             loop=loop,
         )
-        self._client: Any = getattr(self._meeting, _CLIENT, None)
-        missing = [name for name in (_SOCKET, *_MEDIA) if not hasattr(self._client, name)]
-        if missing:
-            raise RoomError(
-                f"videosdk {videosdk.__version__} is not one that this version of vsdk-trio can "
-                f"use (it has no {missing[0]}): python -m pip install 'videosdk==0.4.1'"
-            )
+        self._private = PrivateParts(self._meeting, videosdk.__version__)
         self._meeting.add_event_listener(_MeetingEvents(self))
 
     async def join(self) -> bool:
@@ -117,7 +106,7 @@ class Call:
         The SDK thinks that it has joined also where it may not speak, or was refused on the way.
         """
         await self._meeting.async_join()
-        is_whole = not self._log.refusal and _NO_VOICE not in self._errors
+        is_whole = not self._log.refusal and NO_VOICE not in self._errors
         return self._is_joined and is_whole
 
     @property
@@ -130,10 +119,9 @@ class Call:
         self._is_leaving = True
         for task in self._listening.values():
             task.cancel()
-        socket = getattr(self._client, _SOCKET)
-        if socket is not None:
-            socket.close_timeout = _GOODBYE_SECONDS  # a cut network answers no goodbye
-        await self._client.async_leave()
+        if self._private.socket is not None:
+            self._private.socket.close_timeout = _GOODBYE_SECONDS  # a cut network never answers
+        await self._private.leave()
 
     async def publish(self, topic: str, text: str) -> None:
         """Publish a message; raises `RoomError` where the SDK could not."""
@@ -150,7 +138,7 @@ class Call:
 
     def _check(self, before: int, what: str) -> None:
         for error in self._errors[before:]:
-            if error in _NOT_SENT:
+            if error in NOT_SENT:
                 raise RoomError(f"{what}: {self._with_cause(error)}")
 
     async def watch(self) -> str:
@@ -158,7 +146,7 @@ class Call:
 
         The SDK itself pings every half hour, and says nothing of a socket that closes.
         """
-        socket = getattr(self._client, _SOCKET)
+        socket = self._private.socket
         closed = asyncio.ensure_future(socket.wait_closed())
         try:
             while not closed.done():
@@ -176,10 +164,8 @@ class Call:
         )
 
     async def _probe(self, socket: Any) -> str:
-        for name in _MEDIA:
-            transport = getattr(self._client, name)
-            if transport is not None and transport.connectionState == "failed":
-                return "its media connection failed"
+        if self._private.has_lost_media():
+            return "its media connection failed"
         try:
             async with asyncio.timeout(PONG_SECONDS):
                 await (await socket.ping())

@@ -1,4 +1,4 @@
-"""The VideoSDK SDK seen from outside: loading it, its log, and the causes of its errors.
+"""The one module that knows what the VideoSDK SDK does not document: private parts, log, errors.
 
 Importing this module does not import the SDK, which takes seconds. The SDK puts the job's token
 into a URL that other libraries log, so every record is masked. The SDK gives the cause of a failure
@@ -20,6 +20,7 @@ from enum import Enum
 from typing import Any
 
 from ..._masking import cut, mask
+from ...errors import RoomError
 from ...forkserver.before_fork import before_fork
 
 
@@ -37,6 +38,56 @@ def preload(process: object = None) -> None:
         # The SDK collects garbage whenever somebody leaves, and with all that it has imported that
         # stops every thread for 80 ms. What is frozen is not looked at.
         gc.freeze()
+
+
+SUPPORTED = "videosdk>=0.4.1,<0.5"
+"""The versions with the private parts below; `pyproject.toml` has the same bounds."""
+
+# Errors that the SDK reports as a text only.
+NO_VOICE = "Not Able to Enable Mic"
+NOT_SENT = ("Not Able to Publish", "Not Able to Subscribe", "Operation timed out")
+
+_CLIENT = "_Meeting__room_client"
+_SOCKET = "_RoomClient__websocket"
+_MEDIA = ("_RoomClient__send_transport", "_RoomClient__recv_transport")
+_LEAVE = "async_leave"
+
+
+class PrivateParts:
+    """The private parts of an SDK meeting that a call needs: its socket, its media, its goodbye.
+
+    The SDK has no public way to notice that a connection is lost, or to wait for a goodbye.
+
+    Args:
+        meeting: A `Meeting` of the SDK that has not joined yet.
+        version: The SDK's version, for the error.
+
+    Raises:
+        RoomError: The SDK is of a version without these parts; the text says which to install.
+    """
+
+    def __init__(self, meeting: Any, version: str) -> None:
+        self._client: Any = getattr(meeting, _CLIENT, None)
+        for name in (_SOCKET, *_MEDIA, _LEAVE):
+            if not hasattr(self._client, name):
+                raise RoomError(
+                    f"vsdk-trio cannot use videosdk {version}, which has no {name}: "
+                    f"python -m pip install '{SUPPORTED}'"
+                )
+
+    @property
+    def socket(self) -> Any:
+        """The signaling socket, a connection of `websockets`; None before it is opened."""
+        return getattr(self._client, _SOCKET)
+
+    def has_lost_media(self) -> bool:
+        """Whether a media connection has failed."""
+        transports = (getattr(self._client, name) for name in _MEDIA)
+        return any(t is not None and t.connectionState == "failed" for t in transports)
+
+    async def leave(self) -> None:
+        """Leave the meeting; returns when the SDK has said goodbye and closed its connections."""
+        await getattr(self._client, _LEAVE)()
 
 
 _MAX_CHARS = 500
@@ -83,8 +134,8 @@ _PACKAGES = ("videosdk", "vsaiortc", "aioice", "websockets", "asyncio", "urllib3
 _MADE_LATER = ("websockets.client",)  # the others are there once the SDK is imported
 _COMPLAINERS = _PACKAGES[:3]  # of all that closes
 _SDK = "videosdk"
-_TELLS_CAUSES = "videosdk.room_client"
-_RESPONSE = "signal :: response message :: "
+TELLS_CAUSES = "videosdk.room_client"
+RESPONSE = "signal :: response message :: "
 
 
 class Phase(Enum):
@@ -131,8 +182,8 @@ class SdkLog(logging.Filter):
         args = record.args
         if isinstance(args, tuple) and args and isinstance(args[0], BaseException):
             self.error = args[0]
-        elif text.startswith(_RESPONSE) and "'ok': False" in text:
-            self.refusal = _reason_of(text.removeprefix(_RESPONSE)) or self.refusal
+        elif text.startswith(RESPONSE) and "'ok': False" in text:
+            self.refusal = _reason_of(text.removeprefix(RESPONSE)) or self.refusal
 
     def _is_news(self, record: logging.LogRecord) -> bool:
         if _is_chosen(record.name):  # by somebody who wants to know
@@ -178,7 +229,7 @@ class _Detail:
 
     def wanted(self) -> None:
         with self._lock:
-            logger = logging.getLogger(_TELLS_CAUSES)
+            logger = logging.getLogger(TELLS_CAUSES)
             if not self._users:
                 self.level_before = logger.level
             self._users += 1
@@ -188,12 +239,12 @@ class _Detail:
         with self._lock:
             self._users -= 1
             if not self._users:
-                logging.getLogger(_TELLS_CAUSES).setLevel(self.level_before)
+                logging.getLogger(TELLS_CAUSES).setLevel(self.level_before)
 
     def level(self, name: str) -> int:
         """The level that somebody else has set for this logger."""
         own = logging.getLogger(name).level
-        return self.level_before if self._users and name == _TELLS_CAUSES else own
+        return self.level_before if self._users and name == TELLS_CAUSES else own
 
     def threshold(self, name: str) -> int:
         """From which level on this logger speaks where a level was chosen for it."""
