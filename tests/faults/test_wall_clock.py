@@ -17,7 +17,7 @@ READERS = {
     "forkserver/program/fork_safety.py": "times of files are wall clock; a wrong one costs little",
     "testing/videosdk/room.py": "the timestamp in a message of a stand-in",
     "telemetry/traces/job_traces.py": "the times in a trace, for people",
-    "worker/look.py": "the times on a page and in status routes, for people",
+    "worker/snapshot.py": "the times on a page and in status routes, for people",
     "backend/token.py": "`exp` of a token, compared with the clock of the registry's answers",
     "journal/sqlite_store.py": "times in the journal and in names of files set aside, for people",
 }

@@ -15,7 +15,7 @@ import attrs
 
 from ..errors import OptionsError
 from . import room_parts as _configs
-from .checks import helpful_init, unknown_name
+from .checks import check_callback, check_seconds, has_type, helpful_init, log_level, unknown_name
 from .published import described, fields_of, is_published
 from .room_parts import (
     LoggingOptions,
@@ -26,10 +26,7 @@ from .room_parts import (
     TransportMode,
     WebRTCConfig,
     WebSocketConfig,
-    check_seconds,
     copied,
-    has_type,
-    log_level,
     overlaid,
     transport_mode_from,
 )
@@ -53,12 +50,6 @@ JOIN_TIMEOUT_SECONDS = 30
 
 _LIVE_FIELDS = frozenset({"avatar", "on_room_error"})
 """Fields that hold live objects and so cannot travel to another process."""
-
-
-def _check_callback(_owner: object, field: attrs.Attribute[Any], value: object) -> None:
-    if value is not None and not callable(value):
-        kind = type(value).__name__
-        raise OptionsError(f"RoomOptions.{field.name} must be callable or None, got {kind}")
 
 
 @helpful_init
@@ -90,7 +81,7 @@ class RoomOptions:
     avatar: Any = attrs.field(default=None, repr=False)
     join_meeting: bool | None = attrs.field(default=True, validator=has_type(bool, none=True))
     on_room_error: Callable[[Any], object] | None = attrs.field(
-        default=None, repr=False, validator=_check_callback
+        default=None, repr=False, validator=check_callback
     )
     auto_end_session: bool = attrs.field(default=True, validator=has_type(bool))
     session_timeout_seconds: float | None = attrs.field(default=5, validator=check_seconds)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import Enum, unique
 from functools import cache
 from typing import Any, Final, TypeAlias, TypeVar
@@ -15,14 +15,20 @@ from typing import Any, Final, TypeAlias, TypeVar
 import attrs
 
 from ..errors import OptionsError
-from .checks import helpful_init
+from .checks import (
+    check_headers,
+    check_path,
+    check_port,
+    check_texts,
+    has_type,
+    helpful_init,
+    log_levels,
+)
 from .published import described, fields_of, is_published
 
-LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 _STUN_SERVER = "stun:stun.l.google.com:19302"
 
 _Config = TypeVar("_Config", bound=attrs.AttrsInstance)
-_Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 
 @unique
@@ -51,81 +57,6 @@ def transport_mode_from(value: TransportMode | str | None) -> TransportMode | No
     )
 
 
-def has_type(*types: type, none: bool = False) -> _Validator:
-    """A validator that the value is of one of `types`, or None where `none`; never quotes it."""
-    wanted = " or ".join([kind.__name__ for kind in types] + ["None"] * none)
-
-    def check(owner: object, field: attrs.Attribute[Any], value: object) -> None:
-        if (value is None and none) or type(value) in types or _is_subclassed(value, types):
-            return
-        raise OptionsError(
-            f"{type(owner).__name__}.{field.name.lstrip('_')} must be {wanted}, "
-            f"got {type(value).__name__}"
-        )
-
-    return check
-
-
-def _is_subclassed(value: object, types: tuple[type, ...]) -> bool:
-    # True is an int to isinstance, and would pass as a port or a number of seconds.
-    return isinstance(value, types) and not isinstance(value, bool)
-
-
-_has_number = has_type(int, float, none=True)
-_has_dict = has_type(dict, none=True)
-
-
-def check_seconds(owner: object, field: attrs.Attribute[Any], value: object) -> None:
-    """A validator for a duration in seconds, or None for "never"."""
-    _has_number(owner, field, value)
-    if isinstance(value, (int, float)) and not 0 <= value < float("inf"):
-        raise OptionsError(f"{type(owner).__name__}.{field.name} must be >= 0, got {value!r}")
-
-
-def log_levels(value: Any) -> Any:
-    """A converter: one level's name, or a list of them, in capitals; else `OptionsError`."""
-    if isinstance(value, (list, tuple)):
-        return [log_level(level) for level in value]
-    return log_level(value)
-
-
-def log_level(value: object) -> str:
-    """A converter: a level's name in capitals; raises `OptionsError` for any other value."""
-    if isinstance(value, str) and value.upper() in LOG_LEVELS:
-        return value.upper()
-    raise OptionsError(
-        f"a log level must be one of {', '.join(LOG_LEVELS)}, got {reprlib.repr(value)}"
-    )
-
-
-def _check_headers(owner: object, field: attrs.Attribute[Any], value: object) -> None:
-    _has_dict(owner, field, value)
-    for name, text in (value or {}).items():  # type: ignore[attr-defined]  # a dict by now
-        if not (isinstance(name, str) and isinstance(text, str)):
-            raise OptionsError(f"{type(owner).__name__}.{field.name} must map str to str")
-
-
-def _check_port(owner: object, field: attrs.Attribute[Any], value: object) -> None:
-    has_type(int)(owner, field, value)
-    if isinstance(value, int) and not 0 <= value <= 65535:
-        raise OptionsError(f"{type(owner).__name__}.{field.name} must be 0 to 65535, got {value}")
-
-
-def _check_path(owner: object, field: attrs.Attribute[Any], value: object) -> None:
-    has_type(str)(owner, field, value)
-    if not str(value).startswith("/") or "?" in str(value):
-        shown = reprlib.repr(value)
-        raise OptionsError(
-            f"{type(owner).__name__}.{field.name} must start with '/' and have no '?', got {shown}"
-        )
-
-
-def _check_texts(owner: object, field: attrs.Attribute[Any], value: object) -> None:
-    has_type(list)(owner, field, value)
-    if not all(isinstance(text, str) for text in value):  # type: ignore[attr-defined]  # a list
-        raise OptionsError(f"{type(owner).__name__}.{field.name} must be a list of str")
-
-
 @helpful_init
 @attrs.define
 class WebSocketConfig:
@@ -136,10 +67,10 @@ class WebSocketConfig:
     may connect (`"https://example.com"`, or `"*"` for any); those of this machine always may.
     """
 
-    port: int = attrs.field(default=8080, validator=_check_port)
-    path: str = attrs.field(default="/ws", validator=_check_path)
+    port: int = attrs.field(default=8080, validator=check_port)
+    path: str = attrs.field(default="/ws", validator=check_path)
     host: str = attrs.field(default="127.0.0.1", validator=has_type(str))
-    origins: list[str] = attrs.field(factory=list, validator=_check_texts)
+    origins: list[str] = attrs.field(factory=list, validator=check_texts)
 
 
 def _ice_servers(value: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
@@ -169,7 +100,7 @@ class TracesOptions:
     enabled: bool = attrs.field(default=True, validator=has_type(bool))
     export_url: str | None = attrs.field(default=None, validator=has_type(str, none=True))
     export_headers: dict[str, str] | None = attrs.field(
-        default=None, repr=False, validator=_check_headers
+        default=None, repr=False, validator=check_headers
     )
 
 
@@ -181,7 +112,7 @@ class MetricsOptions:
     enabled: bool = attrs.field(default=True, validator=has_type(bool))
     export_url: str | None = attrs.field(default=None, validator=has_type(str, none=True))
     export_headers: dict[str, str] | None = attrs.field(
-        default=None, repr=False, validator=_check_headers
+        default=None, repr=False, validator=check_headers
     )
 
 
@@ -194,7 +125,7 @@ class LoggingOptions:
     level: str | list[str] = attrs.field(default="INFO", converter=log_levels)
     export_url: str | None = attrs.field(default=None, validator=has_type(str, none=True))
     export_headers: dict[str, str] | None = attrs.field(
-        default=None, repr=False, validator=_check_headers
+        default=None, repr=False, validator=check_headers
     )
     send_to_dashboard: bool = attrs.field(default=False, validator=has_type(bool))
 
