@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from vsdk_trio.errors import IllegalTransitionError
-from vsdk_trio.jobs.lifecycle import JobLifecycle, JobState, Participant, StopCause, Update
+from vsdk_trio.jobs.lifecycle import AgentParticipant, JobLifecycle, JobState, StopCause, Update
 from vsdk_trio.protocol.vocabulary import JobFact
 
-AGENT = Participant("agent-1", "Agent")
+AGENT = AgentParticipant("agent-1", "Agent")
 ENDS = tuple(fact for fact in JobFact if fact is not JobFact.RUNNING)
 
 

@@ -15,7 +15,7 @@ from trio.testing import MockClock
 from tests.metrics.promtool import complaints, parsed
 from tests.status.asking import a_view
 from tests.worker.conftest import open_world
-from vsdk_trio.jobs.lifecycle import JobFact, JobLifecycle, Participant, StopCause
+from vsdk_trio.jobs.lifecycle import AgentParticipant, JobFact, JobLifecycle, StopCause
 from vsdk_trio.processes.exit import ExitKind
 from vsdk_trio.processes.pool import ProcessState
 from vsdk_trio.status import gauges
@@ -92,7 +92,7 @@ def test_the_transitions_are_those_of_a_lifecycle() -> None:
     steps = {
         "start": JobLifecycle.start,
         "enter": JobLifecycle.enter,
-        "join": lambda job: job.join(Participant("", "")),
+        "join": lambda job: job.join(AgentParticipant("", "")),
         "stop": lambda job: job.stop(StopCause("x")),
         "abandon": JobLifecycle.abandon,
         "lose": JobLifecycle.lose,

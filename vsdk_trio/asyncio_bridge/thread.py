@@ -39,9 +39,10 @@ SetHandler: TypeAlias = Callable[[int, Any], Any]
 
 
 class TidyLoop(asyncio.SelectorEventLoop):
-    """A selector loop; `abort_leftovers()` closes the connections and sockets opened on it.
+    """A selector loop; `abort_connections()` closes the connections and sockets opened on it.
 
-    `in_main_thread` is `signal.signal`, done in the main thread, while the loop's thread waits.
+    Args:
+        in_main_thread: Calls `signal.signal` in the main thread while the loop's thread waits.
     """
 
     def __init__(self, in_main_thread: SetHandler = signal.signal) -> None:
@@ -103,8 +104,8 @@ class TidyLoop(asyncio.SelectorEventLoop):
         self._opened.add(transport)
         return transport, protocol
 
-    async def abort_leftovers(self) -> None:
-        """Close what is still open, without a goodbye."""
+    async def abort_connections(self) -> None:
+        """Close the connections that are still open, without a goodbye."""
         for transport in list(self._opened):
             if not transport.is_closing():
                 transport.abort()
@@ -127,15 +128,19 @@ async def open_aio_thread(
     cancel_seconds: float = CANCEL_SECONDS,
     close_seconds: float = CLOSE_SECONDS,
 ) -> AsyncGenerator[AioThread, None]:
-    """Run an asyncio event loop in a thread around the body; yields what to drive it with.
+    """Run an asyncio event loop in a thread around the body.
 
-    Arguments: `name`, of the thread; `cancel_seconds`, that a coroutine has to end once it is
-    cancelled; `close_seconds`, that all tasks together have at the end of the body.
+    At the end every task is cancelled and awaited. Open sockets and the loop are closed. A task
+    that does not end is logged and dropped. A thread that is blocked is logged with its place and
+    left behind. It is a daemon, and ends by itself once it is unblocked.
 
-    At the end every task is cancelled and awaited, sockets that were left open are closed, and so
-    is the loop. A task that will not end is
-    said in the log and thrown away. A thread that is blocked is said in the log, with the place,
-    and left behind; it is a daemon, and ends by itself once it is unblocked.
+    Args:
+        name: The name of the thread.
+        cancel_seconds: Seconds that a coroutine has to end once it is cancelled.
+        close_seconds: Seconds that all tasks together have at the end of the body.
+
+    Yields:
+        The thread.
     """
     thread = AioThread(name, cancel_seconds, close_seconds)
     thread._start()
@@ -170,12 +175,14 @@ class AioThread:
         return f"<AioThread {self._thread.name!r} with {len(self._calls)} calls>"
 
     async def run(self, fn: Callable[..., Awaitable[_T]], /, *args: Any) -> _T:
-        """Run `await fn(*args)` in the asyncio thread; returns or raises what it does.
+        """Run `await fn(*args)` in the asyncio thread, and return or raise what it does.
 
-        It sees the caller's context variables, as a copy. Cancelled, it cancels the coroutine,
-        waits for it (at most `cancel_seconds`; one that has not ended by then is said in the log),
-        and raises the cancellation, or what the coroutine raised instead. Raises `AioThreadError`
-        where the thread has ended, or something inside asyncio cancelled the coroutine.
+        The coroutine sees a copy of the caller's context variables. Cancelled, this cancels the
+        coroutine and waits for it, at most `cancel_seconds`; a coroutine that has not ended by then
+        is logged. Then it raises the cancellation, or the exception of the coroutine.
+
+        Raises:
+            AioThreadError: The thread has ended, or asyncio code has cancelled the coroutine.
         """
         call: _Call[_T] = _Call(getattr(fn, "__qualname__", repr(fn)))
         start = contextvars.copy_context()
@@ -191,9 +198,12 @@ class AioThread:
         return call.result()
 
     def call_soon(self, fn: Callable[..., object], /, *args: Any) -> None:
-        """Call `fn(*args)` in the asyncio thread, soon; raises `AioThreadError` where it has ended.
+        """Call `fn(*args)` in the asyncio thread, soon; from any thread.
 
-        From any thread. What `fn` raises goes to the loop's exception handler, which logs it.
+        The loop's exception handler logs what `fn` raises.
+
+        Raises:
+            AioThreadError: The thread has ended.
         """
         self._tell(fn, *args)
 
@@ -234,7 +244,7 @@ class AioThread:
         task.add_done_callback(lambda _: self._report(call.end))
 
     def _report(self, fn: Callable[..., object]) -> None:
-        with contextlib.suppress(trio.RunFinishedError):  # nobody is left to be told
+        with contextlib.suppress(trio.RunFinishedError):  # Trio has ended, and its callers with it
             self._token.run_sync_soon(fn)
 
     def _set_signal_handler(self, signum: int, handler: Any) -> Any:
@@ -276,7 +286,7 @@ class AioThread:
                 _log_failure(task, self._thread.name)
             for task in stubborn:
                 _throw_away(task, self._thread.name, self._close_seconds)
-        await self.loop.abort_leftovers()
+        await self.loop.abort_connections()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.loop.shutdown_asyncgens(), self._close_seconds)
 
@@ -291,8 +301,8 @@ class AioThread:
 
     async def _close(self) -> None:
         self._tell(self._stop)
-        patience = self._close_seconds + _SLACK_SECONDS
-        with trio.move_on_after(patience, shield=True):
+        seconds = self._close_seconds + _SLACK_SECONDS
+        with trio.move_on_after(seconds, shield=True):
             await self._ended.wait()
         if self._ended.is_set():
             self._thread.join()  # its last act was to say so
@@ -300,7 +310,7 @@ class AioThread:
             logger.error(
                 "the thread %r has not ended within %g s and is left behind, %s",
                 self._thread.name,
-                patience,
+                seconds,
                 self._place(),
             )
         for call in self._calls:
@@ -357,7 +367,7 @@ class _Call(Generic[_T]):
 
 
 def _log_failure(task: asyncio.Task[Any], thread: str) -> None:
-    """Say what a task raised while it was being ended; nobody else will ask it."""
+    """Log the exception of a task that was cancelled at the end: no other code asks for it."""
     error = None if task.cancelled() else task.exception()
     if error is not None:
         text = f"{task.get_name()} failed while the thread {thread!r} was ending"
@@ -365,9 +375,9 @@ def _log_failure(task: asyncio.Task[Any], thread: str) -> None:
 
 
 def _throw_away(task: asyncio.Task[Any], thread: str, seconds: float) -> None:
-    """Say that a task will not end, and make its coroutine end as well as that can be done.
+    """Log that a task does not end, and close its coroutine.
 
-    Left to the garbage collector, it would be ended in whatever thread that runs in.
+    Otherwise the garbage collector would close it, in any thread.
     """
     coroutine: Any = task.get_coro()
     name = task.get_name()

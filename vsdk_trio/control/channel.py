@@ -1,7 +1,9 @@
 """The control channel: frames over a pair of byte streams.
 
-The same class serves both ends and any transport: pipes, memory streams, a launcher's stdio. It
-knows trio's stream interface and the frames; it does not know who is at the other end.
+The same class serves both ends and any transport: pipes, memory streams, the stdio of a launcher.
+
+Pipes are written at once if they have room. Trio's own pipes let every other task run before they
+write, and try to read before they wait. That is on the way to each job's first line, several times.
 """
 
 from __future__ import annotations
@@ -22,18 +24,21 @@ _CHUNK_BYTES = 1 << 16
 
 
 def _ignore(reason: str) -> None:
-    """Junk is counted in any case; by default nobody wants to hear of it."""
+    """Do nothing: junk is counted in any case."""
 
 
 class ControlChannel:
     """Send frames from any task; iterate over the incoming ones in a single task.
 
-    Arguments: `already_read`, bytes that were taken off `receive_stream` before the channel got it;
-    `on_junk`, called with a reason for every line that is not a frame. Junk costs nothing else: it
-    is a stray line of a remote shell, or a version that knows more than this one.
+    The channel does not close its streams, with one exception: an interrupted send closes
+    `send_stream`, because nothing may follow half a frame.
 
-    The channel borrows its streams: whoever opened them closes them, except that an interrupted
-    send closes `send_stream`, because half a frame must not be followed by anything.
+    Args:
+        send_stream: Takes outgoing frames.
+        receive_stream: Brings incoming frames.
+        already_read: Bytes that were read from `receive_stream` before.
+        on_junk: Called with a reason for each line that is not a frame, such as a stray line of a
+            remote shell, or a frame of a newer version. Junk has no other effect.
     """
 
     def __init__(
@@ -57,13 +62,16 @@ class ControlChannel:
 
     @property
     def has_more(self) -> bool:
-        """Whether the next frame is here already, together with the last one."""
+        """Whether the next frame came together with the last one."""
         return bool(self._frames)
 
     def send_now(self, frame: SendableFrame) -> bool:
-        """Send one frame if nothing has to be waited for; False: `send` is to be used, or says why.
+        """Send one frame without waiting, or not at all.
 
-        Small frames to a pipe only: it takes those whole or not at all.
+        Only for small frames to a pipe, which takes those whole or not at all.
+
+        Returns:
+            Whether it was sent. If not, use `send`, which waits or raises.
         """
         try:
             line = encode_frame(frame)
@@ -76,10 +84,13 @@ class ControlChannel:
     async def send(self, frame: SendableFrame) -> None:
         """Send one frame, after those that other tasks are sending.
 
-        Raises `FrameError` where the frame cannot be encoded (nothing is sent, the channel lives
-        on), `trio.BrokenResourceError` where the other end is gone, `trio.ClosedResourceError`
-        where this end is closed. Cancelled while waiting its turn, nothing is sent; cancelled
-        half-way, the sending direction is closed and the other end sees EOF.
+        Cancelled while it waits for its turn, nothing is sent. Cancelled half-way, the sending
+        direction is closed, and the other end sees EOF.
+
+        Raises:
+            FrameError: The frame cannot be encoded. Nothing is sent, and the channel stays open.
+            trio.BrokenResourceError: The other end is gone.
+            trio.ClosedResourceError: This end is closed.
         """
         line = encode_frame(frame)
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -91,7 +102,7 @@ class ControlChannel:
 
     async def _send_rest(self, rest: bytes) -> None:
         try:
-            self._sending.acquire_nowait()  # where a part is sent, nothing may come in between
+            self._sending.acquire_nowait()  # after a part of a frame, no other may come in between
         except trio.WouldBlock:
             await self._sending.acquire()
         try:
@@ -103,11 +114,11 @@ class ControlChannel:
             self._sending.release()
 
     def __aiter__(self) -> ControlChannel:
-        """The channel is its own iterator: iteration can be left and taken up again."""
+        """Return the channel itself: iteration can be left and resumed."""
         return self
 
     async def __anext__(self) -> Frame:
-        """The next incoming frame; the iteration ends at EOF, a broken pipe or a closed stream.
+        """Wait for the next frame; the iteration ends at EOF, a broken pipe or a closed stream.
 
         Cancelled, it has taken nothing: the next call continues with the same frame.
         """
@@ -130,7 +141,7 @@ class ControlChannel:
         return self._frames.popleft()
 
     def _take(self, lines: list[Line]) -> None:
-        # An empty line ends what others may have printed before the first frame.
+        # An empty line ends text that was printed before the first frame.
         spoken = (line for line in lines if line.data)
         self._frames += [frame for line in spoken if (frame := self._decode(line)) is not None]
 
@@ -146,7 +157,7 @@ class ControlChannel:
 
 
 class SimulatedPipe(trio.abc.SendStream):
-    """A stream that is written as a pipe of the system is: what fits is taken at once."""
+    """A stream that is written like a pipe of the system: it takes at once what fits."""
 
     @abstractmethod
     def write_what_fits(self, data: bytes) -> int:
@@ -154,10 +165,10 @@ class SimulatedPipe(trio.abc.SendStream):
 
 
 def write_what_fits(stream: trio.abc.SendStream, data: bytes) -> int:
-    """Write to a pipe what it takes without waiting; returns how many bytes that were.
+    """Write to a pipe without waiting, and return how many bytes it took.
 
-    0 where there is no room, where the stream is broken, closed or no pipe: `send_all` is to wait,
-    or to say what is wrong. Nobody else may be writing to the stream.
+    It returns 0 if there is no room, or if the stream is broken, closed or no pipe. `send_all` then
+    waits, or raises the error. No other task may be writing to the stream.
     """
     if not isinstance(stream, trio.lowlevel.FdStream):
         return stream.write_what_fits(data) if isinstance(stream, SimulatedPipe) else 0
@@ -168,13 +179,13 @@ def write_what_fits(stream: trio.abc.SendStream, data: bytes) -> int:
 
 
 async def read_some(stream: trio.abc.ReceiveStream, max_bytes: int) -> bytes | bytearray:
-    """Wait until there is something, and read it; nothing at the end of the stream.
+    """Wait for bytes and read them; return an empty value at the end of the stream.
 
-    Raises what the stream's `receive_some` does. Cancelled, it has read nothing. Nobody else may
-    be reading from the stream.
+    Cancelled, it has read nothing. No other task may be reading from the stream. Raises as the
+    stream's `receive_some`.
     """
     if isinstance(stream, trio.lowlevel.FdStream):
-        # To try to read first would save nothing where something is there, and cost more where not.
+        # Reading first would save nothing if there are bytes, and cost more if there are none.
         while (fd := stream.fileno()) >= 0:
             await trio.lowlevel.wait_readable(fd)
             try:
@@ -183,5 +194,5 @@ async def read_some(stream: trio.abc.ReceiveStream, max_bytes: int) -> bytes | b
                 continue
             except OSError:
                 break
-    # No pipe; or closed or broken: it says which.
+    # It is no pipe, or it is closed or broken; this raises the right error.
     return await stream.receive_some(max_bytes)

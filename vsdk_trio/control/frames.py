@@ -42,11 +42,12 @@ class Hello:
     cookie: str = ""
     """What marks this job's processes; for launchers that do not carry the environment."""
     traces: bool = False
-    """Whether its job will come with a trace: what that takes is loaded beforehand."""
+    """Whether its job will come with a trace: the process loads OpenTelemetry before."""
     live_options: bool = False
-    """Whether the worker's context has room options that cannot travel: the process makes its own.
+    """Whether the worker's context has room options that cannot travel.
 
-    Else it makes none: a function that makes contexts may reserve, pay or ask the network.
+    Only then the process makes a context of its own. A function that makes contexts may reserve,
+    pay or use the network.
     """
 
 
@@ -57,7 +58,7 @@ class Start:
     job: dict[str, Any] = attrs.field(repr=False)
     """A `JobInfo` as `JobInfo.to_dict()` gives it; holds a token."""
     trace: dict[str, Any] = attrs.field(factory=dict)
-    """The trace that the job is a part of, as W3C headers; empty for none."""
+    """The trace of which the job is a part, as W3C headers; empty for none."""
 
 
 @attrs.frozen(kw_only=True)
@@ -120,9 +121,9 @@ class Pong:
 
     seq: int
     memory_mb: float | None = None
-    """What the job process occupies, in MiB, where the platform tells."""
+    """The memory of the job process in MiB; None if it is unknown."""
     lag_ms: float = 0.0
-    """How late the event loop was, at worst, since the last answer."""
+    """The longest step of the event loop since the last answer, in milliseconds."""
 
 
 @attrs.frozen(kw_only=True)
@@ -170,10 +171,11 @@ _decode_json: Final = json.JSONDecoder(parse_constant=_refuse_constant).decode
 
 
 def encode_frame(frame: SendableFrame) -> bytes:
-    """One line of JSON, newline included.
+    """Return the frame as one line of JSON, newline included.
 
-    Raises `FrameError` where a field holds what JSON has no form for, or the line would be longer
-    than `MAX_FRAME_BYTES`.
+    Raises:
+        FrameError: A field holds a value that JSON has no form for, or the line would be longer
+            than `MAX_FRAME_BYTES`.
     """
     name = _TYPES[type(frame)]
     try:
@@ -189,8 +191,10 @@ def encode_frame(frame: SendableFrame) -> bytes:
 def decode_frame(line: bytes) -> Frame:
     """Read one line, with or without its newline.
 
-    Types are strict, unknown keys are ignored, an unknown type comes out as `UnknownFrame`.
-    Raises `FrameError` for anything else; its text names types and positions, never a value.
+    Types are strict. Unknown keys are ignored. An unknown type becomes an `UnknownFrame`.
+
+    Raises:
+        FrameError: The line is no frame. The text names types and positions, never a value.
     """
     if len(line) > MAX_FRAME_BYTES:
         raise FrameError(f"a line of {len(line)} bytes, more than {MAX_FRAME_BYTES}")
@@ -279,7 +283,7 @@ def _fields(cls: type[Any]) -> tuple[_Field, ...]:
 
 
 def prepare(*classes: type[Any]) -> None:
-    """Look at `classes` now: the first of each to come may be on the way to a job's first line."""
+    """Read the fields of `classes` now, so that the first frame of each class is as fast."""
     for cls in classes:
         _names(cls)  # type: ignore[arg-type]  # a class is hashable
         _fields(cls)  # type: ignore[arg-type]
@@ -291,11 +295,18 @@ def to_object(instance: Any) -> dict[str, Any]:
 
 
 def from_object(cls: type[_T], value: Mapping[str, Any], what: str) -> _T:
-    """Build `cls` from a JSON object that is called `what` in errors.
+    """Build an instance of `cls` from a JSON object.
 
-    Keys that `cls` does not know are ignored: the other side may be newer. Raises `FrameError`
-    where a field is missing or of the wrong type; the text names types and never a value, since
-    values may be secrets.
+    Keys that `cls` does not know are ignored: the other side may be newer.
+
+    Args:
+        cls: A flat attrs class.
+        value: The object.
+        what: Its name in errors.
+
+    Raises:
+        FrameError: A field is missing or of the wrong type. The text names types and never a value,
+            because values may be secrets.
     """
     known: dict[str, Any] = {}
     for field in _fields(cls):  # type: ignore[arg-type]  # a class is hashable

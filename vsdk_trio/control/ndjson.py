@@ -18,11 +18,11 @@ class Line(NamedTuple):
 
 
 class LineSplitter:
-    """Feeds on chunks as they come and gives out whole lines.
+    """Takes chunks as they come and returns whole lines.
 
-    Arguments: `max_line`, bytes. A longer line comes out once, cut and marked, as soon as the bound
-    is passed; what follows up to its newline is thrown away unseen, so memory stays bounded
-    whatever the other side sends.
+    Args:
+        max_line: The longest line in bytes. A longer one is returned once, cut and marked, as soon
+            as the bound is passed. The rest up to its newline is dropped, so memory stays bounded.
     """
 
     def __init__(self, max_line: int) -> None:

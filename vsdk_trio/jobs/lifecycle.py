@@ -75,7 +75,7 @@ class StopCause:
 
 
 @attrs.frozen
-class Participant:
+class AgentParticipant:
     """Who the job is in its room."""
 
     identity: str
@@ -88,7 +88,7 @@ class Update:
 
     fact: JobFact
     error: str | None = None
-    participant: Participant | None = None
+    participant: AgentParticipant | None = None
 
     @property
     def is_terminal(self) -> bool:
@@ -150,7 +150,7 @@ class JobLifecycle:
             return None
         return self._run(None)
 
-    def join(self, participant: Participant) -> Update | None:
+    def join(self, participant: AgentParticipant) -> Update | None:
         """The room was joined; RUNNING, if the job waited for that."""
         self._require("join", JobState.JOINING, JobState.RUNNING, JobState.STOPPING)
         if self.state is not JobState.JOINING:
@@ -202,7 +202,7 @@ class JobLifecycle:
             how = f"{self._stop_cause.reason}; {how}"
         return self._end(JobFact.FAILED, how, cause)
 
-    def _run(self, participant: Participant | None) -> Update:
+    def _run(self, participant: AgentParticipant | None) -> Update:
         self.state = JobState.RUNNING
         return Update(JobFact.RUNNING, participant=participant)
 

@@ -1,7 +1,7 @@
 """Shutdown callbacks: last added first, each under its own deadline, on every path, once.
 
-Foreign code meets ours here, so this is one of the two places with broad handlers: a callback that
-raises or hangs costs the others nothing. Must not know rooms, frames or jobs.
+Code of the user runs here, so this is one of the two places with broad handlers: a callback that
+raises or hangs does not affect the others. Knows neither rooms nor frames nor jobs.
 """
 
 from __future__ import annotations
@@ -30,20 +30,29 @@ class CallbackStack:
         self._done = trio.Event()
 
     def add(self, callback: ShutdownCallback, *, seconds: float | None = None) -> None:
-        """Have `callback` called at the end; also while the others are running already.
+        """Add a callback, also while the others are running.
 
-        `seconds` is its own deadline, where it is not that of all of them. Raises `TypeError` where
-        it can be called neither with nothing nor with the reason, and `RuntimeError` after the end.
+        Args:
+            callback: Called with nothing or with the reason.
+            seconds: Its own deadline; None: the deadline of all of them.
+
+        Raises:
+            TypeError: It takes other arguments.
+            RuntimeError: All callbacks have run.
         """
         if self._done.is_set():
             raise RuntimeError("the job has shut down already: the callback would never run")
         self._callbacks.append((taking_the_reason(callback), seconds))
 
     async def run(self, reason: str, *, seconds_each: float) -> None:
-        """Run the callbacks; whoever calls meanwhile or later waits for that one run.
+        """Run the callbacks. A second caller waits for the first run.
 
-        Cancellation does not reach a callback; its deadline of `seconds_each` does. The first
-        caller is not cancelled here either: what it was doing may be an exception's `finally`.
+        Cancellation does not reach a callback; its deadline does. The first caller is not cancelled
+        here either, because it may be in the `finally` of an exception.
+
+        Args:
+            reason: For callbacks that take it.
+            seconds_each: Seconds that each may take.
         """
         if self._runner is None:
             self._runner = trio.lowlevel.current_task()
@@ -55,7 +64,7 @@ class CallbackStack:
         elif self._runner is not trio.lowlevel.current_task():
             await self._done.wait()
         else:
-            # A callback that asks for the shutdown it is part of must not wait for itself.
+            # A callback that requests the shutdown that runs it must not wait for itself.
             await trio.lowlevel.cancel_shielded_checkpoint()
 
 
@@ -74,10 +83,13 @@ async def _run_one(callback: Callable[[str], object], reason: str, seconds: floa
 
 
 def taking_the_reason(callback: ShutdownCallback) -> Callable[[str], object]:
-    """`callback` as a function of the reason.
+    """Return `callback` as a function of the reason.
 
-    It gets the reason if it has a parameter of that name, or one that it cannot do without. An
-    optional parameter of another name is the callback's own: `lambda call=call: call.end()`.
+    It gets the reason if it has a parameter of that name, or a required one. An optional parameter
+    of another name is the callback's own: `lambda call=call: call.end()`.
+
+    Raises:
+        TypeError: It takes other arguments.
     """
     if not callable(callback):
         raise TypeError(f"a shutdown callback must be callable, got {type(callback).__name__}")
@@ -113,7 +125,7 @@ def _named_after(original: Any, adapted: Callable[[str], object]) -> Callable[[s
 
 
 async def call(function: Callable[..., object], *arguments: object) -> object:
-    """Call a sync or async function of the user; returns what it returns in the end."""
+    """Call a sync or async function of the user, and return its result."""
     result = function(*arguments)
     if inspect.isawaitable(result):
         awaitable: Awaitable[object] = result

@@ -1,6 +1,6 @@
 """Direct mode: runs the entrypoint here and now, in the user's own process, under `trio.run`.
 
-The same life of a job as in a job process, with signals in place of frames. Must not know frames.
+A job runs as in a job process, but signals end it and not frames. Knows no frames.
 """
 
 from __future__ import annotations
@@ -38,13 +38,21 @@ def run_direct(
     options: Options | None = None,
     token: TokenSource | None = None,
 ) -> None:
-    """Run `entrypoint(ctx)` to its end, shutdown callbacks included; what it raises comes out.
+    """Run `entrypoint(ctx)` to its end, shutdown callbacks included.
 
-    SIGINT, SIGTERM and SIGHUP end it in order, and this returns. A second SIGINT, 0.5 s later or
-    more, interrupts what the cleaning up is doing, and so does each one after it; any other signal
-    that comes again changes nothing. `options` (default `Options()`) gives the
-    permissions, the callbacks' deadline and `initialize_process_fnc`, which runs first; `token` is
-    what the context uses where it has none of its own, by default `options.auth_token`.
+    SIGINT, SIGTERM and SIGHUP end it in order, and this returns. A second SIGINT, at least 0.5 s
+    later, interrupts the clean-up, and so does each one after it. Any other repeated signal changes
+    nothing.
+
+    Args:
+        entrypoint: The user's entrypoint.
+        ctx: Its context.
+        options: Permissions, the callbacks' deadline, and `initialize_process_fnc`, which runs
+            first; None: `Options()`.
+        token: For a context that has none of its own; None: `options.auth_token`.
+
+    Raises:
+        BaseException: What the entrypoint raised.
     """
     options = Options() if options is None else options
     token = options.auth_token if token is None else token
@@ -82,10 +90,10 @@ async def _show_playground(ctx: JobContext) -> None:
 
 @contextmanager
 def _stopped_by_signals(stop: StopRequest) -> Iterator[None]:
-    """During the body, signals ask for the end, as `_stopping.TABLE` has it.
+    """During the body, signals request the end, as `stopping.TABLE` says.
 
-    The handlers decide by themselves, so that a hurry also ends what blocks the event loop.
-    Python delivers signals to the main thread only; elsewhere this does nothing.
+    The handlers decide by themselves, so that a hurry also interrupts code that blocks the event
+    loop. Python delivers signals to the main thread only; in another thread this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -120,7 +128,7 @@ def _stopped_by_signals(stop: StopRequest) -> Iterator[None]:
 async def _prepared(
     entrypoint: Entrypoint, options: Options, token: TokenSource | None, ctx: JobContext
 ) -> None:
-    """The entrypoint, after what a worker and a job process would have done before it."""
+    """Do what a worker and a job process do before the entrypoint, then run it."""
     permissions = attrs.asdict(options.permissions)
     ctx._adopt(
         job=attrs.evolve(ctx.job, agent_id=options.agent_id, permissions=permissions),

@@ -1,7 +1,7 @@
-"""What SIGTERM, SIGINT and SIGHUP do in a job process: nothing, while its worker lives.
+"""SIGTERM, SIGINT and SIGHUP have no effect in a job process while its worker lives.
 
-A signal to the whole process tree, as supervisors send, must end no call and no idle process. The
-standard library only: it runs before anything else is imported.
+Supervisors send signals to the whole process tree. Such a signal must end no call and no idle
+process. Only the standard library is used, because this runs before anything else is imported.
 """
 
 from __future__ import annotations
@@ -42,11 +42,15 @@ _HANDLER = _Handler()
 
 
 def ignore_while_the_worker_lives(channel: int) -> None:
-    """Give signals their usual effect only once the worker has closed `channel`, a descriptor.
+    """Give signals their usual effect only after the worker has closed the channel.
 
-    The worker does that before it sends SIGTERM. A handler, and not `SIG_IGN`, which programs that
-    the agent starts would inherit. What is ignored, as by `nohup`, stays so, and a handler of the
-    agent's stays, too. Called again for another channel, and in a fork of this process.
+    The worker closes it before it sends SIGTERM. This installs a handler, and not `SIG_IGN`, which
+    programs that the agent starts would inherit. A signal that is ignored stays ignored, as under
+    `nohup`, and a handler of the agent stays as well. Call it again for another channel, and in a
+    fork of this process.
+
+    Args:
+        channel: The descriptor that the worker closes.
     """
     _HANDLER.pid, _HANDLER.channel = os.getpid(), channel
     for signum in _SIGNALS:
@@ -61,8 +65,8 @@ def let_signals_in() -> None:
 
 
 @contextmanager
-def signals_told_to(listener: Callable[[int], object]) -> Iterator[None]:
-    """During the body a signal has no effect but to call `listener`, in the main thread."""
+def listening_to_signals(listener: Callable[[int], object]) -> Iterator[None]:
+    """During the body a signal only calls `listener`, in the main thread."""
     _HANDLER.listeners.append(listener)
     try:
         yield

@@ -1,14 +1,14 @@
-"""Runs one entrypoint to its end, and says how it ended. Shared by job processes and direct mode.
+"""Runs one entrypoint to its end, and returns how it ended; for job processes and direct mode.
 
-Foreign code meets ours here: whatever the entrypoint raises becomes an outcome. Knows the order of
-a job's life; must not know frames, processes or signals.
+Each exception of the entrypoint becomes an outcome. Knows the order of a job's life; knows neither
+frames nor processes nor signals.
 
     support nursery: the room, which says goodbye last
         shutdown callbacks, shielded, each with a deadline
             job nursery: the entrypoint in its body, and the job's own tasks
 
-All of it is there before a job is: a job process waits for its job in the innermost body, so that
-only the entrypoint is left to be called.
+All of it is open before a job comes. A job process waits for its job in the innermost body, so that
+only the call of the entrypoint remains.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .outcome import Outcome, describe_error, failure, without_cancelled
 
 Entrypoint: TypeAlias = Callable[[JobContext], Awaitable[object]]
 ReceiveJob: TypeAlias = Callable[[], Awaitable[JobContext | None]]
-"""Waits for a job; returns its context, or None where none is to be run."""
+"""Waits for a job and returns its context; None if no job is to run."""
 
 
 @attrs.define
@@ -44,7 +44,7 @@ async def run_entrypoint(
 ) -> Outcome:
     """Run `entrypoint(ctx)`, then the shutdown callbacks, then leave the room.
 
-    As `run_when_it_comes`, of a job that is there.
+    See `run_when_it_comes`. This one has a job already.
     """
 
     async def at_once() -> JobContext:
@@ -58,16 +58,21 @@ async def run_entrypoint(
 async def run_when_it_comes(
     entrypoint: Entrypoint, receive_job: ReceiveJob, *, callback_seconds: float, stop: StopRequest
 ) -> Outcome:
-    """Await `receive_job`, run `entrypoint` with its context, then the callbacks, leave the room.
+    """Wait for a job, run the entrypoint, then the shutdown callbacks, then leave the room.
 
-    `callback_seconds` bounds each callback and each goodbye. A request to `stop` cancels the
-    entrypoint; one that came before the start keeps it from running at all, and one that came
-    before the job cancels the `receive_job`. What that raises comes out.
+    Cancelling this call does what a stop does, callbacks included, and raises `Cancelled`.
 
-    Completed: it returned, or ended by `ctx.shutdown()` or `sys.exit(0)`. Failed: it, or a task in
-    `ctx.nursery`, or its room, raised. Cancelled: it was stopped, or there was no job; the error is
-    the reason. Cancelling this call does what a stop does, callbacks included, and raises
-    `Cancelled`.
+    Args:
+        entrypoint: The user's entrypoint.
+        receive_job: Waits for the job. Its exceptions come out.
+        callback_seconds: Seconds that each callback and each goodbye may take.
+        stop: A request cancels the entrypoint. A request before the start prevents it, and a
+            request before the job cancels `receive_job`.
+
+    Returns:
+        Completed: the entrypoint returned, or ended by `ctx.shutdown()` or `sys.exit(0)`. Failed:
+        it, a task in `ctx.nursery` or its room raised. Cancelled: it was stopped, or there was no
+        job; the error is the reason.
     """
     if stop.is_requested:
         await trio.lowlevel.checkpoint()
@@ -93,7 +98,7 @@ async def run_when_it_comes(
 
 
 def _only_hurries(error: BaseException, stop: StopRequest) -> bool:
-    """Whether it is one more Ctrl-C from somebody who has asked for the stop already."""
+    """Return whether the error is only another Ctrl-C after the stop was requested."""
     return stop.is_requested and all(isinstance(e, KeyboardInterrupt) for e in leaves(error))
 
 

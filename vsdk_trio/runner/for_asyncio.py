@@ -1,6 +1,6 @@
-"""The mark of an entrypoint that needs asyncio; its front door is `vsdk_trio.aio`.
+"""The decorator for an entrypoint that needs asyncio; `vsdk_trio.aio` exports it.
 
-What is behind it is in `runner.aio`, and loaded when such a job runs.
+`runner.aio` runs such a job, and is loaded only then.
 """
 
 from __future__ import annotations
@@ -20,17 +20,23 @@ _F = TypeVar("_F", bound=Callable[..., Awaitable[object]])
 def entrypoint(function: _F) -> _F:
     """Mark an `async def` function as an entrypoint that needs asyncio.
 
-    In the job process it runs under asyncio, in a thread of its own. It is given the
-    `JobContext` of `videosdk-agents` where that is installed, built from the assignment, and else
-    one of ours with the same methods; a loopback room is always one of ours. Its shutdown
-    callbacks, its outcome, `get_current_job_context()` (either package's) and the job's
-    termination work as for any other entrypoint: stopped, its task is cancelled, has
-    `shutdown_callback_timeout` seconds to end, and then the callbacks run.
+    In the job process it runs under asyncio, in a thread of its own. It gets a `JobContext` of
+    `videosdk-agents`, built from the assignment, if that is installed. Otherwise, and in a loopback
+    room, it gets an `AsyncioJobContext` with the same methods. Shutdown callbacks, the outcome,
+    `get_current_job_context()` (of either package) and termination work as for any entrypoint. If
+    the job is stopped, its task is cancelled and has `shutdown_callback_timeout` seconds to end.
+    Then the callbacks run.
 
-    Marked twice is marked once. Where the worker of `videosdk-agents` calls it, with a context of
-    its own, it is called as it is.
+    A second mark changes nothing. The worker of `videosdk-agents` calls the function as it is.
 
-    Raises `EntrypointError` for what is no `async def` function.
+    Args:
+        function: The entrypoint.
+
+    Returns:
+        The entrypoint, marked.
+
+    Raises:
+        EntrypointError: `function` is no `async def` function.
     """
     if is_for_asyncio(function):
         return function
@@ -41,7 +47,7 @@ def entrypoint(function: _F) -> _F:
 
     @functools.wraps(function)
     async def run_under_asyncio(*arguments: Any, **named: Any) -> None:
-        # What comes before the context is the object of a method, or a partial's.
+        # Arguments before the context are the object of a method, or those of a partial.
         *bound, ctx = arguments
         if is_published(ctx, "JobContext"):
             await function(*arguments, **named)

@@ -34,7 +34,7 @@ def _peak_memory_mb() -> float | None:
 
 
 class LongestStep(trio.abc.Instrument):
-    """Remembers the longest time between two checkpoints: how long others had to wait."""
+    """Measures the longest time between two checkpoints: how long other tasks had to wait."""
 
     def __init__(self) -> None:
         self._step_started = time.perf_counter()  # it is added in the middle of a step
@@ -49,7 +49,7 @@ class LongestStep(trio.abc.Instrument):
         self._longest = max(self._longest, time.perf_counter() - self._step_started)
 
     def take_ms(self) -> float:
-        """The longest step since the last call, in milliseconds."""
+        """Return the longest step since the last call, in milliseconds."""
         longest, self._longest = self._longest, 0.0
         return round(longest * 1000, 3)
 
@@ -58,12 +58,12 @@ _installed = 0  # as a signal handler is one for the whole process; a forked chi
 
 
 def stack_signal() -> int:
-    """The signal that makes this process write its stacks; 0 where none does."""
+    """Return the signal that makes this process write its stacks; 0 if there is none."""
     return _installed
 
 
 def write_stacks_to(fd: int) -> None:
-    """Write the stacks of all threads to `fd` at a crash, and whenever `stack_signal` comes."""
+    """Write the stacks of all threads to `fd` at a crash, and when `stack_signal` comes."""
     global _installed
     faulthandler.enable(fd)
     if signum := _spare_signal():
@@ -72,7 +72,7 @@ def write_stacks_to(fd: int) -> None:
 
 
 def _spare_signal() -> int:
-    """A real-time signal: SIGUSR1 and SIGUSR2 are the user's, and others have meanings."""
+    """Return a real-time signal: SIGUSR1 and SIGUSR2 are the user's, others have meanings."""
     if hasattr(signal, "SIGRTMIN"):
         return int(signal.SIGRTMIN) + 10
     return int(getattr(signal, "SIGINFO", 0))  # macOS: "tell what you do", ignored by default

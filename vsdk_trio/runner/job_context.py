@@ -1,7 +1,8 @@
-"""`JobContext`: what an entrypoint is given, and all it needs to know of the world.
+"""`JobContext`: what an entrypoint gets, with its room, its data and its end.
 
-Implements the reference's `JobContext`. It can be built outside a Trio run, is inert until a job
-runs with it (see `execution`), and is used for one job. Must not know frames or the registry.
+Implements the reference's `JobContext`. A context can be built outside a Trio run, does nothing
+until a job runs with it (see `execution`), and serves one job. Knows neither frames nor the
+registry.
 """
 
 from __future__ import annotations
@@ -48,17 +49,17 @@ class ManagedSession(Protocol):
 
 @attrs.define(kw_only=True)
 class JobProcessInfo:
-    """The process that a job runs in, as `initialize_process_fnc` and the job see it."""
+    """The process of a job, as `initialize_process_fnc` and the job see it."""
 
     pid: int = attrs.field(factory=os.getpid)
     userdata: dict[str, Any] = attrs.field(factory=dict)
-    """What `initialize_process_fnc` stores here is in `ctx.process.userdata`."""
+    """Values that `initialize_process_fnc` stores; the job reads them in `ctx.process.userdata`."""
 
 
 def get_current_job_context() -> Any:
-    """The `JobContext` of the job that this task belongs to; None outside a job.
+    """Return the `JobContext` of the job that this task belongs to; None outside a job.
 
-    Under asyncio it is what the entrypoint was given: see `vsdk_trio.aio`.
+    Under asyncio it is the object that the entrypoint got: see `vsdk_trio.aio`.
     """
     return _current.get()
 
@@ -76,10 +77,15 @@ def as_current(context: object) -> Iterator[None]:
 class JobContext:
     """The runtime of one job: its room, its data, its end.
 
-    Arguments: `room_options`; `metadata`, the job's own data; `loop`, accepted because the
-    reference has it, and ignored, because under Trio there is no loop to pass around. The rest is
-    for whoever runs the job: `job` and `process` describe it, `token` wins over every other one,
-    `room_factory` and `room_creator` open and create rooms.
+    Args:
+        room_options: The room to join.
+        metadata: The job's own data.
+        loop: Ignored. The reference has it; Trio has no event loop to pass around.
+        job: Describes the job. This and the following arguments are for the runner of the job.
+        process: Describes the process of the job.
+        token: The token to use before every other one.
+        room_factory: Opens rooms.
+        room_creator: Creates rooms over REST.
     """
 
     def __init__(
@@ -121,8 +127,8 @@ class JobContext:
     def videosdk_auth(self) -> str | None:
         """The job's token: its own, else the room options', else `VIDEOSDK_AUTH_TOKEN`, else None.
 
-        The variable is read anew each time; without it, what it was when the context was made. A
-        token from an API key is minted by the worker, and arrives as the job's own.
+        The variable is read each time. If it is gone, its value at the time when the context was
+        made counts. The worker makes a token from an API key; it arrives as the job's own.
         """
         own = self._token or self.room_options.auth_token
         now = os.environ.get(TOKEN_VARIABLE, "").strip()
@@ -135,23 +141,30 @@ class JobContext:
 
     @property
     def nursery(self) -> trio.Nursery:
-        """For the job's own background tasks.
+        """A nursery for the job's own background tasks.
 
-        They are cancelled when the entrypoint is done or the job is stopped; what one of them
-        raises fails the job. Raises `RuntimeError` while the entrypoint does not run.
+        Its tasks are cancelled when the entrypoint has ended or the job is stopped. An exception of
+        one of them fails the job.
+
+        Raises:
+            RuntimeError: The entrypoint is not running.
         """
         if self._nursery is None:
             raise RuntimeError("JobContext: nursery exists while the entrypoint runs")
         return self._nursery
 
     async def connect(self) -> None:
-        """Join the room that the options describe; afterwards `room` is set.
+        """Join the room that the options describe, and set `room`.
 
-        The room outlives the entrypoint and is left after the shutdown callbacks. Does nothing if
-        it is joined already, or with `join_meeting=False`. Cancelled, it leaves what it was about
-        to join. Raises `RoomError` or `OptionsError` where it cannot be joined, or not within
-        `RoomOptions.join_timeout_seconds`; `TokenError` or `ApiError` where it would have to be
-        created and cannot.
+        The room outlives the entrypoint; the job leaves it after the shutdown callbacks. Does
+        nothing if the room is joined already, or with `join_meeting=False`. Cancelled, it leaves
+        the room that it was about to join.
+
+        Raises:
+            RoomError: The room cannot be joined, or not within `RoomOptions.join_timeout_seconds`.
+            OptionsError: The room options are wrong.
+            TokenError: A room has to be created, and there is no token.
+            ApiError: A room has to be created, and the call fails.
         """
         run = self._running("connect()")
         async with self._connecting:
@@ -186,11 +199,14 @@ class JobContext:
         return given or f"{mode.value}-{self.job.job_id}"
 
     async def shutdown(self, reason: str = "") -> None:
-        """End the job, as completed: run the shutdown callbacks, then stop what still runs.
+        """End the job as completed: run the shutdown callbacks, then stop what still runs.
 
-        There is one shutdown; all callers wait for it, and the first one's reason counts. An
-        entrypoint that calls this, or waits in `run_until_shutdown`, then has one more
-        `shutdown_callback_timeout` to return; one that is busy elsewhere is cancelled.
+        A job has one shutdown. All callers wait for it. An entrypoint that calls this, or waits in
+        `run_until_shutdown`, then has one more `shutdown_callback_timeout` to return. An entrypoint
+        that is busy elsewhere is cancelled.
+
+        Args:
+            reason: Why, for the shutdown callbacks. The first caller's reason counts.
         """
         run = self._running("shutdown()")
         run.note_shutdown()
@@ -199,31 +215,51 @@ class JobContext:
             run.end_entrypoint()
 
     def add_shutdown_callback(self, callback: ShutdownCallback) -> None:
-        """Have `callback` called when the job ends, however it ends; the last added comes first.
+        """Call `callback` when the job ends, however it ends. The last added is called first.
 
-        It may be sync or async, and may take the reason (a required parameter, or one of the name
-        `reason`). Each has `shutdown_callback_timeout` seconds; an error is logged. Raises
-        `TypeError` for what cannot be called so, `RuntimeError` after the end.
+        Each callback has `shutdown_callback_timeout` seconds. An error is logged.
+
+        Args:
+            callback: Sync or async. It gets the reason if it has a required parameter, or one that
+                is called `reason`.
+
+        Raises:
+            TypeError: The callback takes other arguments.
+            RuntimeError: The job has shut down already.
         """
         self._callbacks.add(callback)
 
     def notify_meeting_joined(self) -> None:
-        """Note that the room is joined. `connect()` does this."""
+        """Report that the room is joined. `connect()` does this by itself."""
         if not self._joined.is_set():
             self._joined.set()
             for call in self._when_joined:
                 call()
 
     async def wait_for_meeting_joined(self, timeout: float = 30.0) -> bool:
-        """Wait until the room is joined, at most `timeout` seconds; whether it is."""
+        """Wait until the room is joined.
+
+        Args:
+            timeout: Seconds to wait at most.
+
+        Returns:
+            Whether the room is joined.
+        """
         with trio.move_on_after(timeout):
             await self._joined.wait()
         return self._joined.is_set()
 
     async def wait_for_participant(self, participant_id: str | None = None) -> str | None:
-        """Wait for this participant, or for any; returns its id, or None if the session ends first.
+        """Wait for a participant.
 
-        Raises `ValueError` before a room is joined.
+        Args:
+            participant_id: Whom to wait for; None: for any participant.
+
+        Returns:
+            The id of the participant; None if the session ends first.
+
+        Raises:
+            ValueError: No room is joined.
         """
         if self.room is None:
             raise ValueError("there is no room: await ctx.connect() first")
@@ -232,14 +268,18 @@ class JobContext:
     async def run_until_shutdown(
         self, session: ManagedSession | None = None, wait_for_participant: bool = False
     ) -> None:
-        """Run a session from joining the room to the end, with everything that has to be undone.
+        """Run a session from joining the room to the end of the job.
 
-        In this order: connect, tie the job to the session's end, wait for a participant if asked
-        to, `session.start()`, wait for the end, `session.close()` once, shut down. Returns when
-        the session has ended, `shutdown()` was called, or no participant came. What goes wrong on
-        the way is raised; the session is closed then when the entrypoint ends, as it is when the
-        job is stopped. Of a job that is being stopped it returns at once, so that a clean-up that
-        calls it does not wait for the end that waits for the clean-up.
+        The steps are: connect, end the job with the session, wait for a participant,
+        `session.start()`, wait for the end, `session.close()` once, shut down. Errors on the way
+        come out. The session is then closed when the entrypoint ends, and so it is if the job is
+        stopped. In a job that is being stopped it returns at once: otherwise a clean-up that calls
+        it would wait for an end that waits for the clean-up.
+
+        Args:
+            session: The session to start and close; None: only the room.
+            wait_for_participant: Wait for a participant before the session starts. If the room's
+                session ends first, this returns.
         """
         run = self._running("run_until_shutdown()")
         if session is not None:
@@ -264,15 +304,18 @@ class JobContext:
         await self.shutdown(await ended.wait())
 
     async def get_room_id(self) -> str:
-        """Create a room over REST; returns its id.
+        """Create a room over REST, and return its id.
 
-        Unlike the reference's this is asynchronous, since it waits for the network. Raises
-        `TokenError` without a token, `ApiError` where the call fails.
+        In the reference it is not a coroutine, and blocks.
+
+        Raises:
+            TokenError: There is no token.
+            ApiError: The call fails.
         """
         return await self._room_creator(*self._creation())
 
     def _creation(self) -> tuple[str, str]:
-        """What it takes to create a room: a token, and the API's base URL."""
+        """Return what it takes to create a room: a token, and the API's base URL."""
         if not self.videosdk_auth:
             raise TokenError(
                 "a room cannot be created without a token: set RoomOptions(auth_token=...), "
@@ -284,17 +327,21 @@ class JobContext:
     async def create_room_static(
         auth_token: str, signaling_base_url: str = "api.videosdk.live"
     ) -> str:
-        """Create a room over REST without a context; returns its id. Raises `ApiError`."""
+        """Create a room over REST without a context, and return its id.
+
+        Raises:
+            ApiError: The call fails.
+        """
         return await create_room(auth_token, signaling_base_url)
 
     def _adopt(self, *, job: JobInfo, token: str) -> None:
-        """For direct mode, where a context is made before its job is known."""
+        """Set the job, for direct mode: there a context is made before its job is known."""
         self.job = job
         self._token = self._token or self.room_options.auth_token or token
         hide_passing(*self._secrets())
 
     def _begin(self, run: JobRun, nursery: trio.Nursery) -> None:
-        """For `execution`: from here on its job is `run`, and it is the calling task's context."""
+        """For `execution`: the job begins. This is the context of the calling task from here on."""
         self._run = run
         self._nursery = nursery
         _current.set(self)
@@ -308,14 +355,14 @@ class JobContext:
         self._run = None
 
     def _playground_room(self) -> str:
-        """For whoever runs the job: the room that the playground page can join; "" for none."""
+        """Return the id of the room that the playground page can join; "" for none."""
         is_meant = self.room_options.playground and not self.want_console
         if self.room is None or not is_meant or self._transport is not TransportMode.VIDEOSDK:
             return ""
         return self.room.room_id
 
     def _secrets(self) -> tuple[str, ...]:
-        """For `execution`: what must not occur in an error's text."""
+        """Return the texts that must not occur in an error."""
         tokens = (self._token, self.room_options.auth_token, self.videosdk_auth)
         return tuple({token for token in tokens if token})
 
@@ -342,12 +389,22 @@ async def join_room(
     choose_room: Callable[[TransportMode], Awaitable[str]],
     request: Callable[[], RoomRequest],
 ) -> Room:
-    """Join the room that `options` describe, by `factory`; `run` leaves it at the job's end.
+    """Join a room; `run` leaves it when the job ends.
 
-    `choose_room` finds an id where the options have none, and may create a room; `request` is
-    asked afterwards. Raises `OptionsError` for what cannot be done, `RoomError` where the room
-    cannot be joined, or not in time. Cancelled, it leaves nothing behind, and raises
-    nothing else, whatever the transport makes of that.
+    Cancelled, it leaves nothing behind, and raises nothing but `Cancelled`, whatever the transport
+    raises.
+
+    Args:
+        run: The run of the job.
+        options: Describe the room.
+        mode: The transport.
+        factory: Opens the room.
+        choose_room: Finds an id if the options have none. It may create a room.
+        request: Makes the request to join, after the id is known.
+
+    Raises:
+        OptionsError: The options ask for something impossible.
+        RoomError: The room cannot be joined, or not in time.
     """
     options.check()
     for text in check_transport(options, mode):
@@ -361,7 +418,7 @@ async def join_room(
         try:
             return await run.hold(factory(mode, request()))
         except (Exception, BaseExceptionGroup) as error:
-            # What a library stumbles over because it is called off is no failure of the job.
+            # An error that a library raises because it was cancelled is no failure of the job.
             if all(isinstance(leaf, (Exception, trio.Cancelled)) for leaf in leaves(error)):
                 await trio.lowlevel.checkpoint_if_cancelled()
             raise
@@ -369,7 +426,7 @@ async def join_room(
 
 
 def not_in_time(room_id: str | None, seconds: float | None) -> str:
-    """What is said of a room that was not joined within `join_timeout_seconds`."""
+    """Return the error text for a room that was not joined within `join_timeout_seconds`."""
     return (
         f"the room {room_id or '(a new one)'} was not joined within {seconds:g} s "
         "(RoomOptions.join_timeout_seconds)"

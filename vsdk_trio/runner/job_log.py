@@ -77,7 +77,7 @@ class RunnerLog:
         return False
 
     def _write(self, line: bytes) -> None:
-        with contextlib.suppress(OSError):  # nobody reads any more: there is nowhere to say so
+        with contextlib.suppress(OSError):  # the worker is gone, and there is no other log
             os.write(self._fd, line)
 
 
@@ -163,7 +163,7 @@ def _dump(value: Any) -> str:
 
 
 def _encode(fields: dict[str, Any]) -> bytes:
-    # What is no Unicode (half a surrogate pair, from a path) becomes an escape, which JSON knows.
+    # Half a surrogate pair, as from a path, is no Unicode. It becomes an escape, which JSON knows.
     return _dump(fields).encode("utf-8", "backslashreplace") + b"\n"
 
 
@@ -277,7 +277,7 @@ class _Stream(io.TextIOWrapper):
 
 
 class _Buffer(io.BufferedWriter):
-    """What is below such a stream: others may have put a stream of their own on it."""
+    """The buffer below such a stream. Other code may put a stream of its own on it."""
 
     def write(self, data: Any, /) -> int:
         return super().write(data) if _now.record is None else memoryview(data).nbytes

@@ -16,7 +16,7 @@ from ..telemetry.logs.loggers import get_logger
 
 
 class StopRequest:
-    """Whether somebody wants the end, and why; the first reason counts."""
+    """Whether the end was requested, and why. The first reason counts."""
 
     def __init__(self) -> None:
         self._requested = trio.Event()
@@ -25,16 +25,16 @@ class StopRequest:
 
     @property
     def reason(self) -> str:
-        """Why; empty while nobody has asked."""
+        """Why; empty before a request."""
         return self._reason
 
     @property
     def is_requested(self) -> bool:
-        """Whether anybody has asked."""
+        """Whether the end was requested."""
         return self._requested.is_set()
 
     def request(self, reason: str) -> None:
-        """Ask for the end. Asking again changes nothing."""
+        """Request the end. A second request changes nothing."""
         if not self._requested.is_set():
             self._reason = reason
             self._requested.set()
@@ -43,9 +43,9 @@ class StopRequest:
 
     @contextmanager
     def calling(self, call: Callable[[], object]) -> Iterator[None]:
-        """Call `call` once if the end is asked for before the body ends, or was before.
+        """Call `call` once if the end is requested before the body ends, or was before.
 
-        It takes no task to wait for it, which would have to be started before a job can begin.
+        This needs no waiting task, which would have to be started before a job can begin.
         """
         if self._requested.is_set():
             call()
@@ -56,7 +56,7 @@ class StopRequest:
             self._calls.remove(call)
 
     async def wait(self) -> str:
-        """Wait for the request; returns the reason."""
+        """Wait for the request, and return the reason."""
         await self._requested.wait()
         return self._reason
 
@@ -69,8 +69,12 @@ _T = TypeVar("_T")
 class JobRun:
     """The live part of a job, between its entrypoint's first line and its end.
 
-    Made by the task that runs the entrypoint, which it does inside `scope`, with the job's own
-    tasks; `support` outlives those. `callback_seconds` bounds every goodbye.
+    The task that runs the entrypoint makes it. It runs the entrypoint and the job's own tasks
+    inside `scope`.
+
+    Args:
+        support: A nursery that outlives the job's tasks.
+        callback_seconds: Seconds that each goodbye may take.
     """
 
     def __init__(self, *, support: trio.Nursery, callback_seconds: float) -> None:
@@ -87,18 +91,18 @@ class JobRun:
 
     @property
     def stopped(self) -> bool:
-        """Whether somebody outside was the first to want the job to end."""
+        """Whether the first request to end the job came from outside."""
         return self._end_asked_by == "outside"
 
     def note_shutdown(self) -> None:
-        """The job asks for its own end."""
+        """The job has requested its own end."""
         self._end_asked_by = self._end_asked_by or "job"
 
     def stop(self) -> None:
-        """Somebody outside wants the job to end: cancel the entrypoint and the job's tasks."""
+        """End the job from outside: cancel the entrypoint and the job's tasks."""
         self._end_asked_by = self._end_asked_by or "outside"
         self.scope.cancel()
-        self._ending.set()  # after the cancellation, which reaches first what can be cancelled
+        self._ending.set()  # after the cancellation, so that it arrives first
 
     async def wait_for_the_end(self) -> None:
         """Wait until the shutdown callbacks have run, or the job is stopped from outside.
@@ -112,7 +116,7 @@ class JobRun:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Mark the body as one in which the calling task waits for the shutdown."""
+        """During the body the calling task waits for the shutdown."""
         is_entrypoint = trio.lowlevel.current_task() in self._entrypoint_tasks
         self._entrypoint_waits += is_entrypoint
         try:
@@ -122,7 +126,7 @@ class JobRun:
 
     @contextmanager
     def standing_in(self) -> Iterator[None]:
-        """During the body the calling task is one of the entrypoint's: what waits here, waits."""
+        """During the body the calling task counts as a task of the entrypoint."""
         task = trio.lowlevel.current_task()
         self._entrypoint_tasks.add(task)
         try:
@@ -131,10 +135,10 @@ class JobRun:
             self._entrypoint_tasks.discard(task)
 
     def end_entrypoint(self) -> None:
-        """The callbacks have run: end what still runs.
+        """End what still runs; the callbacks have run.
 
         An entrypoint that waits for this moment is about to return, perhaps after a few last
-        lines, and gets a grace for them; one that waits for something else would wait for ever.
+        lines, and gets a grace for them. One that waits for something else is cancelled.
         """
         if self._callbacks_ran:
             return
@@ -146,9 +150,10 @@ class JobRun:
             self.scope.cancel()
 
     async def hold(self, manager: AbstractAsyncContextManager[_T]) -> _T:
-        """Enter `manager` in a task that outlives the entrypoint; returns what it yields.
+        """Enter a context manager in a task that outlives the entrypoint, and return its value.
 
-        Cancelled while entering, it is not entered. What it raises later fails the job.
+        Cancelled while entering, the manager is not entered. An error that it raises later fails
+        the job.
         """
         value: _T = await self._support.start(self._hold, manager)
         return value
@@ -169,7 +174,7 @@ class JobRun:
             logger.warning("leaving the room was cut off after %g s", self.callback_seconds)
 
     def release(self) -> None:
-        """Let go of what is held; each has `callback_seconds` to say its goodbye."""
+        """Leave what `hold` has entered, each within `callback_seconds`."""
         self._ending.set()
         self._leaving.set()
         for scope in self._held:

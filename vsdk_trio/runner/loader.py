@@ -1,6 +1,6 @@
-"""Loads the user's code by reference, outside of any event loop.
+"""Loads the user's code by reference, outside of an event loop.
 
-Foreign code runs here, as it is imported. Knows references and recording; must not know frames.
+The user's code runs here, as it is imported. Knows references and recording; knows no frames.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from . import for_asyncio
 from . import recording as _recording
 
 MAIN_NAME = "__mp_main__"
-"""Under which name a script is loaded: its `if __name__ == "__main__":` stays false."""
+"""The name under which a script is loaded: its `if __name__ == "__main__":` stays false."""
 
 
 @attrs.frozen(kw_only=True)
@@ -40,9 +40,9 @@ class Loaded:
     recorded: bool = False
     """Whether loading has built, and so recorded, a `WorkerJob`."""
     live_options: RoomOptions | None = None
-    """The room options of that one's context: they hold what could not travel here."""
+    """The room options of its context, with the values that cannot travel in a frame."""
     userdata: dict[str, Any] = attrs.field(factory=dict)
-    """What `process.userdata` has from the start."""
+    """The first content of `process.userdata`."""
     callback_seconds: float = 15.0
     started_at: float = attrs.field(factory=time.perf_counter)
     """`time.perf_counter()` at this process' first line."""
@@ -50,12 +50,12 @@ class Loaded:
 
 @attrs.frozen(kw_only=True)
 class Preloaded:
-    """What was done once, before this process was forked: see `preload`."""
+    """The results of `preload`, which ran before this process was forked."""
 
     jobs: Sequence[object] = ()
     """The jobs that were recorded as the user's code was imported."""
     userdata: dict[str, Any] | None = None
-    """What `initialize_process_fnc` has stored; None where it is to run in each process."""
+    """The values that `initialize_process_fnc` stored; None if it runs in each process."""
 
 
 def preload(
@@ -65,8 +65,13 @@ def preload(
 ) -> Preloaded:
     """Import the functions, so that processes forked from this one find them loaded.
 
-    Argument: `run_initialize`, given the `initialize_process_fnc`, runs it or not, and returns
-    what it has stored. Raises what `loading` raises.
+    Args:
+        entrypoint: The entrypoint.
+        initialize: The `initialize_process_fnc`, if there is one.
+        run_initialize: Called with that function. Runs it or not, and returns the stored values.
+
+    Raises:
+        BaseException: As `loading`.
     """
     with _recording.recording() as jobs:
         load(entrypoint)
@@ -85,12 +90,20 @@ def loading(
     live_options: bool = False,
     preloaded: Preloaded | None = None,
 ) -> Iterator[Loaded]:
-    """Load the functions; during the body, too, `WorkerJob.start()` starts nothing.
+    """Load the functions. During the body `WorkerJob.start()` starts nothing.
 
-    What the user's code raises as it is imported comes out as it is; `EntrypointError` where it
-    does not hold the function. `live_options`: whether the worker's context has room options that
-    cannot travel here; only then is a context made here, too. `preloaded`: what was done before
-    this process was forked.
+    Args:
+        entrypoint: The entrypoint.
+        initialize: The `initialize_process_fnc`, if there is one.
+        callback_seconds: Seconds that each shutdown callback may take.
+        started_at: `time.perf_counter()` at the first line of this process.
+        live_options: Whether the worker's context has room options that cannot travel in a frame.
+            Only then this process makes a context, too.
+        preloaded: What was done before this process was forked.
+
+    Raises:
+        EntrypointError: The code does not hold the function.
+        BaseException: What the user's code raised as it was imported.
     """
     if preloaded is None:
         preloaded = Preloaded()
@@ -110,7 +123,11 @@ def loading(
 
 
 def load(reference: EntrypointRef) -> Callable[..., Any]:
-    """Import the function that `reference` names, in the surroundings that it was named in."""
+    """Import the function that `reference` names, with the path, arguments and directory in it.
+
+    Raises:
+        EntrypointError: It is not there, or Trio cannot run in this process.
+    """
     function = find(reference)
     if (why := patched()) is not None:
         raise EntrypointError(why)
@@ -121,7 +138,7 @@ def load(reference: EntrypointRef) -> Callable[..., Any]:
 
 
 def find(reference: EntrypointRef) -> Any:
-    """Import what `reference` names, where it was named; None if it is not there."""
+    """Import the object that `reference` names; None if it is not there."""
     with suppress(OSError):  # gone, not permitted, behind a launcher: the code may not need it
         os.chdir(reference.cwd)
     sys.path[:] = dict.fromkeys([*reference.sys_path, *sys.path])

@@ -1,6 +1,6 @@
-"""How a job ended, told truthfully: from what its entrypoint did to one bounded line.
+"""How a job ended, and its error as one text of bounded length.
 
-Knows exceptions and the three words for an end. Must not know frames, rooms or the registry.
+Knows exceptions and the three words for an end; knows neither frames nor rooms nor the registry.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SIGNAL_HINT = (
     "call it as signal.signal(...), or loop.add_signal_handler(...); what is to run when the job "
     "ends is for ctx.add_shutdown_callback(...)"
 )
-# What Python's libraries say, and what to do about that.
+# Texts of Python's libraries, and what to do about them.
 _HINTS = {
     # asyncio, where no loop of its runs, and Trio of what belongs to asyncio.
     "no running event loop": _ASYNCIO_HINT,
@@ -46,7 +46,7 @@ _HINTS = {
     "signal only works in main thread": _SIGNAL_HINT,
 }
 _MAX_LISTED_ERRORS = 5
-# What stands between our first line and the agent's own, when its code is loaded or called.
+# Frames between our first line and the agent's own, when its code is loaded or called.
 _AROUND: Final = (
     os.path.dirname(os.path.dirname(__file__)) + os.sep,
     contextlib.__file__,
@@ -57,7 +57,7 @@ _AROUND: Final = (
 
 @attrs.frozen(kw_only=True)
 class Outcome:
-    """How a job ended. `exception` is what it raised, with its traceback, if it failed."""
+    """How a job ended. If it failed, `exception` is its exception, with the traceback."""
 
     status: Status
     error: str | None = None
@@ -65,7 +65,7 @@ class Outcome:
 
 
 def failure(exception: BaseException) -> Outcome:
-    """The outcome of a job that raised `exception`; a `sys.exit(0)` is no failure."""
+    """Return the outcome of a job that raised `exception`; a `sys.exit(0)` is no failure."""
     errors = [leaf for leaf in leaves(exception) if not _is_clean_exit(leaf)]
     if not errors:
         return Outcome(status="completed")
@@ -81,19 +81,19 @@ def failure(exception: BaseException) -> Outcome:
 
 
 def describe_error(exception: BaseException) -> str:
-    """One bounded text for `exception`: type, message, and where it was raised."""
+    """Return one bounded text for `exception`: type, message, and where it was raised."""
     return failure(exception).error or "sys.exit(0)"
 
 
 def without_cancelled(exception: BaseException) -> BaseException | None:
-    """What is left of `exception` without Trio's cancellation; None where that was all."""
+    """Return `exception` without Trio's cancellation; None if it was nothing else."""
     if isinstance(exception, BaseExceptionGroup):
         return exception.split(trio.Cancelled)[1]
     return None if isinstance(exception, trio.Cancelled) else exception
 
 
 def from_the_agent_on(error: _E) -> _E:
-    """`error`, its traceback without the frames by which the agent's code was loaded or called."""
+    """Return `error` with a traceback that begins in the agent's code."""
     frames: TracebackType | None = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_AROUND):
         frames = frames.tb_next
@@ -101,7 +101,7 @@ def from_the_agent_on(error: _E) -> _E:
 
 
 def hint_for(error: BaseException) -> str | None:
-    """What to do about an error whose own text does not say it; None where nothing is known."""
+    """Return what to do about an error whose own text does not say it; None if unknown."""
     if isinstance(error, (RuntimeError, TypeError, ValueError)):
         text = _text_of(error)
         return next((hint for words, hint in _HINTS.items() if words in text), None)
@@ -124,7 +124,7 @@ def _describe_leaf(error: BaseException) -> str:
 
 
 def _text_of(value: object) -> str:
-    """`str(value)`, masked, then cut; of exceptions, whose `__str__` is foreign and may raise."""
+    """Return `str(value)`, masked, then cut. The `__str__` of an exception may itself raise."""
     try:
         text = repr(value) if isinstance(value, str) else str(value)
     except Exception as broken:

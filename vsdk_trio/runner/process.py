@@ -30,7 +30,7 @@ from ..system.threads import could_start
 from ..telemetry.logs.loggers import get_logger
 from ..telemetry.traces.job_span import prepare
 from . import job_log
-from .early_signals import signals_told_to
+from .early_signals import listening_to_signals
 from .heartbeat import write_stacks_to
 from .job_log import RunnerLog
 from .loader import Loaded, Preloaded, loading
@@ -46,7 +46,7 @@ _MAX_SIGNALS = 8
 
 @attrs.frozen(kw_only=True)
 class Inherited:
-    """What a process that was forked from a template has from there."""
+    """What a forked process inherits from its template."""
 
     log: RunnerLog
     preloaded: Preloaded
@@ -55,10 +55,18 @@ class Inherited:
 def main(
     receive_fd: int, send_fd: int, started_at: float, inherited: Inherited | None = None
 ) -> int:
-    """Run one job process over two descriptors; returns its exit code.
+    """Run one job process over two descriptors.
 
-    The user's code is imported before any event loop runs, if it was not in the template that
-    `inherited` comes from. `started_at` is `time.perf_counter()` at the first line of the process.
+    The user's code is imported before an event loop runs, unless the template has imported it.
+
+    Args:
+        receive_fd: Brings frames of the worker.
+        send_fd: Takes frames to the worker.
+        started_at: `time.perf_counter()` at the first line of the process.
+        inherited: What a forked process has from its template; None for a fresh interpreter.
+
+    Returns:
+        The exit code of the process.
     """
     hide_environment(os.environ)
     if inherited is None:
@@ -80,9 +88,9 @@ def main(
             logger.error("the entrypoint cannot be loaded", exc_info=error)
             _write(send_fd, _init_failed(error))
             return EXIT_INIT_FAILED
-        # What is loaded stays: no collection has to look at it again.
+        # Loaded code stays. The garbage collector need not look at it again.
         gc.freeze()
-        # In a fork the code is known, but the memory is not its own yet.
+        # In a fork the code has run before, but the memory is not its own yet.
         rehearsal = partial(rehearse, TIMES if inherited is None else 1)
         code = trio.run(partial(_run, receive_fd, send_fd, loaded, rest, rehearsal))
     tell_of_lasting_threads()
@@ -94,9 +102,11 @@ def _init_failed(error: BaseException) -> bytes:
 
 
 def read_hello(receive_fd: int) -> tuple[Hello | None, bytes]:
-    """Block until the first `Hello` has come; returns it, and what was read behind it.
+    """Block until the first `Hello` has come.
 
-    None where the worker goes away, or wants the process to stop, before it has said hello.
+    Returns:
+        The `Hello`, and the bytes that were read after it. The `Hello` is None if the worker goes
+        away, or stops the process, before it sends one.
     """
     buffer = b""
     while chunk := os.read(receive_fd, 1 << 16):
@@ -121,10 +131,10 @@ def read_hello(receive_fd: int) -> tuple[Hello | None, bytes]:
 def _load(
     hello: Hello, started_at: float, inherited: Inherited | None, log: RunnerLog
 ) -> AbstractContextManager[Loaded]:
-    if inherited is None:  # else it was set before the user's code, which may have set another
+    if inherited is None:  # else the template has set it, and the user's code may have changed it
         job_log.set_level(log, hello.log_level)
     if hello.cookie:
-        # A launcher may not carry the environment, and the job's own children need the mark.
+        # A launcher may drop the environment, and the job's own children need the cookie.
         os.environ.setdefault(COOKIE_VARIABLE, hello.cookie)
     initialize = hello.initialize
     return loading(
@@ -152,7 +162,7 @@ async def _run(
         def note(signum: int) -> None:
             token.run_sync_soon(_put, send_signal, signum)
 
-        with send_signal, signals, signals_told_to(note):
+        with send_signal, signals, listening_to_signals(note):
             return await run_runner(
                 *streams,
                 loaded,
@@ -163,26 +173,26 @@ async def _run(
 
 
 def _put(channel: trio.MemorySendChannel[int], signum: int) -> None:
-    with suppress(trio.WouldBlock):  # so many are waiting that one more says nothing new
+    with suppress(trio.WouldBlock):  # so many wait already that one more says nothing new
         channel.send_nowait(signum)
 
 
 def _write(fd: int, data: bytes) -> None:
-    with suppress(OSError):  # the worker is gone; the log has said what there is to say
+    with suppress(OSError):  # the worker is gone, and the log has the error
         while data:
             data = data[os.write(fd, data) :]
 
 
 _STANDARD_LIBRARY: Final = threading.__file__.removesuffix("threading.py")
-PATIENCE_SECONDS: Final = 0.5
-"""How long threads may take to end before they are mentioned."""
+LASTING_SECONDS: Final = 0.5
+"""Seconds that threads may take to end before the log names them."""
 
 
 def tell_of_lasting_threads() -> None:
-    """Have the log name the threads that keep this process, if there are some in a moment.
+    """Log the threads that keep this process alive, if there are any a moment later.
 
-    Call it last, in the main thread. It returns at once: what ends in time, as the idle threads of
-    an executor do when the interpreter ends, is neither waited for here nor mentioned.
+    Call it last, in the main thread. It returns at once and waits for no thread. Threads that end
+    in time, such as the idle threads of an executor, are not logged.
     """
     if not _lasting():
         return
@@ -191,8 +201,8 @@ def tell_of_lasting_threads() -> None:
         _tell(0)
 
 
-def _tell(patience_seconds: float = PATIENCE_SECONDS) -> None:
-    time.sleep(patience_seconds)
+def _tell(seconds: float = LASTING_SECONDS) -> None:
+    time.sleep(seconds)
     if threads := _lasting():
         logger.warning(
             "the job is over, but threads that are no daemons keep its process, and so its slot, "
@@ -210,7 +220,7 @@ def _describe(thread: threading.Thread) -> str:
     frame = sys._current_frames().get(thread.ident or 0)
     if frame is None:
         return repr(thread.name)
-    # Where the user's code is, and not where the standard library waits for it.
+    # The place in the user's code, and not where the standard library waits.
     places = traceback.extract_stack(frame)
     own = [place for place in places if not _is_standard(place.filename)]
     place = (own or places)[-1]

@@ -28,10 +28,13 @@ Record = Callable[[object], None]
 
 @contextmanager
 def held_back(is_loading: IsLoading, record: Record) -> Iterator[None]:
-    """During the body, classes of the package that are imported are changed: see the module.
+    """During the body, change the classes of the published package as they are imported.
 
-    What was changed once stays so. `is_loading` says at each call whether it starts nothing;
-    `record` notes each job that is made meanwhile.
+    A class that was changed once stays changed.
+
+    Args:
+        is_loading: Called each time: whether starting a job does nothing.
+        record: Called with each job that is made meanwhile.
     """
     finder = _Finder(is_loading, record)
     for name in _CHANGES.keys() & sys.modules.keys():
@@ -44,7 +47,7 @@ def held_back(is_loading: IsLoading, record: Record) -> Iterator[None]:
 
 
 class _Finder(MetaPathFinder):
-    """Finds what any other would, and changes it as soon as it is loaded."""
+    """Finds modules as usual, and changes their classes as soon as they are loaded."""
 
     def __init__(self, is_loading: IsLoading, record: Record) -> None:
         self._is_loading = is_loading
@@ -160,20 +163,23 @@ def has_recorded() -> bool:
 
 
 def is_only_loading() -> bool:
-    """Whether a script is executed for what it defines: then starting a job does nothing."""
+    """Return whether a script is only loaded: then starting a job does nothing."""
     if is_recording():
         return True
-    # Looked up and not imported: a process that has not loaded it is no child of its.
+    # Not imported: a process that has not loaded multiprocessing is no child of it.
     multiprocessing = sys.modules.get("multiprocessing.process")
     if multiprocessing is None:
         return False
-    # Its own mark of a child that is not done with the main module; it refuses to start
-    # processes by it.
+    # multiprocessing sets this while a child executes the main module.
     return bool(getattr(multiprocessing.current_process(), "_inheriting", False))
 
 
 def record(job: object) -> None:
-    """Note that `job` was built. Raises `RuntimeError` where nothing records."""
+    """Record that `job` was built.
+
+    Raises:
+        RuntimeError: This process records no jobs.
+    """
     if _active is None:
         raise RuntimeError("nothing records: start the job instead")
     _active.append(job)
@@ -181,10 +187,14 @@ def record(job: object) -> None:
 
 @contextmanager
 def recording(before: Iterable[object] = ()) -> Iterator[list[object]]:
-    """Record while the body runs; yields the list of the jobs built, which grows meanwhile.
+    """Record jobs while the body runs.
 
-    `before`: jobs that were recorded already, where the script is loaded and will not be executed
-    again: in a process that was forked after that.
+    Args:
+        before: Jobs that were recorded before this process was forked: their script is loaded
+            already and will not be executed again.
+
+    Yields:
+        The list of the jobs, which grows meanwhile.
     """
     global _active
     if _active is not None:

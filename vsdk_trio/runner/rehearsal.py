@@ -1,9 +1,9 @@
-"""A job that does nothing, run by the code that runs real ones, in a process that has none yet.
+"""Runs a job that does nothing, by the code that runs real ones, in a process that waits for a job.
 
-What the first runs of any code cost is paid so while nobody waits: memory that a forked process
-shares becomes its own as it is touched, what is made on first use is made, and the interpreter has
-put what is faster in place of what it runs often. Nothing is left behind, and nobody is told. Must
-not know the user's code. What a template rehearses before it is forked is the whole process.
+The first runs of any code are slow: memory that a forked process shares is copied when it is
+touched, objects are made on first use, and the interpreter replaces code that it runs often. A
+rehearsal pays for that while no call waits. It leaves nothing behind, and does not know the user's
+code. A template rehearses the whole process before it is forked.
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ from .runner import run_runner
 MAX_SECONDS = 1
 
 TIMES = 10
-"""Until the interpreter knows the code: in 3.11, a function has been called eight times then."""
+"""Enough for the interpreter to specialize the code: Python 3.11 does so after eight calls."""
 
 
 async def rehearse(times: int = TIMES) -> None:
-    """Run so many such jobs, each in less than a millisecond; cut off after `MAX_SECONDS`.
+    """Run jobs that do nothing, each in less than a millisecond, for at most `MAX_SECONDS`.
 
-    Where the system has no descriptors to spare, it does nothing.
+    It does nothing if the system has no descriptors left.
+
+    Args:
+        times: How many.
     """
     with trio.move_on_after(MAX_SECONDS):
         for _ in range(times):

@@ -51,7 +51,7 @@ logger = get_logger(__name__)
 
 @attrs.define(kw_only=True)
 class ControlClient:
-    """What the worker has said so far, and the way to answer."""
+    """The job process's end of the control channel: what has come so far, and the way to answer."""
 
     channel: ControlChannel
     steps: LongestStep
@@ -59,29 +59,29 @@ class ControlClient:
     job: dict[str, Any] | None = attrs.field(default=None, repr=False)  # holds a token
     trace: dict[str, Any] = attrs.field(factory=dict)
     not_understood: str | None = None
-    """What is wrong with the job."""
+    """The error in the job's start message, if it has one."""
     busy: trio.Event = attrs.field(factory=trio.Event)
-    """The task that runs the job reads no more frames: somebody else has to."""
+    """Set when the task that runs the job reads no more frames, so that another task has to."""
     joining_told: trio.Event = attrs.field(factory=trio.Event)
-    """The worker was told that the room is joined."""
+    """Set when the worker knows that the room is joined."""
 
     async def tell(self, frame: SendableFrame) -> None:
-        """Send a frame; to nobody if the worker is gone, which the reader finds out as well."""
+        """Send a frame. If the worker is gone, request a stop, as the reader does as well."""
         try:
             await self.channel.send(frame)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self.stop.request("the worker is gone")
 
     async def read(self) -> None:
-        """Take frames until the worker is gone."""
+        """Handle frames until the worker is gone."""
         async for frame in self.channel:
             await self._take(frame)
         self.stop.request("the worker is gone")
 
     async def read_until_job(self) -> None:
-        """Take frames until there is a job, or the worker is gone; and what came together with it.
+        """Handle frames until there is a job or the worker is gone.
 
-        That may be a request to stop.
+        Frames that came together with the job are handled as well: one may be a request to stop.
         """
         if self._may_begin():
             return
@@ -97,7 +97,7 @@ class ControlClient:
     async def _take(self, frame: Frame) -> None:
         match frame:
             case Start() if self.job is None:
-                self.steps.take_ms()  # what came before is none of the job's doing
+                self.steps.take_ms()  # the job is not to blame for steps before it
                 self.job, self.trace = frame.job, frame.trace
             case Stop():
                 self.stop.request(frame.reason or "stopped")
@@ -129,13 +129,20 @@ async def run_runner(
 ) -> int:
     """Initialize, then run the one job that the other end of the streams starts.
 
-    A `Stop` frame and EOF end whatever is going on politely: the shutdown callbacks run. `signals`
-    are logged and end nothing: a signal to the whole process tree must not end calls.
-    `already_read` are bytes of the incoming stream; `rehearse` is awaited once no job has come for
-    `IDLE_SECONDS`.
+    A `Stop` frame and EOF end the job politely: the shutdown callbacks run. Only the `Finished`
+    frame says how the job ended. A worker that is gone is no error.
 
-    Returns the exit code: 0, or 1 if initializing failed. How the job ended is said by the
-    `Finished` frame alone. A worker that is gone is no error.
+    Args:
+        receive_stream: Brings frames of the worker.
+        send_stream: Takes frames to the worker.
+        loaded: The user's code.
+        already_read: Bytes that were read from `receive_stream` before.
+        signals: Signals that came. They are logged and end nothing, because a signal to the whole
+            process tree must not end calls.
+        rehearse: Awaited once no job has come for `IDLE_SECONDS`.
+
+    Returns:
+        The exit code: 0, or 1 if initializing failed.
     """
     steps = LongestStep()
     channel = ControlChannel(
@@ -166,7 +173,7 @@ def _log_junk(reason: str) -> None:
 
 
 async def _stand_by(client: ControlClient, rehearse: Rehearse | None) -> None:
-    """Read the frames that come once there is a job; use the time until then."""
+    """Rehearse until there is a job, then read the frames that follow."""
     if rehearse is not None:
         with trio.move_on_after(IDLE_SECONDS):
             await client.busy.wait()
@@ -180,7 +187,7 @@ async def _stand_by(client: ControlClient, rehearse: Rehearse | None) -> None:
 
 
 async def _note_signals(signals: AsyncIterable[int], client: ControlClient) -> None:
-    """Log a signal that the worker has not sent: it asks before it signals."""
+    """Log a signal that is not from the worker, which sends `Stop` before it signals."""
     said: set[int] = set()
     async for number in signals:
         if client.job is not None and not client.stop.is_requested and number not in said:
@@ -198,7 +205,7 @@ async def _serve(client: ControlClient, receiver: JobReceiver) -> int:
     # A job that came together with the request to stop still gets its answer.
     if client.job is not None:
         await client.tell(Finished(status=outcome.status, error=outcome.error))
-        if client.trace:  # after the last word: whoever waits for that waits for no collector
+        if client.trace:  # after the last frame, which must not wait for a collector
             await flush_spans()
     return EXIT_OK
 
@@ -206,14 +213,14 @@ async def _serve(client: ControlClient, receiver: JobReceiver) -> int:
 async def _initialize(
     client: ControlClient, loaded: Loaded, process: JobProcessInfo
 ) -> InitFailed | None:
-    """Run `initialize_process_fnc`, if it is not stopped; returns what went wrong."""
+    """Run `initialize_process_fnc` and return its error; a stop ends it without one."""
     if loaded.initialize is None:
         return None
     try:
         rest = loaded.initialize(process)
     except _WHAT_FOREIGN_CODE_RAISES as error:
         return _failure_to_initialize(error)
-    # Of a plain function this is the end; meanwhile nothing could have been read.
+    # A plain function has ended here. No frame could be read meanwhile.
     return await _initialize_further(client, rest) if inspect.isawaitable(rest) else None
 
 
@@ -241,9 +248,9 @@ def _failure_to_initialize(error: BaseException) -> InitFailed:
 
 @attrs.define(kw_only=True)
 class JobReceiver:
-    """Says that a job may come, waits for it, and says that it begins.
+    """Reports that the process is ready, waits for a job, and reports that it begins.
 
-    From the frame to the job's first line no other task runs.
+    No other task runs between the frame and the job's first line.
     """
 
     client: ControlClient
@@ -306,7 +313,7 @@ def _ready(loaded: Loaded) -> Ready:
 
 
 def _room_options(loaded: Loaded) -> RoomOptions:
-    """What the job's own options are laid over."""
+    """Return the defaults for the job's own options."""
     options = RoomOptions()
     if loaded.live_options is not None:
         options.avatar = loaded.live_options.avatar

@@ -1,7 +1,7 @@
 """Claims stdin and stdout for the control channel, before anything else can write to them.
 
-Must import nothing but what the interpreter has loaded anyway: it runs before every other import,
-so that not even a print in a module of the user's can get into the channel.
+It imports only modules that the interpreter has loaded anyway, because it runs before every other
+import: no print in a module of the user can get into the channel.
 """
 
 from __future__ import annotations
@@ -12,16 +12,19 @@ import sys
 
 
 def claim() -> tuple[int, int]:
-    """Move stdin and stdout to private descriptors; returns them as (receive, send).
+    """Move stdin and stdout to private descriptors.
 
-    Afterwards stdin is empty and what is printed goes to stderr, line by line. The new descriptors
-    are not inherited by the job's own subprocesses, which so cannot hold the channel open.
+    Afterwards stdin is empty, and printed text goes to stderr, line by line. The job's own
+    subprocesses do not inherit the new descriptors, so they cannot hold the channel open.
+
+    Returns:
+        The descriptors to receive from and to send to.
     """
     sys.stdout.flush()
     receive, send = os.dup(0), os.dup(1)
     try:  # noqa: SIM105  # contextlib may not be imported yet
-        # What a sitecustomize or a tracer has printed may lack its newline: the first frame is not
-        # to be taken for the rest of that line.
+        # Text that a sitecustomize or a tracer has printed may lack its newline. The first frame
+        # must not become the rest of that line.
         os.write(send, b"\n")
     except OSError:
         pass  # the worker is gone, as the first read will tell

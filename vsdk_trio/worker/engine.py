@@ -26,7 +26,7 @@ from ..backend.events import SessionLost
 from ..control.frames import Finished, Joined, Pong, Running
 from ..errors import IllegalTransitionError
 from ..jobs.admission import Admission, Refusal, RefusalCause
-from ..jobs.lifecycle import EndCause, JobLifecycle, JobState, Participant, StopCause, Update
+from ..jobs.lifecycle import AgentParticipant, EndCause, JobLifecycle, JobState, StopCause, Update
 from ..journal.records import REMEMBERED_JOBS, Accepted, Acknowledged, JobEnd, Record, WorkerIdGiven
 from ..protocol.messages import (
     AvailabilityRequest,
@@ -633,7 +633,7 @@ class WorkerEngine:
                     return [began, *self._moves(job, now), *self._updated(job, update, now)]
                 case Joined():
                     job.has_joined = True
-                    participant = Participant(frame.participant_id, frame.participant_name)
+                    participant = AgentParticipant(frame.participant_id, frame.participant_name)
                     return self._updated(job, lifecycle.join(participant), now)
                 case Finished():
                     update = lifecycle.finish(_FACT_OF[frame.status], frame.error)

@@ -1,6 +1,6 @@
-"""Calls across the border between Trio's thread and the asyncio thread of a job.
+"""Calls between Trio's thread and the asyncio thread of a job, in both directions.
 
-Knows both worlds and nothing else: not what a job or a room is.
+Knows neither jobs nor rooms.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ StandIn = Callable[[], AbstractContextManager[None]]
 
 @asynccontextmanager
 async def open_bridge(*, seconds: float) -> AsyncGenerator[Bridge, None]:
-    """An asyncio thread around the body, and the bridge to it.
+    """Run an asyncio thread around the body, and yield the bridge to it.
 
-    `seconds` bounds how long a coroutine there may take to end once it is cancelled, and all that
-    is left of them at the end of the body.
+    Args:
+        seconds: How long a coroutine may take to end once it is cancelled, and how long all
+            remaining ones may take at the end of the body.
     """
     # The errands are around the thread: what still runs there may call until it ends.
     async with trio.open_nursery() as errands:
@@ -133,12 +134,12 @@ class Bridge:
             with errand.scope, errand.stand_in():
                 try:
                     value = await errand.call()
-                except Exception as error:  # it belongs to whoever has called
+                except Exception as error:  # it belongs to the caller
                     settle = _setter(errand.future.set_exception, error)
                 else:
                     settle = _setter(errand.future.set_result, value)
         finally:
-            with suppress(AioThreadError):  # nobody is left to be told
+            with suppress(AioThreadError):  # the thread has ended, and its caller with it
                 self._thread.call_soon(_settle, errand.future, settle)
 
 

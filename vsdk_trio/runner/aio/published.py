@@ -86,10 +86,10 @@ def make_context(ctx: JobContext, mode: TransportMode, loop: object) -> Any:
 def let_go_when_stopped(
     theirs: Any, is_stopped: Callable[[], bool], stop_has_arrived: Callable[[], Awaitable[None]]
 ) -> None:
-    """Have `run_until_shutdown()` of a job that `is_stopped()` only await `stop_has_arrived()`.
+    """Change `run_until_shutdown()` so that in a stopped job it only awaits `stop_has_arrived()`.
 
-    A clean-up that calls it would wait for the end that waits for the clean-up. Only this one
-    context is changed, not its class.
+    Otherwise a clean-up that calls it would wait for an end that waits for the clean-up. Only this
+    one context is changed, not its class.
     """
     waits: Callable[..., Awaitable[None]] = theirs.run_until_shutdown
 
@@ -144,9 +144,9 @@ def living_in(theirs: Any) -> Iterator[None]:
 
 
 class Joining:
-    """What becomes of the `connect()` of one context. Only this one is changed, not its class.
+    """Watches the `connect()` of one context. Only this context is changed, not its class.
 
-    The package only logs a room that cannot be joined, and its entrypoint waits for ever.
+    The package only logs a room that cannot be joined, and its entrypoint then waits for ever.
     """
 
     def __init__(self, theirs: Any) -> None:
@@ -192,7 +192,7 @@ class Joining:
 
 
 async def shut_down(theirs: Any) -> None:
-    """Run its shutdown callbacks, leave its room; once, and to the end, whoever began it."""
+    """Run its shutdown callbacks and leave its room, once; wait for the end of it."""
     if theirs._is_shutting_down:
         await theirs._shutdown_complete.wait()
     else:
