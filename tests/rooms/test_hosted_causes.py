@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from vsdk_trio.rooms.hosted.sdk import cause_of
+from vsdk_trio.errors import RoomError
+from vsdk_trio.rooms.hosted.sdk import cause_of, preload
 
 
 class SSLError(Exception): ...
@@ -55,3 +58,18 @@ def test_one_that_is_not_trusted_says_what_to_do() -> None:
 
 def test_it_is_bounded() -> None:
     assert len(cause_of(ValueError("x" * 10_000))) == 500
+
+
+def test_an_sdk_that_cannot_be_imported_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "videosdk"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise ValueError('no signature found for dict')\n")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "videosdk"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "vsdk_trio.rooms.hosted.call", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    what = "cannot import the package videosdk: ValueError: no signature found for dict; use"
+    with pytest.raises(RoomError, match=what):
+        preload()

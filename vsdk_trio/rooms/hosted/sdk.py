@@ -12,6 +12,7 @@ import gc
 import importlib
 import json
 import logging
+import platform
 import sys
 import threading
 from collections.abc import Iterator
@@ -31,9 +32,19 @@ def preload(process: object = None) -> None:
     As `Options(initialize_process_fnc=preload)` it makes idle job processes wait with the SDK in
     memory; hence the argument, which is ignored. It starts no thread, so where job processes are
     forked it runs once for all of them, before, and they share the memory.
+
+    Raises:
+        RoomError: if the SDK is there and cannot be imported.
     """
     is_new = "videosdk" not in sys.modules
-    importlib.import_module(f"{__package__}.call")
+    try:
+        importlib.import_module(f"{__package__}.call")
+    except Exception as error:  # foreign code, and it may raise anything
+        raise RoomError(
+            f"Python {platform.python_version()} cannot import the package videosdk: "
+            f"{cause_of(error)}; use another version of either (the one of Debian 12, 3.11.2, "
+            "is known not to do)"
+        ) from error
     if is_new:
         # The SDK collects garbage whenever somebody leaves, and with all that it has imported that
         # stops every thread for 80 ms. What is frozen is not looked at.
