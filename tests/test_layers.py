@@ -210,3 +210,21 @@ def test_serialization_lives_in_two_places_only() -> None:
         if any(name.partition(".")[0] == "cattrs" for name in imports(path))
     }
     assert all(below(module, "protocol") for module in users), users
+
+
+LIBRARIES = {
+    # The stand-ins for tests share no code with the side that they are there to test.
+    "trio_websocket": ("websocket", "testing"),
+    "hypercorn": ("http_server.server",),
+}
+"""Libraries of which more is used than their documentation promises, and who may know them."""
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_library_is_known_in_one_place(library: str) -> None:
+    users = {
+        module
+        for module, path in MODULES.items()
+        if any(name.partition(".")[0] == library for name in imports(path))
+    }
+    assert all(any(below(user, place) for place in LIBRARIES[library]) for user in users), users

@@ -1,4 +1,4 @@
-"""A WebSocket to the registry that always ends: trio-websocket with a guard around each fault.
+"""A WebSocket to the registry that always ends.
 
 Dials, handshakes TLS, upgrades; then text frames both ways and a goodbye. Must not know the
 registry's messages, sessions or retries. What trio-websocket does wrong, and is made right here,
@@ -8,19 +8,18 @@ is listed with a test each in `tests/backend/test_websocket_faults.py`.
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import cast
 
 import trio
 import trio.abc
-from trio_websocket import ConnectionRejected, WebSocketConnection, wrap_client_stream
 
 from .._exceptions import without_own_group
 from .._masking import hide, peer_text
 from ..errors import ConnectError
 from ..protocol.messages import MAX_MESSAGE_BYTES
-from ..websocket.link import Link, ReaderSupervisor, WriteFailureTracker
+from ..websocket.handshake import UpgradeFailedError, UpgradeRejectedError, upgrade_client
+from ..websocket.link import Link, ReaderSupervisor
 from .dialer import Dialer, default_ssl_context, secure
 from .token import NoteDate, unnoted
 from .urls import Target, split_target
@@ -67,30 +66,30 @@ async def open_link(
     """
     target = split_target(url)
     hide((headers or {}).get("Authorization", "").removeprefix("Bearer "))
-    # The guard lets no error out, so a group is what our nursery puts around an exception of the
-    # block, or of connecting; an interrupt may have hit the reader besides.
+    # The supervisor lets no error out. So a group is what our nursery puts around an exception of
+    # the block or of connecting; an interrupt may have hit the reader as well.
     with without_own_group():
         async with trio.open_nursery() as nursery:
-            guard = ReaderSupervisor(nursery)
+            supervisor = ReaderSupervisor(nursery)
             async with _open_stream(target, dialer, ssl_context, connect_timeout) as opening:
                 stream, deadline = opening
                 link: Link | None = None
                 try:
                     link = await _upgrade(
-                        guard,
                         stream,
+                        supervisor,
                         target,
-                        _header_list(headers),
-                        deadline,
-                        max_message_bytes,
-                        note_date,
+                        headers or {},
+                        deadline=deadline,
+                        max_message_bytes=max_message_bytes,
+                        note_date=note_date,
                     )
                     yield link
                 finally:
                     with trio.move_on_after(goodbye_timeout, shield=True):
                         if link is not None:
                             await link.say_goodbye()
-                    guard.stop()
+                    supervisor.stop()
 
 
 @asynccontextmanager
@@ -117,59 +116,45 @@ async def _open_stream(
 
 
 async def _upgrade(
-    guard: ReaderSupervisor,
     stream: trio.abc.Stream,
+    supervisor: ReaderSupervisor,
     target: Target,
-    headers: Sequence[tuple[bytes, bytes]],
+    headers: Mapping[str, str],
+    *,
     deadline: float,
     max_message_bytes: int,
     note_date: NoteDate,
 ) -> Link:
-    """Do the opening handshake. Its end comes from the answer, the reader's end or the deadline."""
-    ws: WebSocketConnection | None = None
-    watched = WriteFailureTracker(stream)
-    with trio.move_on_at(deadline) as limit, guard.while_reading():
-        ws = await wrap_client_stream(
-            guard.as_nursery(),
-            # Any stream will do; the library declares only the two that it opens itself.
-            cast("trio.SocketStream", watched),
-            target.host_header,
-            target.resource,
-            extra_headers=list(headers),
-            max_message_size=max_message_bytes,
-            message_queue_size=QUEUE_LENGTH,
-            receive_buffer_size=None,
+    """Do the opening handshake, and turn its failure into an error that names the registry."""
+    try:
+        link, answered = await upgrade_client(
+            stream,
+            supervisor,
+            host=target.host_header,
+            resource=target.resource,
+            headers=[(name.encode(), value.encode()) for name, value in headers.items()],
+            deadline=deadline,
+            queue_length=QUEUE_LENGTH,
+            max_message_bytes=max_message_bytes,
+            shown=_shown,
         )
-    if ws is not None:
-        note_date(_fields(ws.handshake_headers).get(b"date", b""))
-        return Link(ws, watched, guard, _shown)
-    if isinstance(guard.error, ConnectionRejected):
-        note_date(_fields(guard.error.headers).get(b"date", b""))
-        raise _rejection(guard.error.status_code, guard.error.headers, guard.error.body or b"")
-    if status := getattr(guard.reader_of, "_reject_status", 0):
-        # Rejected with a body that has no length: trio-websocket waits for its end, and then
-        # forgets what it has read. The status is worth a look at a private attribute.
-        raise _rejection(status, getattr(guard.reader_of, "_reject_headers", ()), b"")
-    if limit.cancelled_caught:
-        raise ConnectError(f"{target} did not answer the WebSocket upgrade in time")
-    if guard.error is not None:
-        fault = _shown(str(guard.error))
+    except UpgradeRejectedError as rejection:
+        note_date(_fields(rejection.headers).get(b"date", b""))
+        raise _rejected(rejection) from None
+    except UpgradeFailedError as failure:
         # `from None`: the original may quote what the peer has quoted of our request.
-        raise ConnectError(f"{target} does not answer like a WebSocket server ({fault})") from None
-    raise ConnectError(f"{target} closed the connection during the WebSocket upgrade")
+        raise ConnectError(f"{target} {failure}") from None
+    note_date(_fields(answered).get(b"date", b""))
+    return link
 
 
-def _rejection(
-    status: int,
-    headers: Sequence[tuple[bytes, bytes]],
-    body: bytes,
-) -> ConnectRejected:
-    fields = _fields(headers)
-    detail = body.decode("utf-8", "replace")
+def _rejected(rejection: UpgradeRejectedError) -> ConnectRejected:
+    fields = _fields(rejection.headers)
+    detail = rejection.body.decode("utf-8", "replace")
     if location := fields.get(b"location"):
         detail = f"it points to {location.decode('ascii', 'replace')}, which is not followed"
     return ConnectRejected(
-        status,
+        rejection.status,
         _shown(detail),
         retry_after=parse_retry_after(fields.get(b"retry-after", b"")),
     )
@@ -187,7 +172,3 @@ def parse_retry_after(value: bytes) -> float | None:
     """Read a Retry-After header given in seconds (a date is not worth a clock comparison)."""
     text = value.strip()
     return float(text) if text.isdigit() and len(text) <= 9 else None
-
-
-def _header_list(headers: Mapping[str, str] | None) -> list[tuple[bytes, bytes]]:
-    return [(name.encode(), value.encode()) for name, value in (headers or {}).items()]

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack, closing, suppress
 from typing import Any, Final, TypeAlias
 
+import attrs
 import trio
 
 from .._exceptions import leaves
@@ -76,6 +77,7 @@ class GuardedStream:
 # How long requests that are being answered may take once the server is told to stop.
 REQUEST_GRACE_SECONDS: Final = 0.5
 _BACKLOG: Final = 128
+KNOWN_VERSIONS: Final = "hypercorn>=0.17.3,<0.19"
 # How often a free port is looked for that is free on each of several addresses.
 _ATTEMPTS: Final = 16
 # An address, or a family of addresses, that this machine does not have.
@@ -186,6 +188,38 @@ def url_from_here(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+@attrs.frozen
+class _Hypercorn:
+    """What is used of hypercorn; only `Config` is public."""
+
+    Config: Any
+    TCPServer: Any
+    WorkerContext: Any
+    ConnectionState: Any
+    wrap_app: Any
+
+
+def load_hypercorn() -> _Hypercorn:
+    """Import what `serve_app` uses of hypercorn; blocks for tenths of a second the first time.
+
+    `tests/http_server/test_hypercorn_contract.py` fails first when a release changes it.
+
+    Raises:
+        RuntimeError: This hypercorn does not have the names that are used.
+    """
+    try:
+        from hypercorn.config import Config
+        from hypercorn.trio.tcp_server import TCPServer
+        from hypercorn.trio.worker_context import WorkerContext
+        from hypercorn.typing import ConnectionState
+        from hypercorn.utils import wrap_app
+    except ImportError as error:
+        raise RuntimeError(
+            f"vsdk_trio cannot serve HTTP with this hypercorn ({error}); install {KNOWN_VERSIONS}"
+        ) from error
+    return _Hypercorn(Config, TCPServer, WorkerContext, ConnectionState, wrap_app)
+
+
 async def serve_app(
     app: Any,
     listeners: Listeners,
@@ -203,26 +237,22 @@ async def serve_app(
     The connections are accepted here, and only then given to hypercorn: its own `serve` ends when
     one connection fails, and an upgrade that has a body is enough for that.
     """
-    from hypercorn.config import Config
-    from hypercorn.trio.tcp_server import TCPServer
-    from hypercorn.trio.worker_context import WorkerContext
-    from hypercorn.typing import ConnectionState
-    from hypercorn.utils import wrap_app
-
-    config = Config()
+    hypercorn = load_hypercorn()
+    config = hypercorn.Config()
     config.errorlog = _log
     config.include_server_header = False
     config.websocket_max_message_size = websocket_max_message_size
     config.websocket_ping_interval = websocket_ping_interval
-    context = WorkerContext(None)
-    wrapped = wrap_app(app, config.wsgi_max_body_size, "asgi")
+    context = hypercorn.WorkerContext(None)
+    wrapped = hypercorn.wrap_app(app, config.wsgi_max_body_size, "asgi")
     streams: set[trio.SocketStream] = set()
 
     async def serve_connection(stream: trio.SocketStream) -> None:
         guarded: Any = GuardedStream(stream)
         streams.add(stream)
         try:
-            await TCPServer(wrapped, config, context, ConnectionState({}), guarded)
+            state = hypercorn.ConnectionState({})
+            await hypercorn.TCPServer(wrapped, config, context, state, guarded)
         except* Exception as group:
             # hypercorn's, not ours: what the application raises does not come out here.
             _log.warning("a connection was given up: %r", next(leaves(group)))

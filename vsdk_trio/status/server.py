@@ -15,7 +15,7 @@ import trio
 
 from .._masking import cut
 from .._service import first_of
-from ..http_server.server import Listeners, serve_app, url_from_here, url_of
+from ..http_server.server import Listeners, load_hypercorn, serve_app, url_from_here, url_of
 from ..system.shortages import shortage_among
 from ..system.threads import run_in_thread, starting_threads
 from ..telemetry.logs.loggers import get_logger
@@ -73,9 +73,9 @@ def _address(listeners: Listeners, *, has_token: bool) -> str:
 
 def _make_app(sources: StatusSources, stopping: trio.Event) -> Any:
     # Loads what serving needs as well: this function runs in a thread, so the loop goes on.
-    import hypercorn.trio  # noqa: F401
-
     from .app import make_app
+
+    load_hypercorn()
 
     return make_app(sources, stopping)
 

@@ -6,12 +6,10 @@ import errno
 import ipaddress
 from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager, suppress
-from typing import cast
 from urllib.parse import parse_qs, urlsplit
 
 import attrs
 import trio
-from trio_websocket import ConnectionClosed, WebSocketRequest, wrap_server_stream
 
 from ..._exceptions import without_own_group
 from ..._masking import peer_text
@@ -21,7 +19,8 @@ from ...http_server.server import accept_connections
 from ...options.room import WebSocketConfig
 from ...system.threads import starting_threads
 from ...telemetry.logs.loggers import get_logger
-from ...websocket.link import Link, ReaderSupervisor, WriteFailureTracker
+from ...websocket.handshake import UpgradeRequest, receive_upgrade
+from ...websocket.link import Link, LinkLost, ReaderSupervisor
 from ..audio import AudioFrame
 from ..base import RoomRequest
 from ..events import Message
@@ -194,58 +193,46 @@ class WebSocketTransport:
             return
         with without_own_group():
             async with trio.open_nursery() as nursery:
-                guard = ReaderSupervisor(nursery)
+                supervisor = ReaderSupervisor(nursery)
                 try:
-                    await self._serve(guard, WriteFailureTracker(stream))
+                    await self._serve(stream, supervisor)
                 finally:
-                    guard.stop()
+                    supervisor.stop()
                     with trio.move_on_after(GOODBYE_SECONDS, shield=True):
                         await trio.aclose_forcefully(stream)
 
-    async def _serve(self, guard: ReaderSupervisor, stream: WriteFailureTracker) -> None:
+    async def _serve(self, stream: trio.abc.Stream, supervisor: ReaderSupervisor) -> None:
         link: Link | None = None
         name = ""
         self._strangers += 1
         try:
-            with trio.move_on_after(UPGRADE_SECONDS), guard.while_reading():
-                request = await wrap_server_stream(
-                    guard.as_nursery(),
-                    # Any stream will do; the library declares only the two that it opens itself.
-                    cast("trio.SocketStream", stream),
-                    message_queue_size=READ_AHEAD_FRAMES,
-                    max_message_size=wire.MOST_BYTES,
-                    receive_buffer_size=None,
+            with trio.move_on_after(UPGRADE_SECONDS), supervisor.while_reading():
+                request = await receive_upgrade(
+                    stream,
+                    supervisor,
+                    queue_length=READ_AHEAD_FRAMES,
+                    max_message_bytes=wire.MOST_BYTES,
                 )
                 name = name_in(request.path) or "Client"
-                link = await self._let_in(request, stream, guard)
+                link = await self._let_in(request)
         finally:
             self._strangers -= 1
         if link is not None:
             await self._be_host(link, name)
 
-    async def _let_in(
-        self, request: WebSocketRequest, stream: WriteFailureTracker, guard: ReaderSupervisor
-    ) -> Link | None:
-        headers = {
-            name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers
-        }
+    async def _let_in(self, request: UpgradeRequest) -> Link | None:
         denial = refuse(
             request.path,
-            # trio-websocket has the host in its event only.
-            host=request._event.host,
-            origin=headers.get("origin"),
+            host=request.host,
+            origin=request.origin,
             wanted_path=self._config.path,
             origins=self._config.origins,
         )
-        with suppress(ConnectionClosed):  # it has left already
+        with suppress(LinkLost):  # it has left already
             if denial is None:
-                return Link(await request.accept(), stream, guard)
+                return await request.accept()
             logger.warning("a client was refused: %s", denial.message)
-            await request.reject(
-                denial.status,
-                extra_headers=[(b"Content-Type", b"text/plain; charset=utf-8")],
-                body=denial.message.encode() + b"\n",
-            )
+            await request.reject(denial.status, denial.message)
         return None
 
     async def _be_host(self, link: Link, name: str) -> None:
