@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 
 import attrs
 
-WORKER_MODULES = ("vsdk_trio.worker_job", "vsdk_trio.worker.main")
+WORKER_MODULES = ("vsdk_trio.worker_job", "vsdk_trio.worker.worker")
 RUNNER_MODULES = ("vsdk_trio.runner.process", "vsdk_trio.worker_job")
 
 _LIST = """

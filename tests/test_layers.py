@@ -120,6 +120,7 @@ PURE = (
     "registry.public_url",
     "worker.actions",
     "worker.engine",
+    "worker.live_job",
 )
 # `random` is allowed: a pure machine is handed a `random.Random`.
 IMPURE = {

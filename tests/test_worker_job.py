@@ -34,8 +34,7 @@ from vsdk_trio.options.room import RoomOptions, TransportMode, WebSocketConfig
 from vsdk_trio.options.worker import Options, WorkerOptions
 from vsdk_trio.runner import recording as _recording
 from vsdk_trio.runner.job_context import JobContext
-from vsdk_trio.worker import main
-from vsdk_trio.worker.worker import Worker, WorkerReport
+from vsdk_trio.worker.worker import Worker, WorkerReport, run_worker_program
 from vsdk_trio.worker_job import WorkerJob, _usable_token
 
 
@@ -81,7 +80,7 @@ def test_an_entrypoint_that_has_no_place_for_the_context_is_refused(
 
 def test_a_program_whose_output_was_closed_before_it_started_serves_all_the_same() -> None:
     program = (
-        "import sys, vsdk_trio.worker.main as main; sys.stdout = None\n"
+        "import sys, vsdk_trio.worker.worker as main; sys.stdout = None\n"
         "main.run_worker_program = lambda make: sys.exit(7)\n"
         "from vsdk_trio import Options, WorkerJob\n"
         "from vsdk_trio.cli.demo_agent import entrypoint\n"
@@ -172,7 +171,7 @@ class _Worker:
 
 def program(ending: WorkerReport | Exception) -> None:
     worker: Any = _Worker(ending)
-    main.run_worker_program(lambda: worker)
+    run_worker_program(lambda: worker)
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,7 @@ class WorkerJob:
         from .system.signals import interrupt_held_back
 
         with interrupt_held_back():
-            from .worker.main import run_worker_program
+            from .worker.worker import run_worker_program
 
         run_worker_program(self.worker)
 

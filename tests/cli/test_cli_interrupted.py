@@ -90,7 +90,7 @@ def test_ctrl_c_while_a_command_is_loaded_shows_no_traceback(
     [
         ("True", "trio"),
         ("True", "vsdk_trio.telemetry.logs.setup"),
-        ("True", "vsdk_trio.worker.main"),
+        ("True", "vsdk_trio.worker.worker"),
         ("False", "vsdk_trio.worker_job"),
         ("False", "vsdk_trio.runner.direct"),
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vsdk_trio._masking import hide
-from vsdk_trio.worker.engine import MAX_TEXT_CHARACTERS, presentable
+from vsdk_trio.worker.live_job import MAX_TEXT_CHARACTERS, presentable
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,7 @@ import trio.testing
 from vsdk_trio._service import open_service
 from vsdk_trio.system.signals import ending_signals, interrupt_held_back
 from vsdk_trio.system.stopping import Stage
-from vsdk_trio.worker.shutdown import Shutdown
-from vsdk_trio.worker.signals import watch_signals
+from vsdk_trio.worker.shutdown import Shutdown, watch_signals
 
 pytestmark = pytest.mark.real
 

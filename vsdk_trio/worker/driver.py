@@ -6,7 +6,6 @@ waiting. What takes time (the disk, a process, the user's `request_fnc`) comes b
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections import deque
 from functools import partial
@@ -17,11 +16,10 @@ import trio
 from .._service import Notifier, ResettableDeadline
 from ..backend.events import BackendEvent, SessionLost
 from ..errors import JobProcessError, PreflightError
-from ..jobs.admission import Refusal, RefusalCause
 from ..jobs.starting import PREFLIGHT_SECONDS
 from ..journal.journal import DISK_TIMEOUT_SECONDS, Journal
 from ..journal.records import Record
-from ..options.worker import JobRequest, Options, RequestFnc
+from ..options.worker import Options
 from ..processes.guardian import Guardian
 from ..processes.orphans import Sweeper
 from ..processes.stop_ladder import Graces
@@ -35,7 +33,6 @@ from ..protocol.session import Registered
 from ..status.view import Health
 from ..system.shortages import SHORTAGES
 from ..system.stopping import Request, Stage
-from ..system.threads import run_in_thread
 from ..telemetry.events import Observation, Observers, StatusReported
 from ..telemetry.logs.loggers import get_logger
 from ..telemetry.traces.worker_traces import Traces
@@ -74,11 +71,11 @@ from .components import (
 )
 from .engine import WorkerEngine
 from .environment import WorkerEnvironment
-from .load import LoadGauge
 from .recovery import Recovery
 from .shutdown import Shutdown
 from .start_message import Agent, StartMessages
 from .supervision import JobSupervisor
+from .user_functions import LoadGauge, ask_request_fnc
 
 logger = get_logger(__name__)
 
@@ -108,7 +105,7 @@ class WorkerDriver:
     ) -> None:
         self._options = options
         self.observers = observers
-        """They get everything that an operator counts; see `telemetry.events`."""
+        """Receive everything that an operator counts; see `telemetry.events`."""
         self.journal = journal
         self.recovery = Recovery(journal.contents)
         self.failures: list[Exception] = []
@@ -139,7 +136,7 @@ class WorkerDriver:
             observe=observers,
             hold=self._can_run_jobs.wait,
         )
-        # Random, so that nobody else's processes can carry it.
+        # Random, so that no foreign process can carry it.
         self.cookie_prefix = f"vsdk-{environment.rng.getrandbits(64):016x}"
         # A job whose worker died has as long to stop as one that is asked to.
         self.guardian = (
@@ -401,7 +398,9 @@ class WorkerDriver:
     async def _ask(self, request: AvailabilityRequest) -> None:
         options = self._options
         assert options.request_fnc is not None, "else the engine does not ask"
-        refusal = await ask(options.request_fnc, request, timeout_seconds=options.request_timeout)
+        refusal = await ask_request_fnc(
+            options.request_fnc, request, timeout_seconds=options.request_timeout
+        )
         self.receive(Decided(request.job_id, refusal))
 
     def _give_up(self, error: Exception) -> bool:
@@ -419,45 +418,3 @@ class WorkerDriver:
 
     def _end_for_a_bug(self, bug: Exception) -> None:
         self.shutdown.ask(Request.STOP, f"the worker has failed: {type(bug).__name__}")
-
-
-async def ask(
-    request_fnc: RequestFnc, request: AvailabilityRequest, *, timeout_seconds: float
-) -> Refusal | None:
-    """What the user's `request_fnc` decides: None to take the job, or the reason for a no.
-
-    A plain function runs in a thread, so that one that blocks holds nothing up; where it takes too
-    long, it is left behind there. Whatever it raises is the reason for a no.
-    """
-    job = JobRequest(
-        job_id=request.job_id,
-        job_type=request.job_type,
-        room_id=request.room_id,
-        room_name=request.room_name,
-        agent_name=request.agent_name,
-        namespace=request.namespace,
-    )
-    with trio.move_on_after(timeout_seconds):
-        try:
-            if inspect.iscoroutinefunction(request_fnc):
-                answer = await request_fnc(job)
-            else:
-                answer = await run_in_thread(
-                    "call request_fnc", request_fnc, job, abandon_on_cancel=True
-                )
-        except Exception as error:  # foreign code; the error goes where it is read
-            fields = {"job_id": job.job_id, "room_id": job.room_id}
-            logger.exception("request_fnc raised", extra=fields)
-            text = f"request_fnc raised {type(error).__name__}: {error}"
-            return Refusal(RefusalCause.BROKEN, text)
-        match answer:
-            case True | None:
-                return None
-            case str() if answer:
-                return Refusal(RefusalCause.DECLINED, answer)
-            case False:
-                return Refusal(RefusalCause.DECLINED, "refused by request_fnc")
-        text = f"request_fnc must return a bool, None or a reason, got {type(answer).__name__}"
-        return Refusal(RefusalCause.BROKEN, text)
-    text = f"request_fnc did not decide within {timeout_seconds:g} s"
-    return Refusal(RefusalCause.UNDECIDED, text)

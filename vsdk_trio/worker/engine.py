@@ -21,7 +21,7 @@ from typing import assert_never
 
 import attrs
 
-from .._masking import cut, mask
+from .._masking import mask
 from ..backend.events import SessionLost
 from ..control.frames import Finished, Joined, Pong, Running
 from ..errors import IllegalTransitionError
@@ -70,10 +70,7 @@ from .actions import (
     StopJob,
     TroubleChanged,
 )
-
-# A registry needs the beginning of a text; an oversize message would break every session that it
-# is sent on.
-MAX_TEXT_CHARACTERS = 2000
+from .live_job import JobSnapshot, LiveJob, TimeLimit, job_update, presentable, stage_took
 
 # Changes come in bursts (an offer, its assignment, its start); one status tells of them all.
 SETTLE_SECONDS = 0.05
@@ -92,13 +89,6 @@ _FACT_OF = {
 }
 
 
-def presentable(text: str | None) -> str | None:
-    """The text as a message, and a file, may carry it: Unicode, without secrets, and then cut."""
-    if text is None:
-        return None
-    return cut(text.encode("utf-8", "backslashreplace").decode(), MAX_TEXT_CHARACTERS)
-
-
 @attrs.frozen(kw_only=True)
 class EngineSettings:
     """On which terms the worker takes and runs jobs; times in seconds."""
@@ -111,18 +101,6 @@ class EngineSettings:
     assignment_timeout: float
     job_timeout: float | None
     ping_interval: float
-
-
-@attrs.frozen(kw_only=True)
-class JobSnapshot:
-    """A live job, for pages; times on the engine's clock."""
-
-    job_id: str
-    room_id: str
-    url: str
-    state: str
-    accepted_at: float
-    stopping_because: str | None
 
 
 @attrs.frozen(kw_only=True)
@@ -144,68 +122,12 @@ class _PendingOffer:
     came_at: float
 
 
-@attrs.define(eq=False, kw_only=True)
-class _LiveJob:
-    """A job from its assignment until its end is sent and its process is gone."""
-
-    assignment: JobAssignment
-    lifecycle: JobLifecycle
-    accepted_at: float
-    is_started: bool = False
-    """Between `StartJob` and `RunEnded`."""
-    starts: int = 0
-    has_joined: bool = False
-    end: Update | None = None
-    """The end, as it is written down and then sent."""
-    sent: Update | None = None
-    """The newest update that was sent. The lifecycle is ahead of it while an end is written."""
-    emitted: JobState | None = None
-    """The newest state that was emitted."""
-    entered_state_at: float = attrs.field(init=False)
-    began_stage_at: float = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.entered_state_at = self.began_stage_at = self.accepted_at
-
-    @property
-    def job_id(self) -> str:
-        return self.assignment.job_id
-
-    @property
-    def is_end_sent(self) -> bool:
-        return self.sent is not None and self.sent.is_terminal
-
-    def log(self, level: LogLevel, text: str) -> Log:
-        return Log(level, text, self.job_id, self.assignment.room_id)
-
-
-@attrs.frozen(eq=False)
-class _TimeLimit:
-    """A time limit of one start of a job; `is_for_joining` ends as the room is joined."""
-
-    job: _LiveJob
-    start: int
-    text: str
-    is_for_joining: bool = False
-
-    @property
-    def applies(self) -> bool:
-        """Whether the start is not over, and the room not joined."""
-        job = self.job
-        if not job.is_started or job.starts != self.start or job.lifecycle.state.is_end:
-            return False
-        return not (self.is_for_joining and job.has_joined)
-
-    @property
-    def cause(self) -> StopCause:
-        return StopCause(self.text, is_fault=True, cause=EndCause.TIME_LIMIT)
-
-
 class WorkerEngine:
     """See the module.
 
-    Arguments: `ended`, jobs that ended before this worker began, oldest first; `worker_id`, the id
-    that the journal remembers.
+    Args:
+        ended: The jobs that ended before this worker began, oldest first.
+        worker_id: The id that the journal remembers.
     """
 
     def __init__(
@@ -225,7 +147,7 @@ class WorkerEngine:
         self._epoch = 0
         # The offers of a job while `request_fnc` has not decided: one of each session.
         self._undecided: dict[str, list[_PendingOffer]] = {}
-        self._jobs: dict[str, _LiveJob] = {}
+        self._jobs: dict[str, LiveJob] = {}
         self._ended = dict(ended or {})
         # Refused assignments whose refusal is not written down yet.
         self._refusing: dict[str, Update] = {}
@@ -239,7 +161,7 @@ class WorkerEngine:
         self._status_due: float | None = None
         # When promises run out (None), and the time limits of jobs. What is over by then stays in
         # the heap and means nothing.
-        self._due: list[tuple[float, int, _TimeLimit | None]] = []
+        self._due: list[tuple[float, int, TimeLimit | None]] = []
         self._compact_at = _COMPACT_AT
         self._numbers = itertools.count()
 
@@ -287,19 +209,7 @@ class WorkerEngine:
             fact=self._fact(conditions),
             load=self._load(conditions),
             promised=self.admission.reserved,
-            jobs=tuple(
-                JobSnapshot(
-                    job_id=job.job_id,
-                    room_id=job.assignment.room_id,
-                    url=job.assignment.url,
-                    state=str(job.lifecycle.state),
-                    accepted_at=job.accepted_at,
-                    stopping_because=(
-                        None if (cause := job.lifecycle.stop_cause) is None else cause.reason
-                    ),
-                )
-                for job in self._jobs.values()
-            ),
+            jobs=tuple(job.snapshot() for job in self._jobs.values()),
         )
 
     # -- events ----------------------------------------------------------------------------------
@@ -394,7 +304,7 @@ class WorkerEngine:
             actions.append(SendStatus())
         return actions
 
-    def _ring_at(self, moment: float, limit: _TimeLimit | None) -> None:
+    def _ring_at(self, moment: float, limit: TimeLimit | None) -> None:
         if len(self._due) >= self._compact_at:
             # Limits are hours, perhaps, and jobs minutes.
             self._due = [due for due in self._due if due[2] is None or due[2].applies]
@@ -423,7 +333,7 @@ class WorkerEngine:
         actions: list[Action] = [Note(Acknowledged(job_id))]
         # None: an end that was sent again, or of an earlier life.
         if (ended_at := self._ended_at.pop(job_id, None)) is not None:
-            actions.append(_stage_took(job_id, seen.DispatchStage.END_TO_PROVEN, now - ended_at))
+            actions.append(stage_took(job_id, seen.DispatchStage.END_TO_PROVEN, now - ended_at))
         return actions
 
     def _recovered(self, ends: Mapping[str, Update], interrupted: Iterable[str]) -> list[Action]:
@@ -495,7 +405,7 @@ class WorkerEngine:
                 answered, refusal=refusal.cause.value, reason=presentable(refusal.reason)
             )
         seconds = now - offer.came_at
-        return [_stage_took(job_id, seen.DispatchStage.OFFER_TO_ANSWER, seconds), Emit(answered)]
+        return [stage_took(job_id, seen.DispatchStage.OFFER_TO_ANSWER, seconds), Emit(answered)]
 
     # -- the end of the worker -------------------------------------------------------------------
 
@@ -536,7 +446,7 @@ class WorkerEngine:
         refusal = self.admission.claim(job_id)
         if refusal is None:
             lifecycle = JobLifecycle(wait=assignment.wait)
-            self._jobs[job_id] = _LiveJob(
+            self._jobs[job_id] = LiveJob(
                 assignment=assignment, lifecycle=lifecycle, accepted_at=now
             )
             # Not started before that is written: a next worker would not know, and run it again.
@@ -598,39 +508,39 @@ class WorkerEngine:
             case _:
                 return []
 
-    def _accepted(self, job: _LiveJob, now: float) -> list[Action]:
+    def _accepted(self, job: LiveJob, now: float) -> list[Action]:
         """It is written down that the worker has the job: the job begins first, before any note."""
         self._has_changed = True
         if job.lifecycle.state is not JobState.ASSIGNED:
             return []  # stopped meanwhile
-        return [self._start(job), *self._moves(job, now), job.log("info", "job accepted")]
+        return [self._start(job), *job.moves(now), job.log("info", "job accepted")]
 
-    def _start(self, job: _LiveJob) -> StartJob:
+    def _start(self, job: LiveJob) -> StartJob:
         job.is_started = True
         job.starts += 1
         return StartJob(job.assignment)
 
-    def _process_given(self, job: _LiveJob, join_timeout: float | None, now: float) -> list[Action]:
+    def _process_given(self, job: LiveJob, join_timeout: float | None, now: float) -> list[Action]:
         job.lifecycle.start()
-        told, run = job.assignment.timeout, self._settings.job_timeout
-        if told is not None and told > 0:
-            run = told
+        assigned, run = job.assignment.timeout, self._settings.job_timeout
+        if assigned is not None and assigned > 0:
+            run = assigned
         if run is not None:
-            self._ring_at(now + run, _TimeLimit(job, job.starts, f"ran longer than {run:g} s"))
+            self._ring_at(now + run, TimeLimit(job, job.starts, f"ran longer than {run:g} s"))
         if join_timeout is not None and (run is None or join_timeout < run):
             text = f"has not joined its room within {join_timeout:g} s"
-            limit = _TimeLimit(job, job.starts, text, is_for_joining=True)
+            limit = TimeLimit(job, job.starts, text, is_for_joining=True)
             self._ring_at(now + join_timeout, limit)
-        return self._moves(job, now)
+        return job.moves(now)
 
-    def _process_said(self, job: _LiveJob, said: ProcessSaid, now: float) -> list[Action]:
+    def _process_said(self, job: LiveJob, said: ProcessSaid, now: float) -> list[Action]:
         lifecycle, frame = job.lifecycle, said.frame
         try:
             match frame:
                 case Running():
                     update = lifecycle.enter()
-                    began = self._stage(job, seen.DispatchStage.PROCESS_TO_ENTRYPOINT, now)
-                    return [began, *self._moves(job, now), *self._updated(job, update, now)]
+                    began = job.stage(seen.DispatchStage.PROCESS_TO_ENTRYPOINT, now)
+                    return [began, *job.moves(now), *self._updated(job, update, now)]
                 case Joined():
                     job.has_joined = True
                     participant = AgentParticipant(frame.participant_id, frame.participant_name)
@@ -649,7 +559,7 @@ class WorkerEngine:
             return [Emit(answered)]
         return []
 
-    def _run_ended(self, job: _LiveJob, run: RunEnded, now: float) -> list[Action]:
+    def _run_ended(self, job: LiveJob, run: RunEnded, now: float) -> list[Action]:
         lifecycle = job.lifecycle
         job.is_started = False
         if run.cause is EndCause.PROCESS_KILLED and self._is_stopping:
@@ -661,7 +571,7 @@ class WorkerEngine:
             text = "the job gets another process, this one ended before it began"
             return [
                 self._start(job),
-                *self._moves(job, now),
+                *job.moves(now),
                 job.log("warning", f"{text}: {run.how}"),
             ]
         if run.cause is EndCause.NO_PROCESS and lifecycle.state is JobState.STOPPING:
@@ -670,24 +580,24 @@ class WorkerEngine:
         self._forget_if_done(job)
         return actions
 
-    def _stop(self, job: _LiveJob, cause: StopCause, now: float) -> list[Action]:
+    def _stop(self, job: LiveJob, cause: StopCause, now: float) -> list[Action]:
         """Make the job stop; nothing where it has ended or is stopping already."""
         if not job.lifecycle.stop(cause):
             return []
-        actions = self._moves(job, now)
+        actions = job.moves(now)
         if job.is_started:
             return [*actions, StopJob(job.job_id, cause.reason)]
         # It was not given to a process yet.
         return [*actions, *self._updated(job, job.lifecycle.abandon(), now)]
 
-    def _updated(self, job: _LiveJob, update: Update | None, now: float) -> list[Action]:
+    def _updated(self, job: LiveJob, update: Update | None, now: float) -> list[Action]:
         """Log and send what is new about the job; an end once it is written down."""
         if update is None:
             return []
         state = job.lifecycle.state
         text = f"job {state}: {update.error}" if update.error else f"job {state}"
         level: LogLevel = "warning" if update.fact is JobFact.FAILED else "info"
-        actions = [*self._moves(job, now), job.log(level, text)]
+        actions = [*job.moves(now), job.log(level, text)]
         if (error := presentable(update.error)) != update.error:
             update = attrs.evolve(update, error=error)
         if not update.is_terminal:
@@ -696,13 +606,13 @@ class WorkerEngine:
         self._ended_at[job.job_id] = now
         return [*actions, Persist(JobEnd(job.job_id, update.fact, update.error))]
 
-    def _send_update(self, job: _LiveJob, update: Update) -> list[Action]:
+    def _send_update(self, job: LiveJob, update: Update) -> list[Action]:
         job.sent = update
         message = self._update_message(job.job_id, update)
-        told = seen.JobTold(job_id=job.job_id, status=str(update.state), error=message.error)
-        return [Send(message), Emit(told)]
+        sent = seen.JobTold(job_id=job.job_id, status=str(update.state), error=message.error)
+        return [Send(message), Emit(sent)]
 
-    def _forget_if_done(self, job: _LiveJob) -> None:
+    def _forget_if_done(self, job: LiveJob) -> None:
         """Free the slot, once the end is sent and the process is gone."""
         if job.is_started or not job.is_end_sent:
             return
@@ -721,43 +631,7 @@ class WorkerEngine:
         if len(self._ended) > REMEMBERED_JOBS:
             del self._ended[next(iter(self._ended))]
 
-    # -- observations and messages ---------------------------------------------------------------
-
-    def _moves(self, job: _LiveJob, now: float) -> list[Action]:
-        """Emit the states that the job has come into since the last call."""
-        actions: list[Action] = []
-        state = job.lifecycle.state
-        if job.emitted is None:
-            actions.append(self._moved(job, JobState.ASSIGNED, job.accepted_at))
-        if state is not job.emitted:
-            actions.append(self._moved(job, state, now))
-            if state is JobState.STARTING:
-                actions.append(self._stage(job, seen.DispatchStage.ASSIGNMENT_TO_PROCESS, now))
-            elif state is JobState.RUNNING:
-                actions.append(self._stage(job, seen.DispatchStage.ENTRYPOINT_TO_RUNNING, now))
-        return actions
-
-    @staticmethod
-    def _moved(job: _LiveJob, state: JobState, now: float) -> Emit:
-        previous, cause = job.emitted, job.lifecycle.end_cause
-        seconds, job.entered_state_at = now - job.entered_state_at, now
-        job.emitted = state
-        return Emit(
-            seen.JobMoved(
-                job_id=job.job_id,
-                room_id=job.assignment.room_id,
-                previous=None if previous is None else str(previous),
-                state=str(state),
-                seconds=seconds,
-                age_seconds=now - job.accepted_at,
-                cause=None if cause is None or state is JobState.ASSIGNED else str(cause),
-            )
-        )
-
-    @staticmethod
-    def _stage(job: _LiveJob, stage: seen.DispatchStage, now: float) -> Emit:
-        seconds, job.began_stage_at = now - job.began_stage_at, now
-        return _stage_took(job.job_id, stage, seconds)
+    # -- what describes the worker ---------------------------------------------------------------
 
     def _fact(self, conditions: Conditions) -> WorkerFact:
         if self._is_draining:
@@ -770,16 +644,4 @@ class WorkerEngine:
         return self.admission.share_in_use if conditions.load is None else conditions.load
 
     def _update_message(self, job_id: str, update: Update) -> JobUpdate:
-        message = JobUpdate(
-            job_id=job_id,
-            status=self._settings.vocabulary.job_word(update.fact),
-            error=presentable(update.error),
-        )
-        if (participant := update.participant) is not None:
-            message.participant_identity = presentable(participant.identity)
-            message.participant_name = presentable(participant.name)
-        return message
-
-
-def _stage_took(job_id: str, stage: seen.DispatchStage, seconds: float) -> Emit:
-    return Emit(seen.StageTook(job_id=job_id, stage=stage, seconds=seconds))
+        return job_update(self._settings.vocabulary, job_id, update)

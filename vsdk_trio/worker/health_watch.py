@@ -45,7 +45,7 @@ class HealthRules:
 
 @attrs.frozen(kw_only=True)
 class WatchedJob:
-    """What is to be known of a job here."""
+    """The job, as far as its watch needs to know it."""
 
     job_id: str
     log_fields: Mapping[str, str]
@@ -84,7 +84,7 @@ class _MemoryWatch:
         self._last = (self._began, self._at_start)
 
     async def run(self) -> None:
-        """Look at the memory until the job has more than it may, then see to its end."""
+        """Look at the memory until the job is above its limit, then stop the job."""
         rules = self._rules
         used = self._at_start
         while used is None or not 0 < rules.memory_limit_mb < used:
@@ -167,18 +167,18 @@ class _LoopWatch:
                 self._blocked(f"blocked its event loop for {lag:.1f} s", "")
                 self._freed(lag)
         elif not self._job.is_over():
-            await self._tell_block(asked_at)
+            await self._report_block(asked_at)
             await answered.wait()
-            self._tell_end(trio.current_time() - asked_at)
+            self._report_end(trio.current_time() - asked_at)
 
-    async def _tell_block(self, asked_at: float) -> None:
+    async def _report_block(self, asked_at: float) -> None:
         text = f"blocks its event loop for {trio.current_time() - asked_at:.1f} s"
         stacks = await self._process.stacks()
         if not stacks:
             text += "; where, it cannot tell"
         self._blocked(text, stacks)
 
-    def _tell_end(self, waited: float) -> None:
+    def _report_end(self, waited: float) -> None:
         # It may have been blocked for a while when it was asked, and knows.
         blocked = max(waited, self._process.lag_seconds or 0.0)
         text = "job answers again; its event loop was blocked for %.1f s"

@@ -37,7 +37,7 @@ class _Turns(trio.abc.Instrument):
     def __init__(self) -> None:
         self.began: float | None = None
         """When the loop began its turn, from the end of one waiting to the next; None: it waits."""
-        self.told: float | None = None
+        self.reported: float | None = None
         """The beginning of the turn that the thread has warned of."""
         self.resting = False
         """The thread sleeps until `wake`."""
@@ -53,7 +53,7 @@ class _Turns(trio.abc.Instrument):
     def before_io_wait(self, timeout: float) -> None:
         """Called by Trio."""
         began, self.began = self.began, None
-        if began is not None and began == self.told:
+        if began is not None and began == self.reported:
             text = "the worker's event loop goes on; it was blocked for %.1f s"
             logger.warning(text, time.monotonic() - began)
 
@@ -92,12 +92,12 @@ def _watch(turns: _Turns, thread_id: int, warn_after: float, over: threading.Eve
         if began is None and turns.began is None:
             _rest(turns)
             continue
-        if began is None or turns.began != began or turns.told == began:
+        if began is None or turns.began != began or turns.reported == began:
             continue
         # Where this thread was not woken in time either, the whole process was held up.
         if time.monotonic() - looked_at < 2 * warn_after:
-            turns.told = began
-            _tell(began, sys._current_frames().get(thread_id))
+            turns.reported = began
+            _report(began, sys._current_frames().get(thread_id))
 
 
 def _rest(turns: _Turns) -> None:
@@ -108,7 +108,7 @@ def _rest(turns: _Turns) -> None:
         turns.wake.wait()
 
 
-def _tell(began: float, frame: FrameType | None) -> None:
+def _report(began: float, frame: FrameType | None) -> None:
     lines = traceback.format_stack(frame) if frame is not None else []
     text = "something blocks the worker's event loop for %.1f s; neither jobs nor the registry"
     text += " are answered meanwhile"

@@ -1,7 +1,7 @@
-"""What a worker does first when it finds the journal of one that died.
+"""What a worker does first if it finds the journal of a worker that died.
 
-In this order, and all of it before it registers: no process of the dead one is left; what had been
-running has failed, and that is written down; then the registry may be told, again if need be.
+In this order, and all of it before it registers: the processes of the dead worker end; jobs that
+had been running have failed, and that is written down; then the ends may be sent, again if need be.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Recovery:
 
     @property
     def interrupted(self) -> tuple[str, ...]:
-        """The jobs that nobody knows the end of: they were running."""
+        """The jobs whose end is not known: they were running."""
         return tuple(entry.job_id for entry in self.contents.jobs if entry.end is None)
 
     @property

@@ -27,7 +27,7 @@ from ..telemetry.logs.lines import LogLine
 from ..telemetry.logs.recent import RecentLines, recent_lines
 from ..telemetry.metrics.worker_tallies import WorkerTallies
 from .driver import WorkerDriver
-from .engine import JobSnapshot
+from .live_job import JobSnapshot
 
 # What the end takes at most once the jobs are gone: flush, goodbyes, and the services around.
 LEAVING_SECONDS = 20.0

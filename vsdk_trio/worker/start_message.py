@@ -1,6 +1,6 @@
-"""What job processes are told: what they are for, and, later, what their job is.
+"""The first messages to a job process: what it is for, and later its job.
 
-Knows the frames and the assignment; not when anything is said, or to which process.
+Knows the frames and the assignment; not when a message is sent, or to which process.
 """
 
 from __future__ import annotations
@@ -38,9 +38,10 @@ class Agent:
 class StartMessages:
     """Makes the frames that every job process of a worker gets.
 
-    Arguments: `worker_id` and `token`, asked anew for each job, because a new session may change
-    them; the token is that of the worker, for jobs that come without one; `traces`, whether jobs
-    come with a trace.
+    Args:
+        worker_id: Called for each job, because a new session may change it.
+        token: The same for the worker's token, for jobs that come without one.
+        traces: Whether jobs come with a trace.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class StartMessages:
             )
 
     def describe_job(self, assignment: JobAssignment) -> JobInfo:
-        """What the job process is told.
+        """The job, as its process gets it.
 
         Raises `OptionsError` for room options that cannot be used: of a wrong type, or an API of
         rooms to which the job would send its token in plain text.
@@ -126,18 +127,18 @@ class StartMessages:
             wait=assignment.wait,
         )
 
-    def _kept_on_tls(self, told: Mapping[str, Any] | None) -> Mapping[str, Any]:
-        """The room options that the registry has `told`: where it has TLS, so have its rooms."""
-        told = told or {}
-        named = told.get("signaling_base_url")
+    def _kept_on_tls(self, assigned: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        """The room options that the registry has assigned; with TLS if it has TLS itself."""
+        assigned = assigned or {}
+        named = assigned.get("signaling_base_url")
         if not isinstance(named, str) or not named:
-            return told
+            return assigned
         options = self._options
         try:
             kept = answered_room_api(options.backend_url or options.signaling_base_url, named)
         except ConnectError as error:
             raise OptionsError(f"room option 'signaling_base_url': {error}") from None
-        return {**told, "signaling_base_url": kept}
+        return {**assigned, "signaling_base_url": kept}
 
     def _report(self, names: tuple[str, ...]) -> None:
         """Say once of each room option that it is not known here."""

@@ -64,8 +64,10 @@ class _Run:
 class JobSupervisor:
     """Runs each job in a task of its own, and reports what happens to `receive`.
 
-    Arguments: `is_over`, whether a job has said its last word; `on_bug`, called with what a task
-    raises; `termination_timeout`, seconds that a process has to exit after its last word.
+    Args:
+        is_over: Whether a job has sent its last frame.
+        on_bug: Called with what a task raises.
+        termination_timeout: Seconds that a process has to exit after its last frame.
     """
 
     def __init__(
@@ -177,14 +179,14 @@ class JobSupervisor:
         return None if scope.cancel_called else process
 
     async def _run_on(self, process: JobProcess, run: _Run) -> None:
-        is_told = process.was_given_job
+        has_job = process.was_given_job
         look_at = trio.current_time() + self._health.first_look
         # Until then nothing is to be watched, and what watches would be in the way of the job.
         calm = trio.CancelScope(deadline=look_at)
-        if is_told:
+        if has_job:
             with calm:
                 await self._follow(process, run)
-        if not is_told or calm.cancelled_caught:
+        if not has_job or calm.cancelled_caught:
             job = WatchedJob(
                 job_id=run.job_id,
                 log_fields=run.log_fields,
@@ -193,7 +195,7 @@ class JobSupervisor:
             )
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(watch_health, process, job, self._health, self._observe, look_at)
-                if not is_told:
+                if not has_job:
                     await self._send_start(process, run)
                 await self._follow(process, run)
                 nursery.cancel_scope.cancel()

@@ -1,12 +1,13 @@
-"""The worker: its nursery tree, and the order in which it comes and goes.
+"""The worker: its nursery tree, and the order in which its services start and end.
 
-Assembly only. Each part is a service around the driver that use it, so that a parent outlives its
-children by construction: read `_run` from top to bottom for the order of the start, and from
-bottom to top for the order of the end.
+Each service is opened around the services that use it, so that a parent outlives its children by
+construction: read `_run` from top to bottom for the order of the start, and from bottom to top for
+the order of the end. What the worker decides is in `engine.py`; `driver.py` performs it.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
@@ -31,15 +32,16 @@ from ..processes.program import require_interpreter
 from ..status.sd_notify import ServiceManager, notify_service_manager
 from ..status.server import describe_occupant, serve_status
 from ..status.view import WorkerView
-from ..system.stopping import Request, Stage
+from ..system.stopping import ExitCode, Request, Stage, exit_code_of
 from ..telemetry.events import Observation, Observers
 from ..telemetry.logs.loggers import get_logger
+from ..telemetry.logs.setup import say_last
 from ..telemetry.metrics.worker_tallies import WorkerTallies
 from ..telemetry.traces.worker_traces import open_traces
 from .driver import WorkerDriver
 from .environment import WorkerEnvironment
 from .loop_watch import watched_loop
-from .signals import watch_signals
+from .shutdown import watch_signals
 from .snapshot import Address, Snapshots, open_sources
 from .start_message import Agent
 
@@ -51,7 +53,7 @@ SHORT_GRACE_SECONDS = 3.0
 
 @attrs.frozen
 class WorkerReport:
-    """How a worker's life went: the ids of the jobs that had to be killed."""
+    """How a worker ended: with the ids of the jobs that had to be killed."""
 
     killed: tuple[str, ...] = ()
 
@@ -110,12 +112,18 @@ class WorkerHandle:
 class Worker:
     """Serves a registry: takes jobs, runs each in a process of its own, reports how it ended.
 
-    Arguments: `options`, where a `WorkerOptions` names the entrypoint itself; `entrypoint`, the
-    function that job processes import; `room_options` and `metadata`, what every job starts from,
-    before its assignment has its say; `environment`, another world to run in.
+    Implements the reference's `Worker`.
 
-    Raises `EntrypointError` for an entrypoint that a job process cannot import, `OptionsError` for
-    a `VSDK_TRIO_TRANSPORT` that is no transport. Implements the reference's `Worker`.
+    Args:
+        options: The worker's options; `WorkerOptions` names the entrypoint itself.
+        entrypoint: The function that job processes import.
+        room_options: What every job starts from; its assignment may say otherwise.
+        metadata: The same for a job's metadata.
+        environment: Another world to run in, for tests.
+
+    Raises:
+        EntrypointError: A job process cannot import the entrypoint.
+        OptionsError: `VSDK_TRIO_TRANSPORT` is no transport.
     """
 
     def __init__(
@@ -132,7 +140,7 @@ class Worker:
                 raise TypeError("a Worker needs an entrypoint, or WorkerOptions(entrypoint_fnc=)")
             entrypoint = options.entrypoint_fnc
         room_options = room_options if room_options is not None else RoomOptions()
-        # Jobs will inherit the variable: a word in it that none of them knows is found now.
+        # Jobs inherit the variable: a transport that none of them knows is found now.
         room_options.effective_transport(os.environ)
         hide_environment(os.environ)
         hide(options.auth_token, options.debug_token)
@@ -150,8 +158,6 @@ class Worker:
     @staticmethod
     def run_worker(options: WorkerOptions, default_room_options: RoomOptions | None = None) -> None:
         """Run a worker as a program, as the published client does: see `WorkerJob.start`."""
-        from .main import run_worker_program
-
         run_worker_program(lambda: Worker(options, room_options=default_room_options))
 
     async def run(
@@ -161,9 +167,17 @@ class Worker:
 
         A signal that comes before that calls the registration off, and this returns.
         Cancelled, it ends in the same order as after SIGINT: jobs stop politely, their ends are
-        reported, the registry is told. Raises `StateDirInUseError` and `PortInUseError` before it
-        has registered, `RegistrationRefusedError` and `RegistryUnreachableError` where the registry
-        is to blame; an exception group is a bug.
+        sent, and `offline` is the last message. An exception group is a bug.
+
+        Returns:
+            The ids of the jobs that had to be killed.
+
+        Raises:
+            StateDirInUseError: Another worker has the state directory.
+            PortInUseError: The port of the status server is taken.
+            PreflightError: No job process comes up.
+            RegistrationRefusedError: The registry does not want this worker.
+            RegistryUnreachableError: The registry cannot be reached any more.
         """
         try:
             return await self._run(task_status)
@@ -244,7 +258,7 @@ class Worker:
         return WorkerReport(killed=tuple(driver.engine.killed))
 
     async def _recover(self, driver: WorkerDriver) -> None:
-        """Settle what an earlier life has left, unless the worker is told to end meanwhile."""
+        """Settle what an earlier life has left, unless the worker is to end meanwhile."""
         recovery = driver.recovery
 
         async def recover() -> None:
@@ -269,7 +283,7 @@ class Worker:
             with trio.move_on_after(self._options.drain_timeout):
                 await first_of(driver.wait_until_drained, shutdown.reached(Stage.STOPPING).wait)
         finally:
-            # Reached at once where the worker is cancelled, or one of its services has failed.
+            # Reached at once where the worker is cancelled, or one of its services fails.
             shutdown.ask(Request.STOP, "cancelled")
             driver.refuse_the_rest()
 
@@ -297,3 +311,26 @@ def _initializer(options: Options) -> EntrypointRef | None:
     if (function := options.initialize_process_fnc) is None:
         return None
     return describe(function, what="initialize_process_fnc", asynchronous=False)
+
+
+def run_worker_program(make_worker: Callable[[], Worker]) -> None:
+    """Run the worker until its end; returns after a clean one, else raises `SystemExit`.
+
+    An error that is meant for a person becomes one line on stderr. Anything else is a bug, and
+    comes out with its traceback.
+    """
+    try:
+        worker = make_worker()
+        # What is loaded by now stays: the collector need not look through it while a job waits.
+        gc.freeze()
+        report = trio.run(worker.run)
+    except KeyboardInterrupt:
+        # Before the worker listens to signals, or after: nothing runs that could be stopped.
+        raise SystemExit(ExitCode.INTERRUPTED) from None
+    except VsdkTrioError as error:
+        say_last(f"vsdk_trio: {error}")
+        raise SystemExit(exit_code_of(error)) from None
+    if report.killed:
+        names = ", ".join(report.killed)
+        say_last(f"vsdk_trio: jobs that did not stop in time were killed: {names}")
+        raise SystemExit(ExitCode.JOBS_KILLED)
