@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator
 
 import pytest
 import trio
@@ -18,7 +18,7 @@ Pipe = tuple[trio.lowlevel.FdStream, trio.lowlevel.FdStream]
 
 
 @pytest.fixture
-async def pipe() -> Iterator[Pipe]:
+async def pipe() -> AsyncGenerator[Pipe]:
     """A reading and a writing end."""
     reader, writer = (trio.lowlevel.FdStream(fd) for fd in os.pipe())
     yield reader, writer

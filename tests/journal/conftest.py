@@ -33,6 +33,7 @@ class Shelf(Protocol):
 
     def aside(self) -> int:
         """How many journals were set aside."""
+        ...
 
 
 class MemoryShelf:

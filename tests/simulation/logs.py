@@ -19,10 +19,12 @@ class Speaker(Protocol):
     @property
     def number(self) -> int:
         """The worker's."""
+        ...
 
     @property
     def is_dead(self) -> bool:
         """Whether it only unwinds, and says nothing any more."""
+        ...
 
 
 # Whose task it is that logs something.

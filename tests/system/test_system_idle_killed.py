@@ -15,10 +15,8 @@ async def test_a_job_that_comes_as_the_idle_processes_are_killed_runs(tmp_path: 
     async with open_system(tmp_path) as system:
         await system.open_agent(num_idle_processes=2, max_processes=4)
         for _ in range(4):
-            idle = await eventually(
-                lambda: len(system.job_processes()) == 2 and system.job_processes(), "no two idle"
-            )
-            for process in idle:
+            await eventually(lambda: len(system.job_processes()) == 2, "no two idle")
+            for process in system.job_processes():
                 process.kill()
             job = await system.run_job("returns")
             assert job.state.value == "completed", job
