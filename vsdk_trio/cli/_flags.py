@@ -20,7 +20,7 @@ from ..options.environment import TextOption, text_options
 from ..options.room import RoomOptions
 from ..options.worker import Options
 
-# Not typer's `envvar`: `_registry_address` decides between this and all others who say it.
+# Not typer's `envvar`: `options.environment` decides between all sources of the address.
 RegistryUrl = Annotated[
     str | None,
     typer.Option(
@@ -49,15 +49,15 @@ CaFile = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 JobId = Annotated[
-    str, typer.Argument(metavar="JOB_ID", help="The job's id, or a beginning that no other has.")
+    str, typer.Argument(metavar="JOB_ID", help="The job's id, or a unique beginning of it.")
 ]
 
 Agent = Annotated[
     str,
-    typer.Argument(metavar="AGENT", help="FILE.py or MODULE, with :NAME where need be."),
+    typer.Argument(metavar="AGENT", help="FILE.py or MODULE, with :NAME if needed."),
 ]
 
-Metadata = Annotated[str | None, typer.Option(metavar="JSON", help="An object for the job.")]
+Metadata = Annotated[str | None, typer.Option(metavar="JSON", help="A JSON object for the job.")]
 
 Every = Annotated[
     float,
@@ -79,66 +79,78 @@ HELP: Final[dict[str, tuple[str, str]]] = {
     "auth_token": (REGISTRY, "The token for the registry."),
     "signaling_base_url": (REGISTRY, "The REST API: a host, or a whole URL."),
     "backend_url": (REGISTRY, "The registry's own URL; skips asking the REST API for it."),
-    "http_proxy": (REGISTRY, "A proxy for the way to the registry."),
+    "http_proxy": (REGISTRY, "A proxy for the connection to the registry."),
     "ca_file": (REGISTRY, "PEM file with the certificate authorities to trust."),
     "max_retry": (REGISTRY, "Attempts to reach the registry before giving up."),
-    "registration_timeout": (REGISTRY, "How long the registry may take to register the worker."),
-    "heartbeat_interval": (REGISTRY, "How often the connection proves that it is alive."),
+    "registration_timeout": (REGISTRY, "The longest time for a registration."),
+    "heartbeat_interval": (REGISTRY, "How often the connection is checked by a ping."),
     "ping_interval": (REGISTRY, "The longest time between two reports of the worker's status."),
-    "status_vocabulary": (REGISTRY, "The words that the registry is told."),
+    "status_vocabulary": (REGISTRY, "The status words that the worker sends."),
     "register": (REGISTRY, "Serve a registry, or run the entrypoint once."),
     "worker_type": (REGISTRY, "The type of worker."),
-    "max_processes": (JOBS, "Jobs at the same time."),
+    "max_processes": (JOBS, "How many jobs may run at the same time."),
     "load_threshold": (JOBS, "Refuse offers while the load is above this."),
-    "load_fnc": (JOBS, "Tells the load, from 0 to 1; for example vsdk_trio.load:CpuLoad."),
-    "request_fnc": (JOBS, "Decides about each offer."),
-    "request_timeout": (JOBS, "How long that may take."),
-    "assignment_timeout": (JOBS, "How long a slot is held for a job that was promised."),
-    "job_timeout": (JOBS, "How long a job may run."),
-    "permissions": (JOBS, "What the agent may do in its room: an object of true and false."),
-    "close_timeout": (JOBS, "How long a job may take to stop when it is asked to."),
+    "load_fnc": (
+        JOBS,
+        "A function that returns the load, from 0 to 1, such as vsdk_trio.load:CpuLoad.",
+    ),
+    "request_fnc": (JOBS, "A function that accepts or refuses each offer."),
+    "request_timeout": (JOBS, "The longest time for that decision."),
+    "assignment_timeout": (JOBS, "How long a slot is kept for an accepted offer."),
+    "job_timeout": (JOBS, "The longest time that a job may run."),
+    "permissions": (JOBS, "What the agent may do in its room: a JSON object of true and false."),
+    "close_timeout": (JOBS, "How long a job may take to stop."),
     "shutdown_callback_timeout": (JOBS, "How long each shutdown callback may take."),
     "drain_timeout": (JOBS, "How long running jobs may go on after SIGTERM."),
-    "termination_timeout": (JOBS, "The short grace: before SIGKILL, and after a second Ctrl-C."),
+    "termination_timeout": (JOBS, "The wait before SIGKILL, and after a second Ctrl-C."),
     "executor_type": (PROCESSES, "How jobs are executed."),
-    "start_method": (PROCESSES, "How job processes come to be."),
-    "preload": (PROCESSES, "Modules that the forkserver's template imports as well: a,b,c."),
-    "num_idle_processes": (PROCESSES, "Job processes that are kept ready."),
+    "start_method": (PROCESSES, "How job processes are started."),
+    "preload": (PROCESSES, "Modules that the template process imports before it forks: a,b,c."),
+    "num_idle_processes": (PROCESSES, "How many idle job processes are kept ready."),
     "initialize_timeout": (PROCESSES, "How long a job process may take to become ready."),
-    "initialize_process_fnc": (PROCESSES, "Runs in each job process before its job comes."),
-    "health_interval": (PROCESSES, "How often memory and event loop of a job are looked at."),
-    "loop_warn_after": (PROCESSES, "Warn of a job whose event loop is blocked so long; 0: never."),
-    "memory_warn_cooldown": (PROCESSES, "How long until a job is warned of again."),
-    "memory_warn_mb": (PROCESSES, "Warn of a job that uses more memory; 0: never."),
-    "memory_limit_mb": (PROCESSES, "Kill a job that uses more memory; 0: no limit."),
-    "host": (OPERATING, "Where the worker's own HTTP listens."),
-    "port": (OPERATING, "Its port; 0 takes any free one."),
-    "log_level": (OPERATING, "How much is logged."),
-    "log_format": (OPERATING, "How the log looks; auto: as is fit for what stderr is."),
-    "debug_token": (OPERATING, "What opens the worker's HTTP to other machines."),
-    "traces": (OPERATING, "Trace each job with OpenTelemetry, as OTEL_* variables say."),
-    "state_dir": (OPERATING, "Where jobs are remembered across a crash of the worker."),
+    "initialize_process_fnc": (
+        PROCESSES,
+        "A function that runs in each job process before its job arrives.",
+    ),
+    "health_interval": (PROCESSES, "How often the memory and event loop of a job are checked."),
+    "loop_warn_after": (
+        PROCESSES,
+        "Warn when a job blocks its event loop for this long; 0: never.",
+    ),
+    "memory_warn_cooldown": (PROCESSES, "The shortest time between two memory warnings of a job."),
+    "memory_warn_mb": (PROCESSES, "Warn when a job uses more memory than this; 0: never."),
+    "memory_limit_mb": (PROCESSES, "Kill a job that uses more memory than this; 0: no limit."),
+    "host": (OPERATING, "The address of the worker's HTTP server."),
+    "port": (OPERATING, "The port of the worker's HTTP server; 0 takes a free one."),
+    "log_level": (OPERATING, "The lowest level that is logged."),
+    "log_format": (OPERATING, "The format of the log; auto: console on a terminal, else JSON."),
+    "debug_token": (OPERATING, "The token that other machines need for the worker's HTTP server."),
+    "traces": (OPERATING, "Trace each job with OpenTelemetry; OTEL_* variables configure it."),
+    "state_dir": (
+        OPERATING,
+        "Directory of the journal, which keeps jobs across a crash of the worker.",
+    ),
 }
 
 ROOM_HELP: Final[dict[str, str]] = {
-    "name": "What the agent is called in the room.",
+    "name": "The name of the agent in the room.",
     "agent_participant_id": "The participant id of the agent.",
     "playground": "Show the room's playground link.",
     "vision": "Subscribe to video, too.",
     "recording": "Record the agent.",
-    "join_timeout_seconds": "How long joining may take.",
+    "join_timeout_seconds": "The longest time for joining the room.",
     "join_meeting": "Join the room when the entrypoint connects.",
-    "auto_end_session": "End the session when the last participant has left.",
-    "session_timeout_seconds": "How long after that.",
+    "auto_end_session": "End the session after the last participant has left.",
+    "session_timeout_seconds": "How long after the last participant left.",
     "no_participant_timeout_seconds": "How long to wait for the first participant.",
     "owns_session_metrics": "Report the session's metrics.",
     "stop_recording_on_leave": "End the recording when the agent leaves.",
-    "record_all_participants": "Record everybody.",
+    "record_all_participants": "Record all participants.",
     "signaling_base_url": "The REST API: a host, or a whole URL.",
     "audio_codec": "The codec for audio.",
     "background_audio": "Allow background audio.",
     "send_logs_to_dashboard": "Send the session's logs to the dashboard.",
-    "dashboard_log_level": "How much of them.",
+    "dashboard_log_level": "The lowest level of the logs that are sent.",
     "transport_mode": "How the room is reached.",
 }
 

@@ -15,14 +15,14 @@ from ._flags import Agent, Given, Json, Metadata, RegistryUrl, with_options, wit
 def run(agent: Agent, given: Given, registry: RegistryUrl = None) -> None:
     """Serve a registry with an agent: a file, or a module, as it is.
 
-    AGENT is FILE.py or package.module, and what counts is the WorkerJob that is made there, or
-    the function `entrypoint`; FILE.py:NAME and package.module:NAME name another. Its last line may
-    be `job.start()`. Flags win over the environment, and both over the agent's own Options.
+    AGENT is FILE.py or package.module. The command uses the WorkerJob that is made there, or the
+    function `entrypoint`; FILE.py:NAME and package.module:NAME name another. The last line of the
+    file may be `job.start()`. Flags win over the environment, and both over the agent's Options.
 
     The token comes from the agent's Options, VSDK_TRIO_AUTH_TOKEN or VIDEOSDK_AUTH_TOKEN, or is
-    made from VIDEOSDK_API_KEY and VIDEOSDK_SECRET_KEY; a proxy from VSDK_TRIO_HTTP_PROXY.
+    signed with VIDEOSDK_API_KEY and VIDEOSDK_SECRET_KEY. VSDK_TRIO_HTTP_PROXY names a proxy.
 
-    SIGTERM drains, Ctrl-C stops the jobs. Ends with 0, 1 (error), 2 (usage), 3 (jobs had to be
+    SIGTERM drains, Ctrl-C stops the jobs. Exit codes: 0, 1 (error), 2 (usage), 3 (jobs had to be
     killed) or 4 (the registry cannot be reached, or refuses).
     """
     from ._agent import agent_job
@@ -42,25 +42,24 @@ def dev(
         str | None,
         typer.Option(
             metavar="URL",
-            help="A registry that is there already; else there is one in this process. "
-            "($VSDK_TRIO_REGISTRY_URL)",
+            help="Use this registry instead of one in this process. ($VSDK_TRIO_REGISTRY_URL)",
         ),
     ] = None,
     registry_port: Annotated[
         int,
-        typer.Option(min=0, max=65535, help="Where the registry in this process listens."),
+        typer.Option(min=0, max=65535, help="The port of the registry in this process."),
     ] = 8080,
     transport: Annotated[str, typer.Option(help="How rooms are reached.")] = "loopback",
     watch: Annotated[
         list[Path] | None,
-        typer.Option(metavar="DIR", help="Another place to watch, for files of every kind."),
+        typer.Option(metavar="DIR", help="Another directory to watch, for files of all kinds."),
     ] = None,
 ) -> None:
     """Serve an agent while it is being written: new jobs get the new code.
 
     AGENT is as for `vsdk-trio run`. Everything runs on this machine: a registry in this process,
-    rooms in memory. Python files around the agent are watched; running jobs finish on the code that
-    they have begun with. A file that cannot be loaded is shown, and the next change is awaited.
+    rooms in memory. Python files around the agent are watched. Running jobs keep the code that they
+    started with. If a file cannot be loaded, its error is shown until the next change.
 
     Ctrl-C ends it.
     """
@@ -105,9 +104,9 @@ def connect(
 ) -> None:
     """Run one job here and now, in this process: join a room, no registry.
 
-    AGENT is as for `vsdk-trio run`. Ctrl-C ends the job politely; a second one interrupts its
-    cleaning up. What the entrypoint raises is shown, and ends the program with 1. No registry is
-    asked: --registry is taken, and checked, as other commands do.
+    AGENT is as for `vsdk-trio run`. Ctrl-C stops the job and runs its shutdown callbacks; a second
+    one interrupts them. If the entrypoint raises, the traceback is shown and the exit code is 1.
+    No registry is contacted; --registry is checked as in other commands.
     """
     from ._agent import run_one_job
 
@@ -121,7 +120,7 @@ def doctor(
     given: Given,
     agent: Annotated[
         str | None,
-        typer.Argument(metavar="AGENT", help="FILE.py or MODULE, for the options that it has."),
+        typer.Argument(metavar="AGENT", help="FILE.py or MODULE, to use its options."),
     ] = None,
     timeout: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.1, help="The longest time for each step.")
@@ -129,14 +128,13 @@ def doctor(
     registry: RegistryUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Find out why a worker cannot register: each step on its way, and what to do.
+    """Find out why a worker cannot register: check each step, and say what to do.
 
-    Looks at the token and its claims, then takes the way to the registry: proxy, DNS, connection,
-    TLS, init-config, WebSocket, and a registration under a name of its own, so that no job can
-    come. The token itself is never shown. Without AGENT, the options are those of the environment.
+    Checks the token and its claims, then each step to the registry: proxy, DNS, connection, TLS,
+    init-config, WebSocket, and a registration. That uses an agent id of its own, so it gets no
+    job. The token itself is never shown. Without AGENT, the environment gives the options.
 
-    Ends with 0 where every step is as it should be, with 1 where one has failed, and with 2 where
-    an option or a variable cannot work.
+    Exit codes: 0 if every step worked, 1 if one failed, 2 for an invalid option or variable.
     """
     from ._doctor import examine_and_say
 
@@ -147,8 +145,8 @@ def doctor(
 def demo() -> None:
     """Show the main job on this machine: a registry, a worker, and jobs of every kind.
 
-    Needs no account, no token and no network. Exit code 0 when every job ended as it should and
-    nothing was left running.
+    Needs no account, no token and no network. Exit code 0 if every job ended as expected and no
+    process was left running.
     """
     import trio
 

@@ -73,13 +73,13 @@ PANELS: Final[dict[str, dict[str, str]]] = {
         "registry": "Serve a registry until SIGINT (Ctrl-C), SIGTERM or SIGHUP.",
         "dispatch": "Send a job to the least loaded worker of an agent.",
         "jobs": "List the jobs that a registry knows, oldest first.",
-        "terminate": "Ask for the end of a job.",
+        "terminate": "Terminate a job.",
         "workers": "List the workers that a registry knows, with their load and their jobs.",
     },
     "Look after workers": {
         "top": "Watch a registry, its workers and jobs, or one worker, until Ctrl-C.",
-        "drain": "Have a worker take nothing new, let what runs finish, and end. Like SIGTERM.",
-        "doctor": "Find out why a worker cannot register: each step on its way, and what to do.",
+        "drain": "Make a worker stop taking jobs, let running jobs finish, and exit. Like SIGTERM.",
+        "doctor": "Find out why a worker cannot register: check each step, and say what to do.",
     },
     "More": {
         "demo": "Show the main job on this machine: a registry, a worker, and jobs of every kind.",
@@ -159,14 +159,12 @@ def _options(
 ) -> None:
     """VideoSDK agent workers on Trio: run them, dispatch to them, look after them.
 
-    Tokens come from the environment and nowhere else, for everybody on a machine can read a command
-    line: VIDEOSDK_AUTH_TOKEN is the workers' own; VSDK_TRIO_REGISTRY_TOKEN opens a registry that
-    was started with it, VSDK_TRIO_DEBUG_TOKEN a worker's HTTP on another machine. NO_COLOR is
-    heeded.
+    Tokens come from the environment only, because other users of a machine can read command lines.
+    VIDEOSDK_AUTH_TOKEN is for workers, VSDK_TRIO_REGISTRY_TOKEN for a registry that was started
+    with it, and VSDK_TRIO_DEBUG_TOKEN for a worker's HTTP on another machine. NO_COLOR works, too.
 
-    Exit codes: 0 done, 1 an error (stderr says which, and what to do), 2 usage, 3 jobs had to be
-    killed, 4 the other side cannot be reached or refuses, 5 the job that was waited for failed,
-    6 it was cancelled, 130 interrupted by Ctrl-C.
+    Exit codes: 0 success, 1 error (see stderr), 2 usage, 3 jobs had to be killed, 4 the other side
+    cannot be reached or refuses, 5 the awaited job failed, 6 it was cancelled, 130 Ctrl-C.
     """
 
 

@@ -16,14 +16,20 @@ from ._flags import CaFile, Every, JobId, Json, LocalRegistryUrl, Metadata
 
 def dispatch(
     agent: Annotated[str, typer.Argument(metavar="AGENT_ID", help="The agent id of the workers.")],
-    room: Annotated[str | None, typer.Option(help="The room; a new one if left out.")] = None,
+    room: Annotated[str | None, typer.Option(help="The room; a new one by default.")] = None,
     metadata: Metadata = None,
     wait: Annotated[
-        bool, typer.Option("--wait", help="See the job to its end; that is the exit code.")
+        bool,
+        typer.Option(
+            "--wait",
+            help="Wait for the job to end: exit 0 if it completed, 5 if it failed, 6 if cancelled.",
+        ),
     ] = False,
     timeout: Annotated[
         float | None,
-        typer.Option(metavar="SECONDS", min=0, help="Wait no longer; the job goes on."),
+        typer.Option(
+            metavar="SECONDS", min=0, help="Stop waiting after this time; the job goes on."
+        ),
     ] = None,
     registry: LocalRegistryUrl = None,
     ca_file: CaFile = None,
@@ -31,8 +37,8 @@ def dispatch(
 ) -> None:
     """Send a job to the least loaded worker of an agent.
 
-    With --wait it ends with 0 where the job completes, with 5 where it fails, and with 6 where it
-    is cancelled. Ctrl-C ends the waiting, not the job.
+    With --wait the exit code is 0 if the job completed, 5 if it failed, and 6 if it was cancelled.
+    Ctrl-C stops the waiting, not the job.
     """
     from ._client import registry_at, run
     from ._errors import json_object
@@ -49,21 +55,21 @@ def jobs(
     job_id: Annotated[
         str | None,
         typer.Argument(
-            metavar="JOB_ID", help="Show all of one job: its id, or a beginning that no other has."
+            metavar="JOB_ID", help="Show one job in full: its id, or a unique beginning of it."
         ),
     ] = None,
     registry: LocalRegistryUrl = None,
     ca_file: CaFile = None,
     watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Go on showing them, until Ctrl-C.")
+        bool, typer.Option("--watch", "-w", help="Show them again and again, until Ctrl-C.")
     ] = False,
     every: Every = 1.0,
     as_json: Json = False,
 ) -> None:
     """List the jobs that a registry knows, oldest first.
 
-    On a terminal a job is one line: ids are shortened, and what does not fit ends with "…". Piped,
-    nothing is cut off.
+    On a terminal each job is one line: ids are shortened, and long texts end with "…". In a pipe,
+    no text is cut.
     """
     from ._client import registry_at, run
     from ._watch import watch_job, watch_jobs
@@ -78,13 +84,13 @@ def jobs(
 def terminate(
     job_id: JobId,
     reason: Annotated[
-        str, typer.Option(help="What the job is told.")
+        str, typer.Option(help="The reason that the job gets.")
     ] = "terminated from the command line",
     registry: LocalRegistryUrl = None,
     ca_file: CaFile = None,
     as_json: Json = False,
 ) -> None:
-    """Ask for the end of a job."""
+    """Terminate a job."""
     from ._client import registry_at, run
     from ._output import harmless, print_json
 
@@ -113,20 +119,20 @@ def top(
         str | None,
         typer.Argument(
             metavar="URL",
-            help="A registry, or the HTTP of one worker; else what --registry says.",
+            help="A registry, or the HTTP of one worker; by default --registry.",
         ),
     ] = None,
     registry: LocalRegistryUrl = None,
     ca_file: CaFile = None,
     every: Every = 1.0,
-    once: Annotated[bool, typer.Option("--once", help="Show it once, and end.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Show it once, and exit.")] = False,
     as_json: Json = False,
 ) -> None:
     """Watch a registry, its workers and jobs, or one worker, until Ctrl-C.
 
-    A worker that is not on this machine wants its debug_token, in VSDK_TRIO_DEBUG_TOKEN; a registry
-    its token, in VSDK_TRIO_REGISTRY_TOKEN. Elsewhere than on a terminal, one picture follows the
-    other; as JSON, each is one line.
+    A worker on another machine needs its debug_token in VSDK_TRIO_DEBUG_TOKEN, a registry with a
+    token that one in VSDK_TRIO_REGISTRY_TOKEN. On a terminal, the view is updated in place. In a
+    pipe, each view follows the last; as JSON, each is one line.
     """
     from ._client import registry_at, run
     from ._watch import watch_any
@@ -141,17 +147,21 @@ def drain(
             metavar="WORKER_URL", help="The worker's own HTTP, such as http://127.0.0.1:8081."
         ),
     ],
-    wait: Annotated[bool, typer.Option("--wait", help="Wait until it has ended.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the worker has ended.")] = False,
     timeout: Annotated[
         float | None,
-        typer.Option(metavar="SECONDS", min=0, help="Wait no longer; it goes on draining."),
+        typer.Option(
+            metavar="SECONDS",
+            min=0,
+            help="Stop waiting after this time; the worker goes on draining.",
+        ),
     ] = None,
     ca_file: CaFile = None,
     as_json: Json = False,
 ) -> None:
-    """Have a worker take nothing new, let what runs finish, and end. Like SIGTERM.
+    """Make a worker stop taking jobs, let running jobs finish, and exit. Like SIGTERM.
 
-    A worker that is not on this machine wants its debug_token, in VSDK_TRIO_DEBUG_TOKEN.
+    A worker on another machine needs its debug_token in VSDK_TRIO_DEBUG_TOKEN.
     """
     from ._client import run, worker_at
     from ._requests import drain_worker

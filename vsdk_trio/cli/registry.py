@@ -24,33 +24,35 @@ if TYPE_CHECKING:
 
 def registry(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 8080,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")
+    ] = 8080,
     public_url: Annotated[
         str | None,
         typer.Option(
             metavar="URL",
-            help="The address that workers are told; else the one by which they ask, or by which "
-            "a proxy (Forwarded, X-Forwarded-*) says that they did.",
+            help="The address that workers get; by default the one that their request was sent "
+            "to, also through a proxy (Forwarded, X-Forwarded-*).",
         ),
     ] = None,
     rooms: Annotated[
-        bool, typer.Option("--rooms", help="Serve rooms, too: needs the extra videosdk.")
+        bool, typer.Option("--rooms", help="Serve rooms, too; needs the extra videosdk.")
     ] = False,
     rooms_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Where the rooms are; 0 takes any free one.")
+        int, typer.Option(min=0, max=65535, help="The port of the rooms; 0 takes a free one.")
     ] = 8443,
     rooms_ca: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Where to write whom jobs in these rooms must trust."),
+        typer.Option(metavar="FILE", help="File for the CA certificate that jobs must trust."),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings only.")] = False,
 ) -> None:
     """Serve a registry until SIGINT (Ctrl-C), SIGTERM or SIGHUP.
 
-    Workers and callers must present the token in VSDK_TRIO_REGISTRY_TOKEN, where that is set.
+    If VSDK_TRIO_REGISTRY_TOKEN is set, workers and callers must send that token.
 
-    With --rooms, jobs that are dispatched here join rooms that are served here, without a network.
-    Start their worker with REQUESTS_CA_BUNDLE set as it is printed at the start.
+    With --rooms, this command serves rooms too, and jobs join them without a network. Start their
+    worker with the REQUESTS_CA_BUNDLE that this command prints.
     """
     import trio
 
@@ -64,7 +66,10 @@ def registry(
     token = os.environ.get(TOKEN_VARIABLE, "").strip() or None
     serve_rooms = partial(_rooms, host, rooms_port, token, rooms_ca) if rooms else _no_rooms
     if token is None and host.strip("[]") not in ("127.0.0.1", "::1", "localhost"):
-        print(f"vsdk-trio: open to everybody on {host}; set {TOKEN_VARIABLE}", file=sys.stderr)
+        print(
+            f"vsdk-trio: anyone can use this registry on {host}; set {TOKEN_VARIABLE}",
+            file=sys.stderr,
+        )
 
     def open_it(room_options: dict[str, Any]) -> AbstractAsyncContextManager[RunningRegistry]:
         opened = Registry(auth_token=token, room_options=room_options)

@@ -61,48 +61,48 @@ _FRAME_KINDS: Final = (
 DISPATCHES: Final = Family(
     name="vsdk_trio_registry_dispatches_total",
     kind="counter",
-    help="Dispatches that are decided: assigned, or why not.",
+    help="Decided dispatches: assigned, or the reason of the failure.",
     labels=(Label("outcome", ("assigned", *(f.value.lower() for f in DispatchFailure))),),
     when=(
-        "no_workers_available: all are full, more workers. no_workers_registered: none is "
-        "connected. agent_not_deployed: a name that nobody has ever served, a typing error."
+        "no_workers_available: all workers are full; add some. no_workers_registered: none is "
+        "connected. agent_not_deployed: no worker ever had this agent id; check its spelling."
     ),
 )
 DISPATCH_SECONDS: Final = Family(
     name="vsdk_trio_registry_dispatch_seconds",
     kind="histogram",
-    help="How long a dispatch took until a worker had accepted the job, in seconds.",
+    help="Time from a dispatch until a worker accepted the job, in seconds.",
     buckets=FAST_BUCKETS,
-    when="Workers that refuse or do not answer offers; compare offers made with dispatches.",
+    when="Workers refuse offers or do not answer; compare offers made with dispatches.",
 )
 RUNNING_SECONDS: Final = Family(
     name="vsdk_trio_registry_assigned_to_running_seconds",
     kind="histogram",
-    help="How long assigned jobs took until they were reported as running, in seconds.",
+    help="Time from an assignment until the job was reported as running, in seconds.",
     buckets=FAST_BUCKETS,
     when="Too few idle processes on the workers; see their dispatch stages. Counted at the end.",
 )
 JOB_SECONDS: Final = Family(
     name="vsdk_trio_registry_job_duration_seconds",
     kind="histogram",
-    help="How long jobs took from their dispatch to their end, in seconds.",
+    help="Time from a dispatch to the job's end, in seconds.",
     labels=(Label("state", _ENDS),),
     buckets=SLOW_BUCKETS,
-    when="Many short failed ones: an agent that crashes as it starts.",
+    when="Many short failed jobs: the agent crashes at its start.",
 )
 JOBS_ENDED: Final = Family(
     name="vsdk_trio_registry_jobs_ended_total",
     kind="counter",
-    help="Jobs that have ended; presumed where a worker was lost, until that one says otherwise.",
+    help="Jobs that have ended; presumed if their worker was lost and has not reported since.",
     labels=(Label("state", _ENDS), Label("presumed", ("false", "true"))),
     series=(*((state, "false") for state in _ENDS), ("failed", "true")),
-    when="presumed: workers vanish with jobs on them.",
+    when="presumed: workers disappear while they run jobs.",
 )
 OFFERS_MADE: Final = Family(
     name="vsdk_trio_registry_offers_made_total",
     kind="counter",
     help="Offers sent to workers.",
-    when="Many more than dispatches: workers refuse, or are silent.",
+    when="Many more than dispatches: workers refuse offers or do not answer.",
 )
 OFFERS_DECIDED: Final = Family(
     name="vsdk_trio_registry_offers_decided_total",
@@ -114,54 +114,54 @@ OFFERS_DECIDED: Final = Family(
 TERMINATIONS: Final = Family(
     name="vsdk_trio_registry_terminations_sent_total",
     kind="counter",
-    help="Times that a worker was told to stop a job.",
+    help="Terminations sent to workers.",
     when="For rates.",
 )
 WORKERS_JOINED: Final = Family(
     name="vsdk_trio_registry_workers_joined_total",
     kind="counter",
-    help="Registrations, of new workers and of those that come back.",
+    help="Registrations, of new and of known workers.",
     labels=(Label("worker", ("new", "known")),),
     when="known: reconnects, see the workers' lost sessions.",
 )
 WORKERS_LEFT: Final = Family(
     name="vsdk_trio_registry_workers_left_total",
     kind="counter",
-    help="Links of registered workers that are gone.",
+    help="Registered workers that disconnected.",
     when="For rates; compare with joined.",
 )
 WORKERS_REFUSED: Final = Family(
     name="vsdk_trio_registry_workers_refused_total",
     kind="counter",
     help="Registrations that were refused.",
-    when="A wrong token, or an agent_id that is none; the log says which.",
+    when="A wrong token or an invalid agent_id; the log has the reason.",
 )
 FRAMES_IGNORED: Final = Family(
     name="vsdk_trio_registry_frames_ignored_total",
     kind="counter",
-    help="Frames of workers that mean nothing here, by kind.",
+    help="Frames from workers that the registry ignored, by kind.",
     labels=(Label("kind", _FRAME_KINDS),),
-    when="malformed: something connects that is no worker.",
+    when="malformed: a program that is not a worker connects.",
 )
 WORKERS: Final = Family(
     name="vsdk_trio_registry_workers",
     kind="gauge",
-    help="Workers that have a link, and those that are away while jobs wait for them.",
+    help="Connected workers, and disconnected ones whose jobs have not ended.",
     labels=(Label("link", ("present", "away")),),
-    when="None present: nothing can be dispatched.",
+    when="None present: no job can be dispatched.",
 )
 JOBS: Final = Family(
     name="vsdk_trio_registry_jobs",
     kind="gauge",
-    help="Jobs that have not ended, by state; pending and offered ones are the queue.",
+    help="Jobs that have not ended, by state; the queue is pending and offered.",
     labels=(Label("state", _LIVE),),
     when="pending for long: no worker has a free slot.",
 )
 CAPACITY: Final = Family(
     name="vsdk_trio_registry_capacity",
     kind="gauge",
-    help="Slots of all workers that are present and have said how many they have.",
-    when="To be drawn beside the jobs.",
+    help="Slots of all connected workers that have reported their number.",
+    when="Draw it beside the jobs.",
 )
 
 

@@ -24,107 +24,107 @@ def _gauge(name: str, help: str, when: str, *labels: Label) -> Family:
 REGISTERED: Final = _gauge(
     "vsdk_trio_registered",
     "1 while the worker has a session with the registry, else 0.",
-    "0 for a minute: nobody can call this worker; see failed attempts.",
+    "0 for a minute: the worker gets no jobs; see failed attempts.",
 )
 READY: Final = _gauge(
     "vsdk_trio_ready",
-    "1 while /readyz is 200: registered, able to start job processes, and not on its way out.",
-    "0 and not draining: see registered. Where that is 1, no job process comes up: see /readyz.",
+    "1 while /readyz is 200: registered, able to start job processes, not shutting down.",
+    "0 and not draining: see registered. If that is 1, no job process starts: see /readyz.",
 )
 PROBLEMS: Final = _gauge(
     "vsdk_trio_health_problems",
-    "Reasons for which /health is 503.",
-    "Any: /health has them in words.",
+    "Number of problems that make /health return 503.",
+    "Above 0: read /health.",
 )
 WARNINGS: Final = _gauge(
     "vsdk_trio_health_warnings",
-    "Warnings in /health: the worker works, and somebody should look.",
-    "Any: /health has them in words.",
+    "Number of warnings in /health; the worker still works.",
+    "Above 0: read /health.",
 )
 DRAINING: Final = _gauge(
     "vsdk_trio_draining",
-    "1 from when the worker takes nothing new because it is about to end, else 0.",
-    "Unexpected: somebody or something has sent it SIGTERM.",
+    "1 while the worker refuses new jobs before its end, else 0.",
+    "If unexpected: a person or a supervisor sent SIGTERM.",
 )
 DRAIN_SECONDS: Final = _gauge(
     "vsdk_trio_drain_remaining_seconds",
-    "How much longer the end of the worker may take at most; 0 while it is not draining.",
-    "Above the terminationGracePeriodSeconds of the pod: calls will be cut off.",
+    "Longest time until the worker ends, in seconds; 0 while it is not draining.",
+    "Above terminationGracePeriodSeconds of the pod: calls will be cut off.",
 )
 LOAD: Final = _gauge(
     "vsdk_trio_load_ratio",
-    "The load that the registry is told, from 0 to 1.",
-    "Above the threshold offers are refused, where there is a load_fnc.",
+    "The load that the worker reports, from 0 to 1.",
+    "Above the threshold the worker refuses offers, if load_fnc is set.",
 )
 LOAD_THRESHOLD: Final = _gauge(
     "vsdk_trio_load_threshold_ratio",
     "Options.load_threshold.",
-    "To be drawn beside the load.",
+    "Draw it beside the load.",
 )
 SLOTS: Final = _gauge(
     "vsdk_trio_slots",
-    "Slots for jobs by use; together they are max_processes.",
-    "None free for long: more workers. Many promised: see expired promises.",
+    "Slots for jobs by use; their sum is max_processes.",
+    "No free slot for long: add workers. Many promised: see expired promises.",
     Label("use", ("free", "promised", "running")),
 )
 JOBS: Final = _gauge(
     "vsdk_trio_jobs",
-    "Live jobs by state.",
-    "assigned or starting for long: no process for them; stopping: jobs that do not stop.",
+    "Jobs that have not ended, by state.",
+    "assigned or starting for long: no process is free. stopping: jobs do not stop.",
     Label("state", LIVE_STATES),
 )
 PROCESSES: Final = _gauge(
     "vsdk_trio_processes",
     "Job processes by state.",
-    "None idle while jobs come: each waits for a cold start.",
+    "No idle process while jobs arrive: each waits for a cold start.",
     Label("state", PROCESS_STATES),
 )
 IDLE_TARGET: Final = _gauge(
     "vsdk_trio_processes_idle_target",
     "Options.num_idle_processes.",
-    "To be drawn beside the idle processes.",
+    "Draw it beside the idle processes.",
 )
 MEMORY: Final = _gauge(
     "vsdk_trio_job_processes_memory_bytes",
-    "What all job processes together occupy.",
-    "Grows while the number of jobs does not: a leak in the agent.",
+    "Memory of all job processes together.",
+    "It grows while the number of jobs does not: a memory leak in the agent.",
 )
 MEMORY_MAX: Final = _gauge(
     "vsdk_trio_job_process_memory_max_bytes",
-    "What the biggest job process occupies.",
-    "Near memory_limit_mb: that job is about to fail.",
+    "Memory of the largest job process.",
+    "Near memory_limit_mb: that job will fail soon.",
 )
 LAG_MAX: Final = _gauge(
     "vsdk_trio_job_loop_lag_max_seconds",
-    "The longest step in an event loop, of all live jobs, by their last signs of life.",
-    "Above 0.1 s somebody hears it now; /debug/runners/ says who.",
+    "The longest step in the event loop of any job, from the last heartbeats.",
+    "Above 0.1 s a caller hears it now; /debug/runners/ shows the job.",
 )
 UNSENT: Final = _gauge(
     "vsdk_trio_outbox_messages",
-    "Messages that wait in the outbox to be sent.",
-    "Grows: there is no session, or the registry does not read.",
+    "Messages in the outbox that have not been sent.",
+    "It grows: there is no session, or the registry does not read.",
 )
 OWED: Final = _gauge(
     "vsdk_trio_updates_owed",
-    "Job updates that the registry is not known to have.",
-    "Above 0 for minutes: the registry does not know how jobs ended; a drain waits for it.",
+    "Job updates that the registry has not acknowledged.",
+    "Above 0 for minutes: the registry may not know how jobs ended; a drain waits for this.",
 )
 SESSION: Final = _gauge(
     "vsdk_trio_session_number",
-    "The number of the current session with the registry, or of the last; 0 before the first.",
-    "Climbs: reconnects.",
+    "Number of the current or last session with the registry; 0 before the first.",
+    "It grows: the worker reconnects.",
 )
 STARTED: Final = _gauge(
     "vsdk_trio_start_time_seconds",
-    "When the worker began, as Unix time.",
-    "Changes: it was restarted.",
+    "Start time of the worker, as Unix time.",
+    "A change means a restart.",
 )
 WORKER: Final = Family(
     name="vsdk_trio_worker_info",
     kind="info",
-    help="The agent that the worker serves, and the id that the registry gave it; the value is 1.",
+    help="The worker's agent id, and its id at the registry; the value is 1.",
     labels=(Label("agent_id", ()), Label("worker_id", ())),
-    when="To join with, and to find the worker in the registry.",
+    when="For joins, and to find the worker in the registry.",
 )
 
 

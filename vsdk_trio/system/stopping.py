@@ -11,8 +11,6 @@ import signal
 from enum import IntEnum, StrEnum
 from typing import Final
 
-import attrs
-
 from ..errors import (
     OptionsError,
     RegistrationRefusedError,
@@ -62,12 +60,13 @@ TABLE: Final = {
 """Stage and request, and the stage that follows. No request repeated is harsher than once."""
 
 
-@attrs.define
 class Stopping:
     """The stage that a program has reached, and when its first SIGINT came."""
 
-    stage: Stage = Stage.SERVING
-    first_interrupt: float = math.inf
+    def __init__(self, stage: Stage = Stage.SERVING, first_interrupt: float = math.inf) -> None:
+        # Without attrs: the command line loads this module even for `--help`, and not attrs.
+        self.stage = stage
+        self.first_interrupt = first_interrupt
 
     def ask(self, request: Request) -> bool:
         """Take a request; returns whether it has changed the stage."""

@@ -17,44 +17,44 @@ CPU: Final = Family(
     name="process_cpu_seconds_total",
     kind="counter",
     help="CPU time used by the process, user and system, in seconds.",
-    when="An idle worker uses next to nothing; a worker that computes delays every answer.",
+    when="An idle worker uses almost none; a busy worker delays every answer.",
 )
 RESIDENT: Final = Family(
     name="process_resident_memory_bytes",
     kind="gauge",
     help="Resident memory of the process.",
-    when="Grows for days while jobs come and go: please report.",
+    when="It grows for days while jobs come and go: please report a bug.",
 )
 VIRTUAL: Final = Family(
     name="process_virtual_memory_bytes",
     kind="gauge",
     help="Virtual memory of the process.",
-    when="Only with limits on it.",
+    when="Only useful with a limit on it.",
 )
 OPEN_FDS: Final = Family(
     name="process_open_fds",
     kind="gauge",
     help="Open file descriptors of the process; each job process takes three.",
-    when="Near process_max_fds: no more job processes; raise the limit of open files.",
+    when="Near process_max_fds: no more job processes start; raise the limit of open files.",
 )
 MAX_FDS: Final = Family(
     name="process_max_fds",
     kind="gauge",
-    help="How many file descriptors the process may have.",
-    when="To be drawn beside the open ones.",
+    help="Limit of open file descriptors of the process.",
+    when="Draw it beside the open file descriptors.",
 )
 STARTED: Final = Family(
     name="process_start_time_seconds",
     kind="gauge",
-    help="When the process was started, as Unix time.",
-    when="Changes: it was restarted.",
+    help="Start time of the process, as Unix time.",
+    when="A change means a restart.",
 )
 BUILD: Final = Family(
     name="vsdk_trio_build_info",
     kind="info",
     help="The versions of vsdk_trio, Python and Trio; the value is 1.",
     labels=(Label("version", ()), Label("python", ()), Label("trio", ())),
-    when="To see what a rollout has reached.",
+    when="Shows how far a rollout is.",
 )
 
 
