@@ -201,3 +201,46 @@ def described_by(name: str) -> list[object]:
     except ModuleNotFoundError:
         module, _, attribute = name.rpartition(".")
         return [getattr(importlib.import_module(module), attribute)]
+
+
+# -- paths and fragments -------------------------------------------------------------------------
+
+
+def test_each_file_that_a_document_names_is_there() -> None:
+    """As `tests/jobs/test_admission.py`, `jobs/admission.py` of the package, or `test_edge.py`."""
+    names = {path.name for path in ROOT.glob("tests/**/*.py")}
+    missing = {
+        f"{path.relative_to(ROOT)}: {file}"
+        for path in DOCUMENTS
+        if path.parent.name != "ways"  # what was there once is named there
+        for file in re.findall(r"`([\w./-]+\.py)(?:::\w+)?`", path.read_text(encoding="utf-8"))
+        if not file.startswith("path/")  # a user's own
+        and ("/" in file or file.startswith("test_"))
+        and not (ROOT / file).exists()
+        and not (ROOT / "vsdk_trio" / file).exists()
+        and not (ROOT / "tests" / file).exists()
+        and file not in names
+    }
+    assert not missing
+
+
+def test_each_package_and_directory_that_a_document_names_is_there() -> None:
+    missing = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in DOCUMENTS
+        for name in re.findall(r"`((?:vsdk_trio|tests)/[\w/]+)`", path.read_text(encoding="utf-8"))
+        if not (ROOT / name).exists()
+    }
+    assert not missing
+
+
+def test_fragments_of_the_changelog_have_a_type() -> None:
+    known = {"added", "changed", "fixed", "removed", "security"}
+    for path in (ROOT / "changelog.d").glob("[!.]*"):
+        assert re.fullmatch(r"(\d+|\+[\w-]+)\.(\w+)\.md", path.name), path.name
+        assert path.name.split(".")[-2] in known, path.name
+        assert path.read_text(encoding="utf-8").strip(), path.name
+
+
+def test_the_changelog_has_the_place_for_the_next_release() -> None:
+    assert (ROOT / "CHANGELOG.md").read_text().count("<!-- towncrier: the next release") == 1
