@@ -44,9 +44,11 @@ class DispatchResult:
 class RegistryApi:
     """The REST side of a registry.
 
-    Arguments: `base_url`, host or URL (`https` unless a scheme is given); `dialer_for`, chooses
-    the dialer for a URL; `ssl_context`, None for the system's trust store; `note_date`, see
-    `NoteDate`.
+    Args:
+        base_url: A host or a URL; `https` unless a scheme is given.
+        dialer_for: Chooses the dialer for a URL.
+        ssl_context: Which certificates to trust; None for those of the system.
+        note_date: Called with the `Date` header of each answer.
 
     Every call raises `ApiError`: with the HTTP status of an answer that is an error (401 and 403
     are refusals, see `is_refusal`) or junk, with status 0 where there was no answer; and
@@ -87,7 +89,7 @@ class RegistryApi:
         metadata: Mapping[str, Any] | None = None,
         version_id: str | None = None,
     ) -> DispatchResult:
-        """Ask for an agent in a room; raises `ApiError` where nobody takes the job."""
+        """Ask for an agent in a room; raises `ApiError` where no worker takes the job."""
         body: JsonObject = {"meetingId": meeting_id, "agentId": agent_id}
         optional = {"metadata": metadata, "versionId": version_id}
         body |= {name: value for name, value in optional.items() if value is not None}
@@ -166,7 +168,7 @@ def _message(answer: JsonObject) -> str:
 
 
 class DialError(httpcore.ConnectError):
-    """A `ConnectError` of ours as httpcore lets it through; it takes the cause off an exception."""
+    """Carries our `ConnectError` through httpcore, which drops the cause of an exception."""
 
     def __init__(self, error: ConnectError) -> None:
         super().__init__(str(error))

@@ -46,24 +46,41 @@ def _not_interested(message: WireMessage) -> None:
 class BackendConnection(EventSource):
     """A lasting connection to the registry; building one does nothing yet.
 
-    Arguments, those of the reference first: `auth_token`, a token or a `TokenProvider` ("" looks
-    into the environment); `agent_id`, the name that jobs are dispatched to; `max_retry`, retries
-    before it gives up; `http_proxy`, a proxy URL (None: from the environment); `backend_url`, the
-    registry (None: init-config at `signaling_base_url` says); `load_threshold`, `max_processes`,
-    told to the registry. Then, in seconds: `registration_timeout`, `connect_timeout`,
-    `heartbeat_interval`, and `flush_timeout`, the patience for undelivered messages at the end.
-    `connect_timeout` bounds getting a token, init-config, and opening the WebSocket, each.
-    `worker_id`, the id to ask for; `dialer` and `rng` replace the network and chance.
-
-    Called synchronously: `announce`, for what to say first in each session; `give_up`, with the
-    error to end with, whether to end; `on_acknowledged`, with each durable message that the
-    registry is known to have; `observe`, with what an operator counts. `hold` is awaited in each
-    attempt before a link is opened, for a caller that is not ready to be registered.
-
     Run it with `async with`, or `await nursery.start(connection.connect)`, or as a service:
-    `open_service(connection.run, grace=connection.grace_seconds)`. All return once registered,
-    and end with `RegistrationRefusedError`, `RegistryUnreachableError` or `TokenError` where it
-    gives up. Use it once. It says goodbye also when cancelled.
+    `open_service(connection.run, grace=connection.grace_seconds)`. Each of them returns once
+    registered. Use a connection once. Cancelled, it still says goodbye.
+
+    Args:
+        auth_token: A token or a `TokenProvider`; "" reads the environment.
+        agent_id: The name that jobs are dispatched to.
+        worker_type: Kept for the reference's signature.
+        version: The version that the worker reports.
+        max_retry: Retries before it gives up.
+        http_proxy: A proxy URL; None reads the environment.
+        backend_url: The registry; None asks init-config at `signaling_base_url`.
+        load_threshold: Reported to the registry, 0 to 1.
+        max_processes: Reported to the registry, in jobs.
+        signaling_base_url: The API for init-config, a host or a URL.
+        ssl_context: Which certificates to trust; None for those of the system.
+        registration_timeout: Time for the answer to `register`, in seconds.
+        connect_timeout: Time to get a token, for init-config, and to open the WebSocket, in
+            seconds for each.
+        heartbeat_interval: Time between heartbeats, in seconds.
+        flush_timeout: Time for undelivered messages at the end, in seconds.
+        dialer: Replaces the network.
+        rng: Replaces chance.
+        worker_id: The id to ask for.
+        announce: Called synchronously; returns the first messages of each session.
+        give_up: Called synchronously with the error to end with; returns whether to end.
+        on_acknowledged: Called synchronously with each durable message that the registry has.
+        observe: Called synchronously with each observation.
+        hold: Awaited in each attempt before a link is opened, for a caller that is not ready.
+
+    Raises:
+        OptionsError: An argument cannot be used; raised by the constructor.
+        RegistrationRefusedError: The registry refuses the token or the worker.
+        RegistryUnreachableError: All retries are used up.
+        TokenError: The first attempt has no usable token.
     """
 
     def __init__(
@@ -193,10 +210,10 @@ class BackendConnection(EventSource):
         return self._loop.queue(message, epoch)
 
     def flush_soon(self) -> None:
-        """From now on, find out as soon as possible whether the registry has what it was sent.
+        """From now on, ask the registry at once to acknowledge what it was sent.
 
-        Else, with a registry that answers no JSON ping, that takes two heartbeats. For whoever is
-        about to leave.
+        For a caller that is about to leave. Otherwise an acknowledgement takes up to two heartbeats
+        where the registry answers no JSON ping.
         """
         self._loop.flush_soon()
 
@@ -213,7 +230,14 @@ class BackendConnection(EventSource):
     async def wait_for_assignment(self, job_id: str, timeout: float = 7.5) -> JobAssignment:
         """Wait for the assignment of a job, or take the one that came first.
 
-        Arguments: `timeout` in seconds. Raises `TimeoutError`. The assignment is an event, too.
+        The assignment is delivered as an event, too.
+
+        Args:
+            job_id: The job.
+            timeout: How long to wait, in seconds.
+
+        Raises:
+            TimeoutError: There was no assignment in that time.
         """
         with trio.move_on_after(timeout):
             return await self._loop.assignments.wait(job_id)
@@ -227,9 +251,9 @@ class BackendConnection(EventSource):
     ) -> None:
         """The body of a service: keep a session open until `stopping`, then leave in order.
 
-        Leaving: what is queued is sent and proven, within `flush_timeout` (reconnecting for it,
-        if need be); `offline` is the last message; the WebSocket is closed with 1000. Cancelled,
-        it still says `offline` and closes. See the class for the errors.
+        Leaving sends what is queued and waits for its acknowledgement, within `flush_timeout`; it
+        reconnects for that if need be. `offline` is the last message, and the WebSocket is closed
+        with 1000. Cancelled, it still sends `offline` and closes. See the class for the errors.
         """
         if self._has_begun:
             raise RuntimeError("a BackendConnection is used once; build a new one")
@@ -244,35 +268,35 @@ class BackendConnection(EventSource):
                     loop.inbox.close()
                     self._gone.set()
                 # The callbacks may still be at work, on what is queued for them.
-                patience = self.flush_timeout if loop.inbox.has_callbacks else 0.0
-                nursery.cancel_scope.deadline = trio.current_time() + patience
+                seconds = self.flush_timeout if loop.inbox.has_callbacks else 0.0
+                nursery.cancel_scope.deadline = trio.current_time() + seconds
             if loop.inbox.has_callbacks and nursery.cancel_scope.cancelled_caught:
-                logger.error("a callback was cut off, %g s after the end", patience)
+                logger.error("a callback was cut off, %g s after the end", seconds)
 
     async def _keep(self, stopping: trio.Event, task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as nursery:
-            patience = trio.CancelScope()
-            nursery.start_soon(self._watch, stopping, patience)
-            nursery.start_soon(self._watch, self._asked_to_leave, patience)
-            with patience:
+            leaving = trio.CancelScope()
+            nursery.start_soon(self._watch, stopping, leaving)
+            nursery.start_soon(self._watch, self._asked_to_leave, leaving)
+            with leaving:
                 await self._loop.keep(task_status)
             if self.unacknowledged:
                 logger.error("messages were left undelivered: %r", self._loop.outbox)
             nursery.cancel_scope.cancel()
 
-    async def _watch(self, asked: trio.Event, patience: trio.CancelScope) -> None:
+    async def _watch(self, asked: trio.Event, leaving: trio.CancelScope) -> None:
         await asked.wait()
         self._loop.leave()
         if not (self.is_connected or self.unacknowledged):
-            patience.cancel()  # there is nothing that an attempt under way would be good for
-        patience.deadline = min(patience.deadline, trio.current_time() + self.flush_timeout)
+            leaving.cancel()  # an attempt under way has nothing to deliver
+        leaving.deadline = min(leaving.deadline, trio.current_time() + self.flush_timeout)
 
     async def connect(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
         """Run until `disconnect()`; `nursery.start(connection.connect)` waits for registration.
 
-        A `disconnect()` before that ends it at once, unless job updates are owed.
+        A `disconnect()` before that ends it at once, unless job updates are not acknowledged.
         See the class for the errors.
         """
         await self.run(self._asked_to_leave, task_status=task_status)

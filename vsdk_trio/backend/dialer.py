@@ -53,7 +53,7 @@ def default_ssl_context(environ: Mapping[str, str] = os.environ) -> ssl.SSLConte
     """Trust as the environment says, else as the system does, else as certifi does.
 
     Raises:
-        OptionsError: where `SSL_CERT_FILE` or `SSL_CERT_DIR` is set, and nobody would be trusted.
+        OptionsError: where `SSL_CERT_FILE` or `SSL_CERT_DIR` is set, and holds no certificate.
     """
     context = ssl.create_default_context()
     paths = ssl.get_default_verify_paths()
@@ -176,7 +176,7 @@ class ProxyDialer:
     port: int
     username: str | None = attrs.field(default=None, repr=False)
     password: str | None = attrs.field(default=None, repr=False)
-    # For an `https://` proxy; None: whom the system trusts.
+    # For an `https://` proxy; None: the system's certificates.
     ssl_context: ssl.SSLContext | None = attrs.field(default=None, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:

@@ -43,18 +43,18 @@ Callback = Callable[..., object | Awaitable[object]]
 """Sync or async; what it raises ends the connection."""
 
 
-class _Hand:
-    """Somebody who takes events at once; `broke` is what that has raised, if it did."""
+class _EventHandler:
+    """A handler that takes events at once; `broke` is what it has raised, if it did."""
 
     def __init__(self, handler: Callable[[BackendEvent], None]) -> None:
-        self._handler = handler
+        self._handler_nowler = handler
         self.broke: Exception | None = None
         self.is_done = trio.Event()
 
     def take(self, event: BackendEvent) -> None:
-        """Hand the event over; what that raises is not the giver's business."""
+        """Hand the event over; an error of the handler does not come out here."""
         try:
-            self._handler(event)
+            self._handler_nowler(event)
         except Exception as error:  # raised again by `Inbox.hand_to`, where the handler belongs
             self.broke = error
             self.is_done.set()
@@ -64,7 +64,7 @@ class Inbox:
     """The events of one connection, in order. One consumer: iteration, callbacks or a handler."""
 
     def __init__(self) -> None:
-        self._hand: _Hand | None = None
+        self._handler_now: _EventHandler | None = None
         self._send, self._receive = trio.open_memory_channel[BackendEvent](QUEUE_LENGTH)
         self._callbacks: dict[type[Any], Callback] = {}
         self._first_callback = trio.Event()
@@ -91,28 +91,28 @@ class Inbox:
         return self._receive
 
     async def hand_to(self, handler: Callable[[BackendEvent], None]) -> None:
-        """Be the consumer, until closed: `handler` is called by whoever brings an event.
+        """Be the consumer, until closed: each task that brings an event calls `handler`.
 
         What it raises comes out here, and what comes after that is queued again.
         """
         events = self.events()
-        hand = _Hand(handler)
+        current = _EventHandler(handler)
         if self._is_closed:
-            hand.is_done.set()
-        while events.statistics().current_buffer_used and hand.broke is None:
-            hand.take(events.receive_nowait())
-        self._hand = hand
+            current.is_done.set()
+        while events.statistics().current_buffer_used and current.broke is None:
+            current.take(events.receive_nowait())
+        self._handler_now = current
         try:
-            await hand.is_done.wait()
+            await current.is_done.wait()
         finally:
-            self._hand = None
-        if hand.broke is not None:
-            raise hand.broke
+            self._handler_now = None
+        if current.broke is not None:
+            raise current.broke
 
     def offer(self, event: BackendEvent) -> bool:
         """Hand an event over, or queue it if there is room for it; returns whether it could."""
-        if self._hand is not None and self._hand.broke is None:
-            self._hand.take(event)
+        if self._handler_now is not None and self._handler_now.broke is None:
+            self._handler_now.take(event)
             return True
         try:
             self._send.send_nowait(event)
@@ -124,7 +124,7 @@ class Inbox:
         """Queue an event; returns whether it was.
 
         Where the queue is full this waits for the consumer, unless there is none or `may_drop`
-        says that nobody needs to see the event any more.
+        says that the event is not needed any more.
         """
         if self.offer(event):
             return True
@@ -140,8 +140,8 @@ class Inbox:
         """No more events: the iteration ends after what is queued."""
         self._is_closed = True
         self._send.close()
-        if self._hand is not None:
-            self._hand.is_done.set()
+        if self._handler_now is not None:
+            self._handler_now.is_done.set()
 
     async def run_callbacks(self) -> None:
         """Call the callbacks, one event at a time, until closed. What one raises comes out.
@@ -170,7 +170,7 @@ def _arguments(event: BackendEvent) -> tuple[object, ...]:
 
 
 class Assignments:
-    """Assignments by job, for those who wait for one; remembers the latest that nobody awaited."""
+    """Assignments by job, for tasks that wait for one; remembers the latest without a waiter."""
 
     def __init__(self) -> None:
         self._early: OrderedDict[str, JobAssignment] = OrderedDict()

@@ -95,9 +95,14 @@ class SessionOpener:
     ) -> AsyncGenerator[tuple[Link, ProtocolSession, Registered]]:
         """Hold a registered session for the length of the block.
 
-        Arguments: `worker_id`, the previous one; `ignore`, told of frames that mean nothing.
-        Raises `RegistrationRefusedError` where this token is not wanted, `ConnectError` for every
-        other way in which the attempt fails.
+        Args:
+            token: The token to present.
+            worker_id: The id of the previous session; "" asks for a new one.
+            ignore: Called with each frame that means nothing.
+
+        Raises:
+            RegistrationRefusedError: The registry refuses the token or the worker.
+            ConnectError: The attempt failed in any other way.
         """
         try:
             url = agent_url(self.backend_url or await self._ask_for_url(token))

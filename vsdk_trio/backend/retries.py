@@ -40,7 +40,7 @@ class Backoff:
         self, max_retry: int = 16, *, rng: random.Random, stable_after: float = 10.0
     ) -> None:
         self._max_retry = max_retry
-        self._patience = sum(min(2.0 * n, self.slowest_seconds) for n in range(max_retry))
+        self._least_outage = sum(min(2.0 * n, self.slowest_seconds) for n in range(max_retry))
         self._rng = rng
         self._stable_after = stable_after
         self._tries = 0
@@ -58,7 +58,7 @@ class Backoff:
     def failed(self, now: float) -> float | None:
         """Note an attempt that led to no session; return the delay in seconds, None if used up.
 
-        Raises `IllegalTransitionError` while a session is registered: that one is `lost`.
+        Raises `IllegalTransitionError` while a session is registered: call `lost` then.
         """
         if self._registered_at is not None:
             raise IllegalTransitionError("an attempt failed while a session is registered")
@@ -88,7 +88,7 @@ class Backoff:
         if self._failing_since is None:
             self._failing_since = now
         outage = now - self._failing_since
-        if self._tries >= self._max_retry and outage >= self._patience:
+        if self._tries >= self._max_retry and outage >= self._least_outage:
             return None
         self._tries += 1
         if was_real:
@@ -128,8 +128,8 @@ class Retries:
     ) -> float:
         """Return the seconds to wait; raises the final error where it is time to give up.
 
-        While leaving nothing is final but the patience of whoever waits, which is short: so is the
-        wait, unless the registry has asked for another.
+        While leaving, no error is final and waits are short, because the caller has a short time
+        limit; a longer `Retry-After` of the registry is respected.
         """
         delay = self._backoff.lost(now) if was_registered else self._backoff.failed(now)
         asked = min(getattr(error, "retry_after", None) or 0.0, MAX_RETRY_AFTER_SECONDS)

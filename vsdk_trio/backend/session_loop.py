@@ -38,8 +38,8 @@ from .retries import Retries
 from .token import TokenProvider
 
 SETTLE_SECONDS: Final = 1.0
-"""In haste, the life of the link after a WebSocket pong that has to do for a proof: a whole
-heartbeat would not fit into any patience for a shutdown."""
+"""While flushing, seconds that the link must live after a WebSocket pong to acknowledge what was
+sent. A whole heartbeat would not fit into the time of a shutdown."""
 
 _LEAST_PONG_SECONDS: Final = 1.0
 
@@ -64,7 +64,7 @@ class Wakeup:
 class LiveSession:
     """A registered session. `run` ends when `leaving` is set and everything is delivered.
 
-    From when `flushing` is set, what was sent is proven as soon as it can be.
+    Once `flushing` is set, acknowledgements are asked for at once.
     """
 
     link: Link
@@ -125,7 +125,7 @@ class LiveSession:
                 await self.outgoing.wait()
 
     async def _beat(self) -> None:
-        """Find a dead peer; prove by WebSocket pings what JSON pings do not."""
+        """Find a dead peer; where JSON pings are not answered, acknowledge by WebSocket pings."""
         previous: float | None = None
         while not self.flushing.is_set():
             with trio.move_on_after(self.heartbeat_interval) as pause:
@@ -203,7 +203,7 @@ class SessionLoop:
     _deliveries: DeliveryTracker = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._deliveries = DeliveryTracker(self.outbox, self._proven)
+        self._deliveries = DeliveryTracker(self.outbox, self._acknowledged)
 
     def queue(self, message: WireMessage, epoch: int | None) -> bool:
         """Put a message into the outbox; returns whether it will be sent."""
@@ -212,7 +212,7 @@ class SessionLoop:
         self.observe(seen.MessageQueued(kind=_kind_of(message), is_dropped=not is_queued))
         return is_queued
 
-    def _proven(self, message: WireMessage) -> None:
+    def _acknowledged(self, message: WireMessage) -> None:
         self.observe(seen.MessageProven(kind=_kind_of(message)))
         self.on_acknowledged(message)
 
@@ -223,15 +223,15 @@ class SessionLoop:
         self.outgoing.ring()
 
     def flush_soon(self) -> None:
-        """Have what is sent proven as soon as it can be, from now on."""
+        """From now on, ask for acknowledgements at once."""
         self._flushing.set()
 
     async def keep(self, task_status: trio.TaskStatus[None]) -> None:
         """Open sessions, one after the other; `task_status.started()` with the first.
 
-        Returns after `leave`, once all is delivered; while no session is open, nothing but what is
-        owed is worth a new one. Cancelling it says goodbye, too. Raises what `retries` says when it
-        is time to give up, and `TokenError` where there was no usable token to begin with.
+        Returns after `leave`, once all is delivered. It opens a new session then only for messages
+        that are not acknowledged. Cancelling it says goodbye, too. Raises the error of `retries`
+        when it is time to give up, and `TokenError` where the first attempt has no usable token.
         """
         while not (self._leaving.is_set() and not self.outbox.unacknowledged):
             before = self.epoch
@@ -279,7 +279,7 @@ class SessionLoop:
                 return short
 
     async def _get_token(self, *, fresh: bool) -> str:
-        # A provider is foreign code: it may take as long as it likes, or for ever.
+        # A provider is foreign code: it may take any time, or never return.
         limit = self.opener.connect_timeout
         with trio.move_on_after(limit):
             ahead = self.opener.clock.ahead_seconds

@@ -81,7 +81,7 @@ def parse_date(date: bytes) -> int | None:
 
 
 def unnoted(date: bytes) -> None:
-    """A `NoteDate` for callers to whom clocks do not matter."""
+    """A `NoteDate` for callers that do not compare clocks."""
 
 
 TokenSource = str | Callable[[], str | Awaitable[str]]
@@ -109,9 +109,11 @@ class _Kept:
 class TokenProvider:
     """Hands out a usable token, and a fresh one when the old one is refused or too old.
 
-    Arguments: `source`, a token or a callable that returns one (sync or async), None to look into
-    `environ`; `ttl_seconds`, the life of a minted JWT, renewed when 80 % of it are over; `now`,
-    the wall clock in seconds.
+    Args:
+        source: A token, or a function (sync or async) that returns one; None reads `environ`.
+        environ: The environment; None for that of this process.
+        ttl_seconds: The life of a minted JWT, in seconds; it is renewed after 80 % of it.
+        now: The wall clock, in seconds since 1970.
     """
 
     _source: TokenSource | None = attrs.field(repr=False)
@@ -150,8 +152,8 @@ class TokenProvider:
         """Return a token. Cancelling it leaves the provider as it was.
 
         Args:
-            fresh: not a minted one that was handed out before: that one was refused.
-            ahead_seconds: how far the clock of whoever has refused it is ahead of ours. A token
+            fresh: not a minted one that was returned before, because that one was refused.
+            ahead_seconds: how far the registry's clock is ahead of ours. A token
                 that is minted from here on is one for that clock, where it differs by up to a day.
 
         Raises:

@@ -83,7 +83,7 @@ def answered_room_api(base: str, room_api: str) -> str:
 
 
 def _kept_on_tls(base: str, named: str, scheme: str) -> str | None:
-    """What `named` stands for to somebody who has asked `base`; None: to send no token there."""
+    """The URL to use for `named`, which `base` has answered; None where it must get no token."""
     if not is_tls(base) or is_tls(named):
         return named
     api, parts = _split(base, default_scheme="https"), _split(named, default_scheme=scheme)

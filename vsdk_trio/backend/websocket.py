@@ -57,12 +57,21 @@ async def open_link(
 ) -> AsyncGenerator[Link]:
     """Open a WebSocket to `url` for the length of the block.
 
-    Arguments: `connect_timeout`, seconds for all of dialling, TLS and the upgrade together;
-    `goodbye_timeout`, seconds for the close handshake, also when the block is cancelled.
-    A token in `headers` is masked where the peer quotes it. `note_date`: see `NoteDate`.
+    Exceptions of the block come out as they are. The socket is closed in any case.
 
-    Raises `ConnectRejected` for an HTTP answer, `ConnectError` for every other way in which the
-    attempt fails. Exceptions of the block come out as they are. The socket is closed in any case.
+    Args:
+        url: A `ws://` or `wss://` URL.
+        dialer: Connects to the host.
+        headers: Further headers of the request; a token in them is masked where the peer quotes it.
+        ssl_context: Which certificates to trust; None for those of the system.
+        connect_timeout: Time for dialling, TLS and the upgrade together, in seconds.
+        goodbye_timeout: Time for the close handshake, in seconds, also after a cancellation.
+        max_message_bytes: The largest message that is received, in bytes.
+        note_date: Called with the `Date` header of the answer.
+
+    Raises:
+        ConnectRejected: The server answered with an HTTP error.
+        ConnectError: The attempt failed in any other way.
     """
     target = split_target(url)
     hide((headers or {}).get("Authorization", "").removeprefix("Bearer "))

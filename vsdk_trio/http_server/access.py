@@ -1,11 +1,11 @@
-"""Who may ask: peers on this machine, or whoever has the token; never somebody else's web page.
+"""Access to HTTP: peers on this machine and holders of the token; never a foreign web page.
 
-Decides, and does nothing. Knows what a request says of its sender; not what is asked for.
+Decides, and does nothing. Knows what a request says of its sender, not which resource it wants.
 
 That a peer is on this machine says little where it is a browser: any page that is open in it can
 send requests here. Such a request tells where it comes from (`Origin`, `Sec-Fetch-Site`), unless
 the page's name was made to point here (DNS rebinding); then the name is in `Host`. A proxy on this
-machine is a peer like any other, and speaks for anybody: what it says of its client grants nothing,
+machine is a peer like any other, and speaks for any client: its headers about that grant nothing,
 and that it says so takes the rights of a local peer away.
 """
 
@@ -79,9 +79,12 @@ class AccessDenial:
 def deny_stranger(
     requester: Requester, token: str | None, *, how_to_set: str
 ) -> AccessDenial | None:
-    """None for a peer on this machine and for whoever has `token`; the reason for a no otherwise.
+    """None for a peer on this machine and for a holder of `token`; otherwise the refusal.
 
-    Arguments: `token`, None where there is none to have; `how_to_set`, how one is set, for people.
+    Args:
+        requester: The sender of the request.
+        token: The token that grants access; None if there is none.
+        how_to_set: How to set a token, for the text of a refusal.
     """
     if token is not None and requester.authorization is not None:
         if is_token(requester.authorization, token):
@@ -124,9 +127,9 @@ def is_token(authorization: str | None, token: str) -> bool:
 
 
 def is_local_name(host: str) -> bool:
-    """Can nobody else make this name (with or without a port) point to this machine?
+    """Whether no stranger can make this name (with or without a port) point to this machine.
 
-    True for addresses, for names without a dot (nobody on the internet can have one), for what is
+    True for addresses, for names without a dot (no host on the internet can have one), for names
     below `localhost`, and for the machine's own name.
     """
     name = host.lower()

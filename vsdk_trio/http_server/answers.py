@@ -40,7 +40,7 @@ Handler = Callable[[Request], Awaitable[ASGIApp]]
 Guard = Callable[[Requester], AccessDenial | None]
 
 _MAX_PATH: Final = 100
-# What is true now is not true later, and is nobody else's business.
+# An answer is true for a moment, and meant for one client.
 NO_STORE: Final = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
@@ -96,7 +96,7 @@ def failure(status: int, message: str, headers: dict[str, str] | None = None) ->
 
 
 def denied(denial: AccessDenial) -> JSONAnswer:
-    """The answer to somebody who may not ask."""
+    """The answer to a requester without access."""
     challenge = {"www-authenticate": "Bearer"} if denial.status == 401 else None
     return failure(denial.status, denial.message, challenge)
 
@@ -134,7 +134,7 @@ async def _shortage(request: Request, error: Exception) -> Response:
 
 
 async def _http_failure(request: Request, error: Exception) -> Response:
-    """A coroutine, because starlette gives a plain function a thread, and anybody can ask."""
+    """A coroutine, because starlette runs a plain function in a thread, and any peer can ask."""
     assert isinstance(error, HTTPException)
     headers = dict(error.headers) if error.headers is not None else {}
     match error.status_code:

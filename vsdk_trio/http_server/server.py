@@ -74,7 +74,7 @@ class GuardedStream:
         await self._stream.aclose()
 
 
-# How long requests that are being answered may take once the server is told to stop.
+# How long requests under way may take once the server stops.
 REQUEST_GRACE_SECONDS: Final = 0.5
 _BACKLOG: Final = 128
 KNOWN_VERSIONS: Final = "hypercorn>=0.17.3,<0.19"
@@ -92,7 +92,7 @@ _SHORTAGE_SECONDS: Final = 0.1
 _LAST_DESCRIPTOR_SECONDS: Final = 1.0
 
 _log = get_logger("vsdk_trio.http")
-_log.setLevel(logging.WARNING)  # where it runs is said by whoever serves
+_log.setLevel(logging.WARNING)  # the caller logs the address
 
 
 async def bind_listeners(host: str, port: int) -> Listeners:
@@ -231,8 +231,15 @@ async def serve_app(
 ) -> None:
     """Service body: serve `app` until `stopping`; takes the listeners over and closes them.
 
-    Arguments: `app`, an ASGI application that wants no lifespan events; the limits are hypercorn's,
-    in bytes and seconds. Requests that are being answered may go on for `REQUEST_GRACE_SECONDS`.
+    Requests under way may go on for `REQUEST_GRACE_SECONDS`. Cancelling it cuts them off.
+
+    Args:
+        app: An ASGI application that needs no lifespan events.
+        listeners: Where to listen; closed at the end.
+        stopping: Ends the service.
+        websocket_max_message_size: The largest message of a WebSocket, in bytes.
+        websocket_ping_interval: Time between pings of a WebSocket, in seconds; None for none.
+        task_status: Started once connections are accepted.
 
     The connections are accepted here, and only then given to hypercorn: its own `serve` ends when
     one connection fails, and an upgrade that has a body is enough for that.

@@ -108,7 +108,7 @@ class ThreadedDisk:
                 value = call()
             except BaseException as raised:  # all of it belongs to the caller
                 error = raised
-            with suppress(trio.RunFinishedError):  # nobody waits any more
+            with suppress(trio.RunFinishedError):  # the run is over, and with it the waiting task
                 token.run_sync_soon(done.set)
 
         self._calls.put(work)

@@ -1,10 +1,10 @@
-"""The journal of a running worker: records go in at once, and are told when they are safe.
+"""The journal of a running worker: records are queued at once, tickets settle when they are safe.
 
 One task writes; whatever is queued when it comes round goes into one batch, so that many jobs
 share one fsync. It knows records and the seam to the disk; not what a worker or a registry is.
 
-A journal that fails is given up: the worker's work does not depend on it. It says so once, in the
-log, and lets go of everybody who waits.
+A journal that fails is given up: the worker's work does not depend on it. One line of the log says
+so, and every waiting ticket settles.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from .records import NOTHING, Contents, Record
 
 logger = get_logger(__name__)
 
-# How long a disk may take. What waits for it is told after that, and the journal given up.
+# How long a disk may take. After that the tickets settle, and the journal is given up.
 DISK_TIMEOUT_SECONDS: Final = 5.0
-# How long what nobody waits for may lie, to share the fsync of something that is waited for.
+# How long a record without a waiting task may stay queued, to share an fsync with others.
 LAZY_SECONDS: Final = 1.0
 _CLOSE_SECONDS: Final = 2.0
 
@@ -42,7 +42,7 @@ class Ticket:
 
     @property
     def is_settled(self) -> bool:
-        """Whether the record is safe, or nobody will ever make it so."""
+        """Whether the record is safe, or will never be."""
         return self._calls is None
 
     def then(self, call: Callable[[], object]) -> None:
@@ -59,7 +59,7 @@ class Ticket:
         await settled.wait()
 
     def settle(self) -> None:
-        """Nobody has to wait any more."""
+        """End the waiting: call what waits for the record."""
         calls, self._calls = self._calls, None
         for call in calls or ():
             call()
@@ -92,7 +92,7 @@ class Journal:
         self._has_something = trio.Event()
         self._is_urgent = trio.Event()
         self.contents = contents
-        """What it said when it was opened."""
+        """Its contents when it was opened."""
         self.warnings = list(warnings)
         """What a person should know, in words; empty while all is well."""
 
@@ -102,14 +102,14 @@ class Journal:
         return self._is_on
 
     def write(self, record: Record) -> Ticket:
-        """Queue a record that somebody waits for. Never blocks."""
+        """Queue a record that a task waits for. Never blocks."""
         if not self._is_on:
             return _SETTLED
         self._is_urgent.set()
         return self._put(record)
 
     def note(self, record: Record) -> None:
-        """Queue a record that nobody waits for: it goes with the next, or within a second."""
+        """Queue a record that no task waits for: it goes with the next, or within a second."""
         if self._is_on:
             self._put(record)
 
@@ -133,7 +133,7 @@ class Journal:
                         await self._write_batch(self._disk, self._store)
         finally:
             self._is_on = False
-            # Whoever still waits would wait for ever.
+            # A task that still waits would never return.
             self._let_go()
             with trio.move_on_after(_CLOSE_SECONDS, shield=True):
                 await self._disk.run(self._store.close)
@@ -162,7 +162,7 @@ class Journal:
                 await disk.run(partial(store.apply, records))
             except JournalError as error:
                 problem = str(error)
-                # Before anything is told that it does not say: the next worker would believe it.
+                # Before any end is sent that it lacks: the next worker would believe the journal.
                 await self._set_aside(disk, store)
                 is_set_aside = True
             else:
@@ -202,7 +202,7 @@ def _without(problem: str) -> str:
 
 
 class _Opening:
-    """Opens a store in another thread, and sees to it that one that nobody wants is closed."""
+    """Opens a store in another thread; closes it where the caller has given up meanwhile."""
 
     def __init__(self, disk: Disk, directory: str, agent_id: str) -> None:
         self._disk = disk

@@ -1,4 +1,4 @@
-"""What is written into a journal, and what a journal says: values, and how the one makes the other.
+"""The records of a journal, its contents, and how records make contents.
 
 Pure. `JournalState` is the meaning of a journal; every store must come to the same contents.
 No token is stored in any of it.
@@ -47,7 +47,7 @@ class Accepted:
 
 @attrs.frozen
 class JobEnd:
-    """How the job ended: what the registry is told, now or by a later worker. The first stands."""
+    """How the job ended, for the registry, now or by a later worker. The first stands."""
 
     job_id: str
     fact: JobFact
@@ -56,7 +56,7 @@ class JobEnd:
 
 @attrs.frozen
 class Acknowledged:
-    """The registry is known to have the job's end; from now on it is only remembered."""
+    """The registry has acknowledged the job's end; from now on it is only remembered."""
 
     job_id: str
 
@@ -88,8 +88,11 @@ NOTHING: Final = Contents()
 class JournalState:
     """The meaning of a sequence of records.
 
-    Arguments: `contents`, what to start from; `remembered`, how far back, counted in jobs accepted
-    since, the end of a job that is proven is kept. A job without a proven end is never dropped.
+    A job without an acknowledged end is never dropped.
+
+    Args:
+        contents: The contents to start from.
+        remembered: For how many jobs accepted since an acknowledged end is kept.
     """
 
     def __init__(self, contents: Contents = NOTHING, *, remembered: int = REMEMBERED_JOBS) -> None:

@@ -79,7 +79,7 @@ class JournalFiles:
             raise JournalError(f"the state directory cannot be used: {error}") from error
 
     def prepare(self) -> None:
-        """Make the journal's file if there is none, for nobody else to read. Raises `OSError`."""
+        """Make the journal's file if there is none, for its owner only. Raises `OSError`."""
         descriptor = _open(self.path)
         try:
             os.fchmod(descriptor, _FILE_MODE)
@@ -128,7 +128,7 @@ def _file_name(agent_id: str) -> str:
 
 
 VERSION: Final = 1
-# How long somebody who looks into the file may hold it, in seconds.
+# How long another program that reads the file may hold it, in seconds.
 _BUSY_SECONDS: Final = 1.0
 _SCHEMA: Final = {
     "identity": "CREATE TABLE identity (one INTEGER PRIMARY KEY, worker_id TEXT NOT NULL)",
@@ -304,7 +304,7 @@ def _prefix(value: object) -> str:
 
 
 def _write(connection: sqlite3.Connection, record: Record, *, now: float) -> None:
-    """Write one record. `now` is the wall clock's, for whoever looks into the file."""
+    """Write one record. `now` is the wall clock's, for a person who reads the file."""
     match record:
         case WorkerIdGiven(worker_id):
             connection.execute("INSERT OR REPLACE INTO identity VALUES (1, ?)", (worker_id,))

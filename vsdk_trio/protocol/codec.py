@@ -47,7 +47,7 @@ MAX_DEPTH = 32
 _MAX_ERROR_CHARS = 500  # a path may hold keys as long as the message itself
 
 _Container: TypeAlias = dict[Any, Any] | list[Any] | tuple[Any, ...]
-# A path from its end: keys and indices. Written out only when there is an error to be told.
+# A path from its end: keys and indices. Written out only for an error.
 _Where: TypeAlias = "tuple[_Where, str | int] | None"
 
 
@@ -172,8 +172,12 @@ _Hook: TypeAlias = Callable[[Any, Any], Any]
 def encode(message: WireMessage, *, only: frozenset[str] | None = None) -> str:
     """Return the text frame for `message`; fields that are None are left off.
 
-    Arguments: `only`, the names of the fields that may go out, for a peer that cannot bear more.
-    Raises `WireError` where the message is too large, too deep, or holds what JSON cannot.
+    Args:
+        message: The message.
+        only: The names of the fields that may go out, for a peer that accepts no others.
+
+    Raises:
+        WireError: The message is too large, too deep, or holds a value that JSON cannot.
     """
     document = message.dict()
     if only is not None:

@@ -1,12 +1,12 @@
-"""Messages on their way to the registry, kept until they need not be: the heart of "no job lost".
+"""Messages on their way to the registry, kept until acknowledged: the heart of "no job lost".
 
-The protocol acknowledges nothing, so that a message which was written may have died with its
-socket. The proof of its delivery is a `pong`: the registry answers the protocol's own `ping` from
-its message loop, in order, so whoever answers has taken every frame sent before the ping.
+The protocol has no acknowledgements, so a message that was written may be lost with its socket. A
+`pong` acknowledges it: the registry answers the protocol's own `ping` from its message loop, in
+order. A registry that answers has taken every frame sent before the ping.
 
 Knows neither sockets nor a clock nor the state of any job. Its owner sends what `next` returns,
-one at a time, and says so with `sent`. A message is queued the whole time until then, and kept
-until it is proven after that, so that a session may break at any point in between.
+one at a time, and says so with `sent`. A message stays queued until then, and is kept
+until it is acknowledged, so that a session may break at any point in between.
 
 What enters here must be able to leave: a message is encoded once, as it is put, because one that
 cannot be would break every session it is tried on.
@@ -26,7 +26,7 @@ from .codec import encode
 from .messages import WireMessage, WorkerPing
 
 # A registry that answers no ping must not cost memory for as long as its session lasts. The
-# oldest go first, since a later ping proves at least as much.
+# oldest go first, since a later ping acknowledges at least as much.
 _MAX_PINGS: Final = 256
 
 
@@ -34,9 +34,9 @@ class Delivery(enum.Enum):
     """How hard to try."""
 
     DURABLE = enum.auto()
-    """Kept, in order, until proven; sent again in the next session where it is not."""
+    """Kept, in order, until acknowledged; sent again in the next session where it is not."""
     SESSION = enum.auto()
-    """An answer to something said in one session; dies with it."""
+    """An answer to a message of one session; dropped with it."""
     LATEST = enum.auto()
     """Only the newest counts; every session gets it."""
 
@@ -80,10 +80,10 @@ _Number: TypeAlias = int
 
 
 class Outbox:
-    """The messages not yet sent, and those not yet proven.
+    """The messages not yet sent, and those not yet acknowledged.
 
     Sessions are numbered by their owner; such a number is an `epoch`. What comes late from a
-    session that is gone, such as the end of a send or a pong, is ignored: it proves nothing.
+    session that is gone, such as the end of a send or a pong, is ignored.
 
     Messages leave in the order in which they were put, with these exceptions: what announces a
     session goes first in it, and a newer LATEST message takes the place of an older one at the
@@ -122,31 +122,34 @@ class Outbox:
 
     @property
     def awaits_acknowledgement(self) -> bool:
-        """Whether a DURABLE message has been sent that is not proven."""
+        """Whether a DURABLE message was sent and is not acknowledged."""
         return bool(self._sent)
 
     @property
     def unacknowledged(self) -> int:
-        """How many DURABLE messages are not proven, sent or not."""
+        """How many DURABLE messages are not acknowledged, sent or not."""
         return len(self._durable) + len(self._sent)
 
     @property
     def awaiting_pong(self) -> bool:
-        """Whether a ping is out whose pong would prove something: no need of another one yet."""
+        """Whether a ping is out whose pong would acknowledge a message: another one can wait."""
         return bool(self._pings)
 
     @property
     def is_settled(self) -> bool:
-        """Whether all is sent, and all that is DURABLE proven."""
+        """Whether all is sent, and all that is DURABLE is acknowledged."""
         return not self.pending and not self._sent
 
     def put(self, message: WireMessage, *, epoch: int | None = None) -> bool:
         """Queue `message`; return whether it will be sent.
 
-        Arguments: `epoch`, for a SESSION message, the session that it answers; None means the
-        open one. A SESSION message for any other than the open session is dropped.
+        Args:
+            message: The message; its `type` decides how it is delivered.
+            epoch: The session that a SESSION message answers; None for the open one. A message
+                for any other session is dropped.
 
-        Raises `WireError` for a message that cannot be encoded; it is not queued then.
+        Raises:
+            WireError: The message cannot be encoded; it is not queued.
         """
         delivery = delivery_of(message)
         match delivery:
@@ -166,8 +169,8 @@ class Outbox:
     def session_opened(self, epoch: int, *, announce: Sequence[WireMessage] = ()) -> None:
         """Begin to send in the session `epoch`, a greater number than that of any before.
 
-        First goes what is in `announce`, then what is DURABLE and not proven, in its old order,
-        then the newest LATEST message, sent before or not. The announcement is the caller's
+        First goes what is in `announce`, then DURABLE messages without an acknowledgement, in
+        order, then the newest LATEST message, sent before or not. The announcement is the caller's
         account of what is true now, so it dies with the session whatever its type: the next one
         gets a new one. A LATEST message in it counts as put, for it makes the older one untrue.
 
@@ -245,28 +248,30 @@ class Outbox:
     def next_ping(self, clock_ms: int) -> int:
         """Return the timestamp of the ping to send now, in milliseconds.
 
-        Arguments: `clock_ms`, the time by any clock. What is returned is the same, but for being
-        greater than any timestamp before it, in whatever session: with two pings in one
-        millisecond, or after a clock was set back, the pong of one could be taken for the other's.
+        It is greater than each timestamp before it, in any session. Otherwise two pings in one
+        millisecond, or a clock that was set back, could mix up their pongs.
+
+        Args:
+            clock_ms: The time by any clock, in milliseconds.
         """
         self._last_timestamp = max(clock_ms, self._last_timestamp + 1)
-        if self._sent:  # else it could prove nothing
+        if self._sent:  # else it could acknowledge nothing
             self._pings[self._last_timestamp] = self._sent[-1].queued.number
             if len(self._pings) > _MAX_PINGS:
                 self._pings.popitem(last=False)
         return self._last_timestamp
 
     def pong(self, timestamp: int | None) -> tuple[WireMessage, ...]:
-        """Return the DURABLE messages that the pong proves: those sent before its ping.
+        """Return the DURABLE messages that the pong acknowledges: those sent before its ping.
 
-        A pong that no ping of this session waits for proves nothing.
+        A pong that no ping of this session waits for acknowledges nothing.
         """
         if timestamp is None or timestamp not in self._pings:
             return ()
         return self._acknowledge(self._pings[timestamp])
 
     def acknowledged_by_heartbeat(self, sent_before: float) -> tuple[WireMessage, ...]:
-        """Return the DURABLE messages that a sign of life proves: those sent until `sent_before`.
+        """Return the DURABLE messages that a sign of life acknowledges: sent until `sent_before`.
 
         For a registry that answers no ping; how long before the sign of life a frame must have
         been sent is for the caller to judge.
@@ -294,13 +299,13 @@ class Outbox:
         self._latest_is_due = item.number != self._latest.number
 
     def _acknowledge(self, number: int) -> tuple[WireMessage, ...]:
-        proven = []
+        acknowledged = []
         while self._sent and self._sent[0].queued.number <= number:
-            proven.append(self._sent.popleft().queued.message)
-        # Pings that can prove no more than this one has.
+            acknowledged.append(self._sent.popleft().queued.message)
+        # Pings that acknowledge no more than this one has.
         while self._pings and next(iter(self._pings.values())) <= number:
             self._pings.popitem(last=False)
-        return tuple(proven)
+        return tuple(acknowledged)
 
 
 class DeliveryTracker:
@@ -331,8 +336,8 @@ class DeliveryTracker:
     def ping_due(self, wall_ms: int) -> WorkerPing | None:
         """Return the ping to send now, if one is due; `wall_ms` is the wall clock.
 
-        To be asked when nothing else is left to be sent, and to be sent at once: it proves what
-        was sent before this call.
+        Ask when nothing else is left to send, and send the ping at once: it acknowledges what was
+        sent before this call.
         """
         wanted = self._outbox.awaits_acknowledgement and not self._outbox.awaiting_pong
         if not (wanted or self._heartbeat_due):
@@ -350,17 +355,17 @@ class DeliveryTracker:
         first, last = self._timestamps
         if first <= timestamp <= last:
             self._is_answered = True
-            self._tell(self._outbox.pong(timestamp))
+            self._report(self._outbox.pong(timestamp))
 
     def survived(self, websocket_ping_sent_at: float) -> None:
         """Note that the link has lived long enough after an answered WebSocket ping.
 
-        It proves something only where JSON pings are not answered: a server's protocol layer
+        It counts only where JSON pings are not answered: a server's protocol layer
         answers WebSocket pings with frames still unread by the application.
         """
         if not self._is_answered:
-            self._tell(self._outbox.acknowledged_by_heartbeat(websocket_ping_sent_at))
+            self._report(self._outbox.acknowledged_by_heartbeat(websocket_ping_sent_at))
 
-    def _tell(self, proven: Iterable[WireMessage]) -> None:
-        for message in proven:
+    def _report(self, acknowledged: Iterable[WireMessage]) -> None:
+        for message in acknowledged:
             self._on_acknowledged(message)

@@ -2,7 +2,7 @@
 CLOSED.
 
 One object per socket, so that reconnecting has no reset code. Knows neither the socket nor time:
-it is given the text of each frame and returns the one event that the frame amounts to.
+the text of each frame goes in, and the one event that it means comes out.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class ProtocolSession:
         return self._state
 
     def received(self, text: str | bytes) -> SessionEvent:
-        """Take the text of one frame; return what it amounts to.
+        """Take the text of one frame; return the event that it means.
 
         Nothing that a registry can write raises: what is malformed, unknown or out of place is
         `IgnoredFrame`. A refusal closes the session. Raises `IllegalTransitionError` once closed.

@@ -15,7 +15,7 @@ VocabularyName: TypeAlias = Literal["deployed", "documented"]
 
 
 class WorkerFact(enum.Enum):
-    """What is true of a worker."""
+    """The state of a worker, before it is put into a word of the wire."""
 
     IDLE = enum.auto()
     BUSY = enum.auto()
@@ -26,7 +26,7 @@ class WorkerFact(enum.Enum):
 
 
 class JobFact(enum.Enum):
-    """What is true of an assigned job; NOT_BEGUN was stopped before its entrypoint began."""
+    """The state of an assigned job; NOT_BEGUN was stopped before its entrypoint began."""
 
     RUNNING = enum.auto()
     COMPLETED = enum.auto()
@@ -50,10 +50,10 @@ class Vocabulary:
     def job_word(self, fact: JobFact) -> str:
         """Return the `status` of a `job_update` that says `fact`.
 
-        In `deployed`, CANCELLED is told from COMPLETED only by an `error` that says why, so an
+        In `deployed`, CANCELLED differs from COMPLETED only by an `error` that says why, so an
         update of a cancelled job always carries one. NOT_BEGUN is `failed` there: `completed` would
         say that a call took place, and the caller has had no agent. `documented` has a word for a
-        job that ended because somebody wanted it to, and NOT_BEGUN is one of those.
+        job that ended on request, and NOT_BEGUN is one of those.
         """
         return self._job_words[fact]
 

@@ -1,7 +1,7 @@
-"""What the dispatcher wants done, and why a dispatch can fail.
+"""The dispatcher's decisions as actions, and why a dispatch can fail.
 
 Pure values. The dispatcher decides and returns these; the core turns them into frames and wakes
-whoever waits.
+the waiting tasks.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Knows trio; nothing of HTTP, sockets or the wall clock. Time is `trio.current_time()`,
 ids come from the `random.Random` it is given, so that it runs as well on a mock clock with memory
 links. Every frame is decided on synchronously: the dispatcher returns actions, and carrying one out
-is putting a frame into a worker's queue or waking whoever waits.
+is putting a frame into a worker's queue or waking a waiting task.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _CLOSE_SECONDS: Final = 5.0
 
 @attrs.define(eq=False)
 class _PendingResult:
-    """Somebody waits for a job; `outcome` is there once `event` is set."""
+    """A task waits for a job; `outcome` is there once `event` is set."""
 
     event: trio.Event = attrs.field(factory=trio.Event)
     outcome: Settled | Ended | None = None
@@ -73,10 +73,14 @@ class _PendingResult:
 class Registry:
     """See the module. Build it with `open_registry_core`, or with `open_registry` to serve HTTP.
 
-    Arguments: `auth_token`, what workers and callers must present, None lets everybody in;
-    `registration_timeout`, seconds for a worker's `register`; `max_links`, workers served at once;
-    `history`, ended jobs kept; `room_options`, those of every job that is dispatched, where the
-    dispatch does not say otherwise.
+    Args:
+        policy: The rules of the dispatcher.
+        auth_token: The token that workers and callers must present; None accepts all of them.
+        rng: The source of ids; None for that of the system.
+        registration_timeout: Time for a worker's `register`, in seconds.
+        max_links: How many workers are served at once.
+        history: How many ended jobs are kept.
+        room_options: The defaults for the room options of each dispatch.
     """
 
     def __init__(
@@ -92,7 +96,7 @@ class Registry:
     ) -> None:
         self._room_options = dict(room_options or {})
         self.observers: Observers[seen.RegistryObservation] = Observers()
-        """Told of everything that an operator counts; see `observations.of_registry`."""
+        """Called with everything that an operator counts; see `telemetry.events`."""
         self._tallies = RegistryTallies()
         self.observers.add(self._tallies)
         hide(auth_token)
@@ -223,7 +227,7 @@ class Registry:
         """What `/metrics` shows, but for the figures of the process itself."""
         return (*read_registry(self.workers(), self.jobs()), *self._tallies.read())
 
-    # -- for whoever runs it ---------------------------------------------------------------------
+    # -- for the program that runs it ------------------------------------------------------------
 
     async def run(
         self,
@@ -297,7 +301,7 @@ class Registry:
             self._perform(self._dispatcher.terminate(job_id, reason, now, failure=failure))
 
     def _perform(self, actions: Iterable[Action]) -> None:
-        """Carry out what was decided. Never waits, never fails for a worker's sake."""
+        """Carry out what was decided. Never waits, and never fails because of a worker."""
         decided = deque(actions)
         while decided:
             match action := decided.popleft():

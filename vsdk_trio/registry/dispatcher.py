@@ -55,7 +55,7 @@ class Dispatcher:
     # -- what callers ask ------------------------------------------------------------------------
 
     def dispatch(self, job_id: str, request: DispatchRequest, now: float) -> list[Action]:
-        """Find a worker for a new job. Raises `DispatchError` where nobody can be asked at all."""
+        """Find a worker for a new job. Raises `DispatchError` where there is no worker to ask."""
         if not self._roster.has_served(request.agent_id):
             raise DispatchError(DispatchFailure.AGENT_NOT_DEPLOYED)
         if not self._roster.has_link(request.agent_id):
@@ -74,10 +74,10 @@ class Dispatcher:
         *,
         failure: DispatchFailure = DispatchFailure.TERMINATED,
     ) -> list[Action]:
-        """Stop a job: at once while nobody has it, through its worker otherwise.
+        """Stop a job: at once while no worker has it, through its worker otherwise.
 
-        `failure` is what its dispatch is told, if that is not decided yet. A job that has ended
-        stays as it is. A worker that is away is told when it comes back.
+        `failure` is the outcome of its dispatch, if that is not decided yet. A job that has ended
+        stays as it is. A worker that is away gets the order when it comes back.
         Raises `UnknownJobError`.
         """
         job = self._ledger.get(job_id)
@@ -157,7 +157,7 @@ class Dispatcher:
         """What the worker says of a job; recorded always, applied where it is its job to say so.
 
         The first terminal update stands (only a presumed end is replaced), a repeated one changes
-        nothing. `running` for a job nobody knows is believed within the worker's capacity: the
+        nothing. `running` for an unknown job is believed within the worker's capacity: the
         worker is the one that knows, and a registry that was restarted does not.
         """
         worker = self._roster.linked(worker_id)
@@ -211,7 +211,7 @@ class Dispatcher:
     # -- inside ----------------------------------------------------------------------------------
 
     def _set_running(self, job: Job, now: float) -> list[Action]:
-        """The job runs, whatever was presumed; if it should stop, that is said again."""
+        """The job runs, whatever was presumed; if it should stop, the order is sent again."""
         worker_id = worker_of(job)
         running = attrs.evolve(
             job,
@@ -259,7 +259,7 @@ class Dispatcher:
         return [job for job in held if job.state is LedgerState.OFFERED]
 
     def _resume(self, job: Job, worker: RegisteredWorker) -> list[Action]:
-        """Its worker is back: what it may have missed is said again.
+        """Its worker is back: what it may have missed is sent again.
 
         An assignment that was cut off on its way would otherwise be lost; a worker that has it
         answers with the job's status. The published client neither announces what it runs nor
@@ -274,6 +274,6 @@ class Dispatcher:
         return []
 
     def _held_by(self, worker: RegisteredWorker) -> list[Job]:
-        """The jobs on a worker, oldest first: what it is told must not depend on hashing."""
+        """The jobs on a worker, oldest first: the order of frames must not depend on hashing."""
         jobs = [job for job_id in worker.jobs if (job := self._ledger.get(job_id)) is not None]
         return sorted(jobs, key=lambda job: (job.created, job.job_id))

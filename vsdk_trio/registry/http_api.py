@@ -112,7 +112,7 @@ class Fields:
 
 
 def update_json(update: RecordedUpdate, now: float) -> dict[str, Any]:
-    """What a worker said of a job; `age` is in seconds."""
+    """A worker's update of a job; `age` is in seconds."""
     return {"age": now - update.time, **attrs.asdict(update, filter=_is_not_time)}
 
 
@@ -212,9 +212,9 @@ _Handler = Callable[[Registry, Request], Awaitable[ASGIApp]]
 def make_app(
     registry: Registry, stopping: trio.Event, *, public_url: str | None = None
 ) -> Starlette:
-    """The ASGI application around a registry that somebody else runs.
+    """The ASGI application around a registry that the caller runs.
 
-    Pages stop watching at `stopping`. `public_url` is the address that workers are told; None: the
+    Pages stop watching at `stopping`. `public_url` is the address in answers to workers; None: the
     one by which they ask.
     """
     pages = load_pages("vsdk_trio.http_server", "vsdk_trio.registry")
@@ -362,8 +362,8 @@ def _deny(registry: Registry, connection: HTTPConnection) -> AccessDenial | None
     token = connection.headers.get("authorization")
     if not registry.is_authorized(token):
         return AccessDenial(401, "invalid token" if token else "a token is needed here")
-    anybody_may = registry.is_authorized(None)
-    return deny_web_page(requester_of(connection)) if anybody_may else None
+    is_open = registry.is_authorized(None)
+    return deny_web_page(requester_of(connection)) if is_open else None
 
 
 def _answer(value: dict[str, Any], *, status_code: int = 200) -> Response:

@@ -1,4 +1,4 @@
-"""What the registry knows of jobs: every open one, the last ended ones, and what workers said.
+"""The registry's record of jobs: every open one, the last ended ones, and workers' updates.
 
 Pure. Holds values and bounds their number; knows nothing of workers' availability, of offers or of
 what makes a job change: that is the dispatcher.
@@ -53,7 +53,7 @@ class DispatchRequest:
     timeout: float | None = None
 
     def without_content(self) -> DispatchRequest:
-        """What is kept of it once its worker has it for sure: nothing that is large."""
+        """The part that is kept once its worker is known to have the job: nothing large."""
         return attrs.evolve(self, room_options=None, metadata=None)
 
 
@@ -127,9 +127,11 @@ class RecordedUpdate:
 class Ledger:
     """The jobs by id, oldest first, and every update seen, within bounds.
 
-    Arguments: `max_ended`, ended jobs kept (the longest ended goes first); `max_updates`, updates
-    kept over all jobs, including those for jobs nobody knows. Open jobs are never dropped; how many
-    there may be is the dispatcher's rule.
+    Open jobs are never dropped; the dispatcher bounds their number.
+
+    Args:
+        max_ended: How many ended jobs are kept; the longest ended goes first.
+        max_updates: How many updates are kept over all jobs, unknown ones included.
     """
 
     def __init__(self, *, max_ended: int = 1_000, max_updates: int = 10_000) -> None:

@@ -166,7 +166,7 @@ CAPACITY: Final = Family(
 
 
 class RegistryTallies:
-    """One registry's counters and histograms; told of every `RegistryObservation`."""
+    """One registry's counters and histograms; called with every `RegistryObservation`."""
 
     def __init__(self) -> None:
         counters = {family: Counter(family) for family in _COUNTERS}

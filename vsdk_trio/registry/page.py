@@ -1,6 +1,6 @@
-"""What the registry's page shows, as one value, and how it is kept fresh while somebody looks.
+"""The content of the registry's page as one value, refreshed while a page is open.
 
-Knows the registry; not the page. Nothing here runs while nobody looks.
+Knows the registry; not the page. Nothing here runs while no page is open.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .core import Registry
 from .ledger import Job
 from .roster import RegisteredWorker
 
-# What workers report of themselves is looked at as often; what happens to jobs is told at once.
+# How often reports of workers are looked at; changes of jobs are pushed at once.
 LOOK_SECONDS: Final = 1.0
 # Changes come in bursts; one message tells of them all.
 SETTLE_SECONDS: Final = 0.1
@@ -33,14 +33,14 @@ MAX_ERROR_IN_TABLE: Final = 300
 
 
 async def follow(registry: Registry, push: Push) -> None:
-    """Tell a page what is new, until cancelled."""
+    """Push changes to a page, until cancelled."""
     # Once for a page, so that a moment has one name for it.
     to_unix = time.time() - trio.current_time()
     await _follow(registry, to_unix, partial(snapshot, registry, to_unix), push)
 
 
 async def follow_job(registry: Registry, typed: str, push: Push) -> None:
-    """Tell a job's own page what is new, until cancelled."""
+    """Push changes to a job's own page, until cancelled."""
     to_unix = time.time() - trio.current_time()
     await _follow(registry, to_unix, partial(job_snapshot, registry, typed, to_unix), push)
 
@@ -84,7 +84,7 @@ def snapshot(registry: Registry, to_unix: float) -> dict[str, Any]:
 
 
 def job_snapshot(registry: Registry, typed: str, to_unix: float) -> dict[str, Any]:
-    """One job with its whole error and what its worker said of it, for a page of its own.
+    """One job with its whole error and its worker's updates, for a page of its own.
 
     `job` is None where `typed` names none, or several: `candidates` are those, then.
     """
@@ -107,7 +107,7 @@ def job_snapshot(registry: Registry, typed: str, to_unix: float) -> dict[str, An
 
 
 def _full_agents(workers: Iterable[RegisteredWorker]) -> set[str]:
-    """The agents whose workers are all full: what is dispatched to them waits, and may fail."""
+    """The agents whose workers are all full: a dispatch to them waits, and may fail."""
     present = [worker for worker in workers if not worker.away and not worker.is_closed]
     free = {worker.agent_id for worker in present if not worker.is_full}
     return {worker.agent_id for worker in present} - free

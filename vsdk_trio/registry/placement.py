@@ -5,8 +5,8 @@ registered, a job of its ended, it no longer calls itself draining, or it report
 less load by `LOAD_STEP`, than when it was asked. Without news it is asked after a pause, which
 doubles with every refusal. That it is full while it decides, and then free again, is no news: else
 offers and refusals would go round as fast as the wire allows. One that let its offer expire may
-have stopped: it is asked again after a sign of life only. Nobody is asked twice once the job's
-patience is over.
+have stopped: it is asked again after a sign of life only. No worker is asked twice once the
+job's `queue_timeout` is over.
 
 Pure. Knows the ledger and the roster; nothing of what a worker says of a job that it has.
 """
@@ -35,8 +35,8 @@ class Policy:
     `reconnect_grace`: how long the jobs of a lost worker wait for it.
     `queue_timeout`: how long a job waits for a worker of its agent when none can take it; 0 fails
     the dispatch at once, as the hosted registry does.
-    `first_pause`, `longest_pause`: how long a worker that refused a job is left in peace with it,
-    where there is no news of the worker; it doubles from the one to the other.
+    `first_pause`, `longest_pause`: how long a worker that refused a job is not asked for it again
+    without news of the worker; the pause doubles from the first to the longest.
     `max_open_jobs`: a dispatch beyond it is refused.
     """
 
@@ -75,7 +75,7 @@ class Placement:
         return []
 
     def place_waiting(self, job: Job, now: float) -> list[Action]:
-        """A job that waits is due: there is a worker to be asked again, or no more patience."""
+        """A job that waits is due: there is a worker to ask again, or no more time."""
         if now >= self._give_up(job):
             return self.fail_unplaced(job, now)
         return self.place(job, now)
@@ -133,7 +133,7 @@ class Placement:
         return attrs.evolve(job, worker_id=None, state=LedgerState.PENDING, deadline=None)
 
     def fail_unplaced(self, job: Job, now: float) -> list[Action]:
-        """There is no worker left to ask, and no patience: the dispatch fails."""
+        """There is no worker left to ask, and no time: the dispatch fails."""
         failure = (
             DispatchFailure.NO_WORKERS_AVAILABLE
             if self._roster.has_link(job.agent_id)

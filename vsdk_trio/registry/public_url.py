@@ -1,8 +1,8 @@
-"""The address of the registry that a caller is told: the one that the caller itself has used.
+"""The registry's address in its answers: the one that the caller itself has used.
 
 Pure: what a request says goes in, a URL comes out. A proxy before the registry says by which
-address it was asked (`Forwarded`, `X-Forwarded-*`); what only claims to come through one is told
-what it has claimed, and nobody else.
+address it was asked (`Forwarded`, `X-Forwarded-*`); a caller that only
+claims to come through a proxy gets its own claim back, which harms no other caller.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _PAIR: Final = re.compile(r'\s*(\w+)\s*=\s*(?:"([^"]*)"|([^\s;,"]*))\s*', re.ASC
 def registry_url(
     scheme: str, host: str, headers: Mapping[str, str], *, public_url: str | None = None
 ) -> str:
-    """The `ws://` or `wss://` URL of the registry for whoever has sent this request.
+    """The `ws://` or `wss://` URL of the registry for the sender of this request.
 
     With `ws`, because the published client turns `http` into `wss`.
 
     Args:
         scheme: by which the request came to us.
-        host: whom it asked for, with the port.
+        host: the `Host` header, with the port.
         headers: its other headers, by names in lower case or that do not mind.
-        public_url: what is told in any case; None: what the request says.
+        public_url: the address in every answer; None: by the request.
     """
     if public_url is not None:
         own_scheme, _, rest = public_url.strip().partition("://")
@@ -56,7 +56,9 @@ def _is_authority(text: str) -> bool:
     if not _AUTHORITY.fullmatch(text):
         return False
     try:
-        return urlsplit(f"//{text}").port != 0  # raises for what is too large, and for no address
+        return (
+            urlsplit(f"//{text}").port != 0
+        )  # raises for a port that is too large, and for no address
     except ValueError:
         return False
 

@@ -54,7 +54,7 @@ class RegisteredWorker:
 
     @property
     def is_full(self) -> bool:
-        """Has it as many jobs as it said that it can run?"""
+        """Has it as many jobs as it can run, by its own report?"""
         return self.capacity is not None and len(self.jobs) >= self.capacity
 
     @property
@@ -64,13 +64,13 @@ class RegisteredWorker:
 
     @property
     def expected_load(self) -> float:
-        """The load it reported, plus the share of what was put on it and is not in that report."""
+        """The load it reported, plus the share of jobs that its report does not include."""
         unreported = max(0, len(self.jobs) - self.job_count)
         return self.load + unreported / (self.capacity or _ASSUMED_CAPACITY)
 
     @property
     def adoptable(self) -> int:
-        """How many more jobs that nobody dispatched here are believed to run on it."""
+        """How many more jobs that were not dispatched here are believed to run on it."""
         return max(0, (self.capacity or _ASSUMED_CAPACITY) - len(self.jobs))
 
 
@@ -119,8 +119,10 @@ def _place(worker: RegisteredWorker) -> _Place:
 class Roster:
     """The workers by id, and which agents were ever served.
 
-    Arguments: `max_agents`, how many agent ids are remembered; the one not seen for longest goes.
-    A worker that is away is kept only as long as it holds jobs: its id is welcome again anyway.
+    A worker that is away is kept only while it holds jobs; it may register again in any case.
+
+    Args:
+        max_agents: How many agent ids are remembered; the one not seen for longest goes first.
     """
 
     def __init__(self, *, max_agents: int = 10_000) -> None:

@@ -48,7 +48,7 @@ async def open_registry(
         registry: by default one that takes any token.
         host: where to listen.
         port: 0 takes any free one.
-        public_url: the address that workers are told, `http(s)://` or `ws(s)://`; None: the one
+        public_url: the address in answers to workers, `http(s)://` or `ws(s)://`; None: the one
             by which they ask, or by which a proxy says that they did.
 
     Raises:

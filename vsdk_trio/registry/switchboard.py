@@ -105,7 +105,7 @@ class WorkerSession:
             try:
                 await self._run(handle)
             finally:
-                # Whoever posts before its owner has heard of the end must not stumble over it.
+                # A caller may post before its owner knows of the end; that must do nothing.
                 self.close(ABNORMAL, "the link is gone")
 
     async def _run(self, handle: Callable[[str | bytes], None]) -> None:

@@ -1,8 +1,8 @@
 """The registry's messages as text frames.
 
 The one place that knows what the published client 1.0.30 cannot bear: one field more than it knows
-in an `availability_request` tears its connection down. It is told by its `register`, which carries
-no `version`. Knows no links and no state.
+in an `availability_request` tears its connection down. Its `register` shows it, which carries no
+`version`. Knows no links and no state.
 """
 
 from __future__ import annotations

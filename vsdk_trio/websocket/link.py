@@ -23,7 +23,7 @@ from ..errors import ConnectError
 class WriteFailureTracker(trio.abc.Stream):
     """Passes everything on; `is_cut` once a send was cut off or failed.
 
-    Whatever was sent after that would be read as the rest of it.
+    The peer would read anything sent after that as the rest of the frame.
     """
 
     def __init__(self, stream: trio.abc.Stream) -> None:
@@ -54,8 +54,8 @@ class WriteFailureTracker(trio.abc.Stream):
 class ReaderSupervisor:
     """Runs one reader task: contains its crash, outlives cancellation, tells when it has ended.
 
-    The reader is shielded, because the close handshake needs it after a cancellation; whoever
-    opens a guard must call `stop()` in a `finally`.
+    The reader is shielded, because the close handshake needs it after a cancellation. The owner of
+    a supervisor must call `stop()` in a `finally`.
     """
 
     def __init__(self, nursery: trio.Nursery) -> None:
@@ -121,7 +121,11 @@ class LinkLost(ConnectError):
 class Link:
     """An open WebSocket. `send` belongs to one task; `receive` to one task; `ping` to one task.
 
-    Argument: `shown`, what makes of a peer's text what an error may quote.
+    Args:
+        ws: The connection of trio-websocket.
+        stream: Its stream.
+        guard: Runs its reader.
+        shown: Makes of a peer's text what an error may quote.
     """
 
     def __init__(
@@ -182,7 +186,7 @@ class Link:
             raise self._closed()
 
     def condemn(self, reason: str) -> LinkLost:
-        """Declare the link dead (no goodbye will be said); return the error to raise."""
+        """Declare the link dead, without a close frame; return the error to raise."""
         if self._lost is None:
             self._lost = LinkLost(1006, reason)
         return self._lost
