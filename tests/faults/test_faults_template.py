@@ -107,7 +107,7 @@ async def test_a_job_outlives_its_template_and_its_crash_is_told(tmp_path: Path)
         assert len(ended) == 1
         status, error = await end_of(system, ended[0])
         assert status == "failed"
-        assert "killed by SIGKILL" in error or "how is not known" in error
+        assert "killed by SIGKILL" in error or "it is not known how" in error
         for job_id in {crashes, waits} - set(ended):
             system.registry.terminate(job_id, "enough")
             assert await end_of(system, job_id) == ("cancelled", "terminated: enough")

@@ -96,7 +96,7 @@ async def test_the_template_is_killed_and_what_it_has_forked_goes_on(
     else:
         assert process.exit.returncode == EXIT_UNKNOWN
         assert process.exit.signal_name is None
-        assert "how is not known: its template had died before it" in process.exit.describe()
+        assert "it is not known how: its template had died before" in process.exit.describe()
 
 
 @pytest.mark.usefixtures("quick")

@@ -1,7 +1,4 @@
-"""Marks an `initialize_process_fnc` whose result job processes may share.
-
-A leaf: a mark on a function, and the look for it.
-"""
+"""The decorator for an `initialize_process_fnc` whose result job processes may share. A leaf."""
 
 from __future__ import annotations
 
@@ -15,14 +12,21 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def before_fork(function: _F) -> _F:
-    """Have an `initialize_process_fnc` run once, in the template that jobs are forked from.
+    """Run an `initialize_process_fnc` once, in the template from which jobs are forked.
 
-    What it stores in `process.userdata` is then in every job process without having been loaded
-    there: copied by the fork, shared in memory until it is written to. For models, tables and
-    templates; not for connections, threads and event loops, which a fork breaks. Without the mark,
-    and with start method "spawn", it runs in each job process.
+    Every job process then has the values that it stores in `process.userdata`. The fork copies
+    them; their memory is shared until a process writes to it. Use it for models, tables and
+    templates. A fork breaks connections, threads and event loops. Without this decorator, and with
+    start method "spawn", the function runs in each job process.
 
-    Raises `TypeError` for an `async def` function: the template has no event loop.
+    Args:
+        function: The `initialize_process_fnc`.
+
+    Returns:
+        The same function.
+
+    Raises:
+        TypeError: It is an `async def` function, and the template has no event loop.
     """
     if inspect.iscoroutinefunction(function):
         raise TypeError(
@@ -34,5 +38,5 @@ def before_fork(function: _F) -> _F:
 
 
 def runs_before_fork(function: Callable[..., Any]) -> bool:
-    """Whether `function` is marked."""
+    """Return whether `before_fork` decorates `function`."""
     return bool(getattr(function, _ATTRIBUTE, False))

@@ -1,8 +1,8 @@
-"""One forked job process, held by its pidfd: a handle that cannot come to mean another process.
+"""One forked job process, held by its pidfd, which cannot come to mean another process.
 
-The process is the template's child and not ours, so its exit status is told by the template; where
-that has died, by the kernel, if it is new enough. Linux only. Knows neither the template's socket
-nor what the process is for.
+The process is a child of the template, so the template reports its exit status. If the template has
+died, the kernel tells it, if it is new enough. Linux only. Knows neither the template's socket nor
+jobs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..processes.memory import GroupMemory, used_cpu_seconds
 from ..system import proc
 
 STATUS_SECONDS: Final = 3.0
-"""How long a template may take to tell the status of a process whose end is seen."""
+"""Seconds that a template may take to report the status of a process that has ended."""
 
 _KERNEL_TRIES: Final = 20
 _KERNEL_TRY_SECONDS: Final = 0.05
@@ -47,7 +47,7 @@ class ForkedHandle:
         self._returncode: int | None = None
         self._reported: int | None = None
         self._template_lost = False
-        self._told = trio.Event()
+        self._reported_event = trio.Event()
 
     @property
     def pid(self) -> int:
@@ -81,24 +81,24 @@ class ForkedHandle:
             except OSError as error:
                 if error.errno != errno.EINVAL:
                     raise
-                # An older kernel. The number is right while the process is not buried, and when
-                # the template has buried it, it had killed the group before.
+                # An older kernel. The number is right until the process is reaped, and a template
+                # kills the group before it reaps.
                 if not self._is_alive() and not self._template_lost:
                     return
                 os.killpg(self._pid, signum)
         except ProcessLookupError:
-            # So young that it does not lead its group yet, or gone.
+            # It does not lead its group yet, or it is gone.
             signal.pidfd_send_signal(self._pidfd, signum)
 
     def end_group(self) -> None:
-        """Kill what a process that is gone has left of its group, and never signal it again."""
+        """Kill the rest of the group of a process that is gone, and never signal it again."""
         if self._group_exists:
             self.signal_group(signal.SIGKILL)
             self._group_exists = False
             os.close(self._pidfd)
 
     def ask_for_stacks(self, signum: int) -> bool:
-        # As long as it is unburied, the number is its own.
+        # Until it is reaped, the number is its own.
         if not self._is_alive() or not proc.catches_signal(self._pid, signum):
             return False
         with suppress(ProcessLookupError):
@@ -116,7 +116,7 @@ class ForkedHandle:
         if not self._is_alive():
             return None
         value = measure(self._pid)
-        # If it lives now, it was its own value and not that of a later process.
+        # If it still lives, this was its own value and not that of a later process.
         return value if self._is_alive() else None
 
     def close(self) -> None:
@@ -130,37 +130,37 @@ class ForkedHandle:
         poll.register(self._pidfd, select.POLLIN)
         return not poll.poll(0)
 
-    # What its template tells.
+    # Reports of its template.
 
     def report(self, returncode: int) -> None:
-        """The template has buried it."""
+        """The template has reaped it."""
         self._reported = returncode
-        self._told.set()
+        self._reported_event.set()
 
     def lose_template(self) -> None:
-        """The template is gone: nobody will tell how this process ends."""
+        """The template is gone and will report no exit status."""
         self._template_lost = True
-        self._told.set()
+        self._reported_event.set()
 
     async def wait_ended(self) -> None:
-        """Wait until the process has ended, however much its output is still read."""
+        """Wait until the process has ended; its output may still have to be read."""
         await trio.lowlevel.wait_readable(self._pidfd)
 
-    async def wait_told(self) -> bool:
-        """Wait for the template's word on how it ended, a little; whether it came in time."""
+    async def wait_reported(self) -> bool:
+        """Wait up to `STATUS_SECONDS` for the template's report; return whether it came."""
         with trio.move_on_after(STATUS_SECONDS):
-            await self._told.wait()
-        return self._told.is_set()
+            await self._reported_event.wait()
+        return self._reported_event.is_set()
 
     async def learn_returncode(self) -> int:
-        """How it ended, once `wait_ended` has returned and the template has had its chance."""
+        """Return how it ended; call it after `wait_ended` and `wait_reported`."""
         if self._reported is None:
             self._reported = await self._ask_kernel()
         self._returncode = self._reported
         return self._returncode
 
     async def _ask_kernel(self) -> int:
-        """The kernel keeps the status until process 1 buries it; a new one keeps it longer."""
+        """The kernel keeps the status until process 1 reaps it; a new kernel keeps it longer."""
         for _ in range(_KERNEL_TRIES):
             status = self._status_of_unburied()
             if status is None:

@@ -1,8 +1,7 @@
 """Job processes forked from a template: the `Spawner` of start method "forkserver".
 
-Keeps one template ready, as a service: replaced when it dies, hangs, or its code has changed; and
-serves with fresh interpreters whenever there is none. Knows templates and the other spawner; not
-what a process is for.
+It keeps one template ready, as a service, and replaces one that has died, hangs, or whose code has
+changed. While there is none, it starts fresh interpreters.
 """
 
 from __future__ import annotations
@@ -38,10 +37,10 @@ logger = get_logger("vsdk_trio.forkserver")
 
 
 def missing_for_forking() -> str | None:
-    """What this platform lacks for good for a forkserver; None where it has everything.
+    """Return what this platform lacks for a forkserver; None if it has everything.
 
-    Forked processes are the template's children. Without pidfds nobody here could wait for them,
-    or signal them and not a stranger. An old kernel has none, and some sandboxes forbid them.
+    Forked processes are children of the template. Without pidfds the worker could not wait for
+    them, and might signal another process. An old kernel has none, and some sandboxes forbid them.
     """
     if sys.platform != "linux":
         return f"it needs Linux, and this is {sys.platform}"
@@ -72,11 +71,15 @@ class _Retries:
 
 
 class Forkserver:
-    """Forks job processes, or has them started afresh where it cannot.
+    """Forks job processes, and starts them afresh if it cannot fork.
 
-    Arguments: `fallback`, who starts afresh; `cookie_prefix`, what the cookies of the worker's
-    processes start with; `guardian`, told of every template; `log_level` of the line that says
-    why processes are started afresh, once for each reason.
+    Args:
+        settings: The settings of the templates.
+        fallback: Starts processes afresh.
+        cookie_prefix: The beginning of the cookies of the worker's processes.
+        guardian: Learns of every template.
+        log_level: The level of the line that says why processes are started afresh, once for each
+            reason.
     """
 
     def __init__(
@@ -106,7 +109,7 @@ class Forkserver:
         deliver_cancel: DeliverCancel,
         task_status: trio.TaskStatus[ProcessHandle],
     ) -> int:
-        """See `Spawner.run`. Waits for the first template, which has as long to load as it has."""
+        """See `Spawner.run`. Waits for the first template, however long that takes to load."""
         if not self._first_has_settled.is_set():
             await self._first_has_settled.wait()
         template = self._template
@@ -127,7 +130,7 @@ class Forkserver:
         *,
         task_status: trio.TaskStatus[Forkserver] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Service body: keep a template until `stopping`."""
+        """Keep a template until `stopping`; a service body."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._keep_one, nursery)
             task_status.started(self)
@@ -159,7 +162,7 @@ class Forkserver:
                 await trio.sleep_forever()
             await trio.sleep(self._retries.delay(trio.current_time() - started_at))
             if not template.ready.is_set():
-                # Whoever mends its code will not tell; the next process that starts shows it.
+                # It cannot be seen when the code is mended. Try again with the next process.
                 await self._is_wanted.wait()
 
     async def _run_one(self, cookie: str, *, task_status: trio.TaskStatus[Template]) -> None:
@@ -190,7 +193,7 @@ async def _own(
     deliver_cancel: DeliverCancel,
     task_status: trio.TaskStatus[ProcessHandle],
 ) -> int:
-    """What `run_program` does for its program, for one that was forked."""
+    """Own a forked process, as `run_program` owns its program."""
     try:
         return await see_to_its_end(
             partial(task_status.started, handle),
@@ -206,5 +209,5 @@ async def _deliver(handle: ForkedHandle, deliver_cancel: DeliverCancel) -> None:
     try:
         await deliver_cancel(handle)
     finally:
-        # Had it raised or returned early, the process would be waited for for ever.
+        # If it raised or returned early, the wait for the process would never end.
         handle.signal_group(signal.SIGKILL)

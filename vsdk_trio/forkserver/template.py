@@ -55,14 +55,16 @@ class TemplateLink:
         self._sending = trio.Lock()
 
     def close(self) -> None:
-        """End it; whoever waits here gets `trio.ClosedResourceError`. Idempotent."""
+        """Close it; tasks that wait here get `trio.ClosedResourceError`. Idempotent."""
         self._socket.close()
 
     async def send(self, order: ToTemplate, fds: Sequence[int] = ()) -> None:
-        """Send one order, and copies of `fds` with it; cancelled, it was not sent.
+        """Send one order, and copies of `fds` with it. Cancelled, it was not sent.
 
-        Raises `FrameError` where it is too long, `trio.BrokenResourceError` where the template is
-        gone, `trio.ClosedResourceError` where this end is closed.
+        Raises:
+            FrameError: It is too long.
+            trio.BrokenResourceError: The template is gone.
+            trio.ClosedResourceError: This end is closed.
         """
         packet = encode_order(order)
         rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))
@@ -78,9 +80,9 @@ class TemplateLink:
             self._sending.release()
 
     async def receive(self) -> tuple[FromTemplate, list[int]] | None:
-        """The next order and the descriptors that came with it, which the caller owns now.
+        """Wait for the next order and its descriptors, which the caller then owns.
 
-        None where the template is gone, or this end is closed.
+        The result is None if the template is gone or this end is closed.
         """
         for _ in range(2):
             try:
@@ -88,7 +90,7 @@ class TemplateLink:
                     MAX_ORDER_BYTES, _FDS_ROOM, socket.MSG_CMSG_CLOEXEC
                 )
             except ConnectionResetError:
-                # It has died with orders unread. What it had said before that comes now.
+                # It has died with orders unread. Its earlier messages come now.
                 continue
             except (OSError, trio.ClosedResourceError):
                 return None
@@ -106,7 +108,7 @@ class TemplateLink:
 
 
 ORDER_SECONDS: Final = 3.0
-"""How long a template may take to obey an order."""
+"""Seconds that a template may take to answer an order."""
 
 logger = get_logger("vsdk_trio.forkserver.program")
 
@@ -135,7 +137,7 @@ class Template:
         self._children: dict[int, ForkedHandle] = {}
         self.pid = pid
         self.ready = trio.Event()
-        """Set when it has loaded everything and takes orders."""
+        """Set when it has loaded its code and takes orders."""
         self.over = trio.Event()
         """Set when it forks no more; it stays until the last of its processes has ended."""
         self.why = ""
@@ -144,11 +146,17 @@ class Template:
         """Another one of the same code would end in the same way."""
 
     async def fork(self, command: Command) -> ForkedHandle | None:
-        """Have a job process forked. None where the template will not, or is gone: it is `over`.
+        """Fork a job process.
 
-        Raises `OSError` where the system will not, which is a `ShortageError` where it may do so
-        later, and `FrameError` for a command too long to send.
-        Cancellation waits for the answer, which takes at most `ORDER_SECONDS`.
+        Cancellation waits for the answer, for at most `ORDER_SECONDS`.
+
+        Returns:
+            The process; None if the template declines or is gone. It is `over` then.
+
+        Raises:
+            ShortageError: The system is short of something; a later fork may succeed.
+            OSError: The system refuses.
+            FrameError: The command is too long to send.
         """
         try:
             return await self._fork(command)
@@ -206,15 +214,15 @@ class Template:
         return None
 
     async def wait_child(self, handle: ForkedHandle) -> int:
-        """Wait for the end of a process that was forked here; returns its return code."""
+        """Wait for the end of a process that was forked here, and return its return code."""
         await handle.wait_ended()
-        if not await handle.wait_told():
+        if not await handle.wait_reported():
             self.kill("it did not tell how a process has ended")
             handle.lose_template()
         return await handle.learn_returncode()
 
     def forget_child(self, handle: ForkedHandle) -> None:
-        """The process is gone, and nobody needs to know more of it."""
+        """Forget a process that is gone."""
         if self._children.get(handle.pid) is handle:
             del self._children[handle.pid]
         self._let_go_if_idle()
@@ -239,7 +247,7 @@ class Template:
     # The rest is for the owner, below.
 
     async def converse(self, brief: Brief) -> None:
-        """Brief it, then take what it says, until it is gone."""
+        """Send the brief, then handle its messages until it is gone."""
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             await self._link.send(brief)
         while (received := await self._link.receive()) is not None:
@@ -264,9 +272,9 @@ class Template:
                         child.report(order.returncode)
 
     def _disown(self, order: Forked) -> None:
-        """Without its pidfd, for which there was no room here, it cannot be looked after.
+        """Give up a process whose pidfd found no room here: it cannot be watched.
 
-        It is told nothing, finds its pipes closed, and ends; the template buries it.
+        The process finds its pipes closed and ends. The template reaps it.
         """
         if (pending := self._pending.get(order.id)) is not None:
             text = "the worker has no file descriptors left"
@@ -275,7 +283,7 @@ class Template:
 
     def _adopt(self, order: Forked, pidfd: int) -> None:
         if (pending := self._pending.get(order.id)) is None:
-            # Nobody waits for it any more, and nobody else knows of it.
+            # The order was given up, and no other code knows the process.
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
             os.close(pidfd)
@@ -285,7 +293,7 @@ class Template:
         pending.answer.send_nowait(handle)
 
     async def bound_loading(self, seconds: float) -> None:
-        """Kill it if it is not done with loading in time."""
+        """Kill it if it does not finish loading in time."""
         with trio.move_on_after(seconds):
             await first_of(self.ready.wait, self.over.wait)
             return
@@ -304,7 +312,7 @@ class Template:
 
 
 def _changes(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str | None]:
-    """What has to be set, and what unset (None), to make `now` of `before`."""
+    """Return the variables to set, and those to unset (None), that turn `before` into `now`."""
     changed = {name: value for name, value in now.items() if before.get(name) != value}
     return {**dict.fromkeys(before.keys() - now.keys()), **changed}
 
@@ -314,13 +322,13 @@ _GOODBYE_SECONDS: Final = 1.0
 
 @attrs.frozen(kw_only=True)
 class TemplateSettings:
-    """What every template of a worker has in common."""
+    """The settings of all templates of a worker."""
 
     argv: tuple[str, ...]
     """How to start one; the number of its socket is added."""
     brief: Brief
     load_seconds: float
-    """How long it may take to load what the brief names."""
+    """Seconds that it may take to load what the brief names."""
 
 
 async def run_template(
@@ -329,14 +337,20 @@ async def run_template(
     *,
     task_status: trio.TaskStatus[Template] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Own one template process to its end: start it, talk to it, log what it prints.
+    """Own one template process to its end: start it, give it orders, log its output.
 
-    Calls `task_status.started(template)` once it is there. Cancelled, it lets the process go, kills
-    one that does not go, and goes on with the cancellation. Raises `OSError` where it cannot be
-    started.
+    Cancelled, it closes the socket, kills a process that does not end, and raises `Cancelled`.
+
+    Args:
+        settings: The program and its brief.
+        cookie: The environment marker of the process.
+        task_status: Gets the `Template` once it is started.
+
+    Raises:
+        OSError: It cannot be started.
     """
-    # The cookie comes last: those who stop reading at the null bytes that will fill its place have
-    # read all the others by then.
+    # The cookie comes last. Programs that stop reading at its null bytes have then read all other
+    # variables.
     command = Command(argv=settings.argv, cookie=cookie.ljust(COOKIE_ROOM, "."))
     environ = environment_of(command, os.environ)
     failure: OSError | None = None
@@ -381,7 +395,7 @@ async def run_template(
             except OSError as error:
                 failure = error
             finally:
-                # Its last words may be on their way still: of processes that it has forked.
+                # Its last messages, about processes that it has forked, may still be on the way.
                 hearing.deadline = trio.current_time() + _GOODBYE_SECONDS
                 nursery.cancel_scope.cancel()
     if failure is not None:

@@ -1,7 +1,7 @@
-"""The seam between supervising a job process and how one comes to be.
+"""The interface between the supervision of a job process and the way in which it is started.
 
-Two protocols and a value. A subprocess, a forkserver's child and a simulated process in memory
-all fit behind them; whoever supervises must not know which one it has.
+A subprocess, a fork of a template and a simulated process in memory all fit behind it. The code
+that supervises does not know which one it has.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from ..system.proc import COOKIE_VARIABLE
 _T = TypeVar("_T", contravariant=True)
 
 EXIT_UNKNOWN: Final = 256
-"""The return code of a process whose end was seen, but not how it ended. None exits with it."""
+"""The return code of a process that has ended, if it is unknown how. No process exits with it."""
 
 
 NOT_INHERITED: Final = frozenset(
     {"VSDK_TRIO_DEBUG_TOKEN", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}
 )
-"""What would give a job power over the worker, or over what systemd thinks of it."""
+"""Variables that would give a job power over the worker, or over its state in systemd."""
 
 
 @attrs.frozen(kw_only=True)
 class Command:
-    """What to start. Nothing secret: other users of the machine can read both parts."""
+    """The program to start. It holds no secret, because other users can read all of it."""
 
     argv: tuple[str, ...]
     cookie: str
@@ -37,10 +37,10 @@ class Command:
 
 
 def environment_of(command: Command, inherited: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a job process: the worker's, but for what is the worker's alone."""
+    """Return the environment of a job process: the worker's, without the worker's own variables."""
     own = {*NOT_INHERITED, COOKIE_VARIABLE}
     kept = {name: value for name, value in inherited.items() if name not in own}
-    # The cookie is the last one, where it stands in nobody's way: see `program.environment_marker`.
+    # The cookie is last, so that null bytes behind it hide no other: see `environment_marker`.
     return {**kept, **command.env_extra, COOKIE_VARIABLE: command.cookie}
 
 
@@ -72,15 +72,15 @@ class ProcessHandle(Protocol):
         ...
 
     def ask_for_stacks(self, signum: int) -> bool:
-        """Send `signum` to the process alone, if it is known to catch it; whether it was sent."""
+        """Send `signum` to the process alone, if it handles it; return whether it was sent."""
         ...
 
     def memory_mb(self) -> float | None:
-        """What the process occupies in MiB; None once it is gone or where nobody can tell."""
+        """Return the memory of the process in MiB; None once it is gone, or if it is unknown."""
         ...
 
     def cpu_seconds(self) -> float | None:
-        """What the process has used of the CPU so far; None as for `memory_mb`."""
+        """Return the CPU time that the process has used, in seconds; None as for `memory_mb`."""
         ...
 
     def close(self) -> None:
@@ -101,24 +101,32 @@ class Spawner(Protocol):
         deliver_cancel: DeliverCancel,
         task_status: trio.TaskStatus[ProcessHandle],
     ) -> int:
-        """Run `command` to its end and return its return code.
-
-        Calls `task_status.started(handle)` exactly once if a process came to be, also where the
-        call was cancelled meanwhile. From then on the caller owns the pipes and must `close()`
-        the handle; they stay open after the exit, so that what is in them can be read.
+        """Run a program to its end.
 
         Cancelled, it runs `deliver_cancel(handle)` in a shielded scope until the process is gone,
-        and only then lets the cancellation go on. In every case the process group is killed after
-        the exit. Raises `OSError` where nothing could be started.
+        and raises `Cancelled` then. The process group is killed after the exit in every case.
+
+        Args:
+            command: The program.
+            deliver_cancel: Ends the process.
+            task_status: Gets the handle exactly once if a process was started, also if the call
+                was cancelled meanwhile. From then on the caller owns the pipes and must `close()`
+                the handle. Pipes stay open after the exit, so that their content can be read.
+
+        Returns:
+            The return code.
+
+        Raises:
+            OSError: No process could be started.
         """
         ...
 
 
 class OnStarted(trio.TaskStatus[_T]):
-    """A task status that calls a function: what is started is in good hands at once.
+    """A task status that calls a function with the value, at once.
 
-    With `nursery.start` there is a moment, between `started()` and the caller's next step, in
-    which a cancellation would lose the value.
+    With `nursery.start`, a cancellation between `started()` and the caller's next step loses the
+    value.
     """
 
     def __init__(self, call: Callable[[_T], None]) -> None:

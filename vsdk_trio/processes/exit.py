@@ -1,6 +1,6 @@
 """How a job process ended, as a value and as a text for a person.
 
-Knows return codes, signals and the rungs of the stop ladder; not what the process was for.
+Knows return codes, signals and the rungs of the stop ladder; knows no jobs.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Exit:
     returncode: int
     """Its exit code, minus the signal that ended it, or `EXIT_UNKNOWN`."""
     stop_reason: str | None
-    """Why it was asked to stop; None where it ended by itself."""
+    """Why it was asked to stop; None if it ended by itself."""
     rung: Rung | None
-    """How far down the stop ladder it had to be taken; None where it ended by itself."""
+    """The last rung of the stop ladder that it needed; None if it ended by itself."""
     stderr_tail: tuple[str, ...]
     """The last lines that it wrote to stderr."""
 
@@ -59,11 +59,11 @@ class Exit:
         return ExitKind.ERROR if self.returncode else ExitKind.CLEAN
 
     def describe(self) -> str:
-        """The cause, and the last lines of stderr: one text of bounded length for a person."""
+        """Return the cause and the last lines of stderr, as one text of bounded length."""
         return with_last_words(self._cause(), self.stderr_tail)
 
     def summarize(self) -> str:
-        """As `describe`, with nothing but the last line of stderr."""
+        """Return the same as `describe`, but only with the last line of stderr."""
         said = [line.strip() for line in self.stderr_tail if line.strip()]
         return with_last_words(self._cause(), tuple(said[-1:]))
 
@@ -72,7 +72,7 @@ class Exit:
             cause = "the job process did not stop when asked and was killed"
         elif self.returncode == EXIT_UNKNOWN:
             cause = (
-                "the job process ended, and how is not known: its template had died before it, or "
+                "the job process ended, and it is not known how: its template had died before, or "
                 "other code of this program has taken the statuses of its children"
             )
         elif self.signal_name is None:
@@ -85,7 +85,7 @@ class Exit:
 
 
 def signal_name(returncode: int) -> str | None:
-    """The signal that a return code tells of, such as "SIGSEGV"; None where it is an exit code."""
+    """Return the signal of a return code, such as "SIGSEGV"; None if it is an exit code."""
     if returncode >= 0:
         return None
     try:
@@ -95,10 +95,10 @@ def signal_name(returncode: int) -> str | None:
 
 
 def with_last_words(cause: str, tail: tuple[str, ...]) -> str:
-    """`cause` followed by as many of the last lines of stderr as fit in a bounded text."""
+    """Return `cause` and as many of the last lines of stderr as fit in a bounded text."""
     text = "\n".join(tail).strip()
     if text:
-        # The end says more than the beginning: that is where a traceback names its error.
+        # The end is more useful than the beginning: a traceback names its error there.
         room = max(0, _MAX_DESCRIPTION - len(cause) - len("; stderr: ..."))
         cause += "; stderr: " + (text if len(text) <= room else "..." + text[len(text) - room :])
     return cause[:_MAX_DESCRIPTION]

@@ -1,6 +1,6 @@
-"""Frames on their way from the task that reads a job process to whoever consumes them.
+"""Frames between the task that reads a job process and the task that consumes them.
 
-Knows nothing of processes; somebody tells it when the last frame can be near.
+Knows no processes.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ MAX_WAITING_FRAMES: Final = 64
 
 
 class FrameQueue:
-    """One producer, one consumer, which iterates or is handed frames; bounded until `lift_bound`.
+    """A queue with one producer and one consumer, which iterates or sets a handler.
 
-    Once a process is gone at most a pipe's worth can come, and nothing of it may be lost, so then
-    the bound is off: the producer no longer waits for a consumer that may itself be gone.
+    It is bounded until `lift_bound`. Once a process is gone, at most the content of a pipe can
+    still come, and none of it may be lost. The producer must then not wait for a consumer that may
+    be gone, too.
     """
 
     def __init__(self) -> None:
@@ -44,12 +45,12 @@ class FrameQueue:
             self._more.unpark()
 
     def lift_bound(self) -> None:
-        """From now on `put` never waits for room."""
+        """Let `put` never wait for room from now on."""
         self._bounded = False
         self._room.unpark_all()
 
     def close(self) -> None:
-        """The iteration ends after the frames that are there. Idempotent."""
+        """End the iteration after the frames that have come. Idempotent."""
         self._closed = True
         self._more.unpark_all()
         self._handler_done.set()
@@ -84,9 +85,7 @@ class FrameQueue:
     def _handle(self, handler: Callable[[Frame], bool], frame: Frame) -> None:
         try:
             is_enough = handler(frame)
-        except (
-            Exception
-        ) as error:  # `hand_to` raises it: the task that brings frames is not to blame
+        except Exception as error:  # `hand_to` raises it, in the task of the consumer
             self._handler_error, is_enough = error, True
         if is_enough:
             self._handler = None

@@ -1,6 +1,6 @@
-"""The worker's side of the guardian: starts it, keeps it informed, starts it again if it dies.
+"""The worker's side of the guardian: starts it, informs it, and starts it again if it dies.
 
-It knows process ids and cookies, and `guardian_main.py` as a program to run; not what jobs are.
+Knows process ids and cookies; knows no jobs.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ logger = get_logger("vsdk_trio.guardian")
 
 
 def command(grace: float, cookie_prefix: str) -> list[str]:
-    """How to start a guardian."""
+    """Return the command line that starts a guardian."""
     program = [sys.executable, "-I", "-S", "-c", _START, str(_PROGRAM)]
     return [*program, str(grace), cookie_prefix]
 
 
 class Guardian:
-    """Told of every job process; acts only when this process is dead. See `open_guardian`."""
+    """Knows every job process, and acts only when this process is dead. See `open_guardian`."""
 
     def __init__(self, grace: float, cookie_prefix: str) -> None:
         self._grace = grace
@@ -66,16 +66,18 @@ class Guardian:
             self._tell(f"-{pid}\n")
 
     def _tell(self, line: str) -> None:
-        if self.pid is not None:  # the next one will be told everything anew
+        if self.pid is not None:  # else the next guardian gets the whole list
             self._news.append(line)
             self._has_news.set()
 
     async def run(self, stopping: trio.Event, *, task_status: trio.TaskStatus[Guardian]) -> None:
-        """Service body: keep one guardian process running until `stopping`.
+        """Keep one guardian process running until `stopping`; a service body.
 
-        Calls `started()` once the first one runs, or where there is a shortage: it is tried again
-        then, as later ones are, because jobs depend on the worker by then. Raises `OSError` where
-        the first one cannot be started for another reason.
+        Calls `started()` once the first one runs, or if a shortage prevents it; it is then tried
+        again, and so are later ones.
+
+        Raises:
+            OSError: The first one cannot be started, and not for a shortage.
         """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._cancel_when, stopping, nursery.cancel_scope)
@@ -90,16 +92,16 @@ class Guardian:
                 await self._run_again()
 
     async def _run_again(self) -> None:
-        """Run another one, as soon as one can be started. A failure is told once."""
-        is_told = False
+        """Run another one as soon as one can be started. A failure is logged once."""
+        is_logged = False
         while True:
             await trio.sleep(_RESTART_SECONDS)
             try:
                 await self._run_once(lambda: None)
             except OSError as error:
-                if not is_told:
+                if not is_logged:
                     logger.error("the guardian cannot be started: %s; trying on", error)
-                is_told = True
+                is_logged = True
             else:
                 return
 
@@ -136,7 +138,7 @@ class Guardian:
             raise failure
 
     async def _pass_on(self, process: Program) -> None:
-        """Write the news to the guardian; close its stdin in the end, whatever the end is."""
+        """Write the messages to the guardian; close its stdin at the end, however this ends."""
         assert process.stdin is not None, "asked for with PIPE"
         try:
             while True:
@@ -147,7 +149,7 @@ class Guardian:
                 for _ in lines:
                     self._news.popleft()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # It is dead; the next one will be told everything anew.
+            pass  # It is dead; the next one gets the whole list.
         finally:
             await trio.aclose_forcefully(process.stdin)
 
@@ -166,11 +168,14 @@ async def _let_go(process: Program) -> None:
 async def open_guardian(*, grace: float, cookie_prefix: str) -> AsyncGenerator[Guardian]:
     """Guard the job processes of this process until the body ends.
 
-    Arguments: `grace`, seconds that job processes get to stop by themselves once this process is
-    dead; `cookie_prefix`, which the cookies of all its job processes start with, and nobody
-    else's. Where the guardian cannot be started, an `OSError` comes out in a group.
+    When the body ends in order, all processes with such a cookie are killed at once.
 
-    When the body ends in order, whatever still carries such a cookie is killed at once.
+    Args:
+        grace: Seconds that job processes have to stop by themselves once this process is dead.
+        cookie_prefix: The beginning of the cookies of all its job processes, and of no others.
+
+    Raises:
+        ExceptionGroup: With an `OSError`: the guardian cannot be started.
     """
     guardian = Guardian(grace, cookie_prefix)
     async with open_service(guardian.run, grace=2 * _GOODBYE_SECONDS):

@@ -1,11 +1,12 @@
 """The guardian: a tiny process that ends what a worker leaves behind when it dies.
 
-Run by `python -I -S` with the arguments <grace> <cookie prefix>, so it is the standard library and
-this file alone, and starts in a few milliseconds. Its stdin says which process groups exist; its
-end is the worker's end, however that came about. The job processes see the same end on their own
-stdin and stop politely; what is left after the grace is killed. It does not know what jobs are.
+It is run by `python -I -S` with the arguments <grace> <cookie prefix>. It loads the standard
+library, this file and `system/proc.py`, and starts in a few milliseconds. Its stdin says which
+process groups exist. The end of stdin is the end of the worker, however the worker ended. The job
+processes see the same end on their own stdin and stop politely. The guardian kills those that are
+left after the grace. It knows no jobs.
 
-The worker's sweeper imports `kill_marked` from here: one way to find what a cookie marks.
+The worker's sweeper imports `kill_marked` from here.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ _STARVED_ROUNDS = 600
 
 
 def main() -> None:
-    """Follow the worker to its end, then see its processes to theirs."""
-    # What stops the worker's whole group, or service, must not stop this before its time. The
-    # worker has started this with the same signals blocked: none ends it before this line.
+    """Wait for the end of the worker, then end its processes."""
+    # A signal to the worker's whole group, or service, must not end the guardian. The worker has
+    # started it with these signals blocked, so none ends it before this line.
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
     os.chdir("/")
@@ -63,21 +64,21 @@ def _follow() -> set[int]:
             break  # half a line: the worker died writing it
         number, _, start = line[1:].strip().partition(" ")
         if line.startswith("+"):
-            # A worker without descriptors cannot see it. It has just started, so it is that one.
+            # A worker without descriptors cannot read it. The process has just started.
             started[int(number)] = start or start_time(int(number))
         elif line.startswith("-"):
             started.pop(int(number), None)
-    # A number whose process has another start time was given to a stranger since. Where it cannot
-    # be seen, it is left in: a group that is gone cannot be killed.
+    # A number whose process has another start time belongs to another process now. One that cannot
+    # be seen stays in the set: a group that is gone cannot be killed.
     return {group for group, start in started.items() if start_time(group) in ("", start)}
 
 
 def _wait_for(groups: set[int], until: float) -> None:
     """Wait until the leaders of all `groups` are gone, or time is up.
 
-    A group whose leader is gone is killed at once, as by a worker that lives, and dropped. Its
-    number is never looked at again, so that it may be given to a stranger: from one poll to the
-    next is too short for the kernel to come round to it.
+    A group whose leader is gone is killed at once, as a living worker does, and dropped. Its number
+    is not looked at again, because the kernel may give it to another process; the kernel does not
+    do so between two polls.
     """
     while True:
         for group in list(groups):
@@ -107,16 +108,21 @@ def _kill_group(group: int) -> None:
 
 
 def start_time(pid: int) -> str:
-    """What tells a process from a later one with the same number; "" if it cannot be seen."""
+    """Return the start time of a process, which tells it from a later one; "" if unknown."""
     stat = proc.read_stat(pid)
     return "" if stat is None else str(stat.start_time)
 
 
 def kill_marked(is_mine: Callable[[bytes], bool]) -> int:
-    """SIGKILL every process whose cookie `is_mine`, until there is none; return how many.
+    """SIGKILL every process whose cookie `is_mine`, until there is none.
 
-    Linux only: elsewhere nobody may read another process's environment, and 0 is returned.
-    Raises `OSError` where this process could not look: no descriptors or memory, no /proc.
+    Linux only: elsewhere a process may not read the environment of another one.
+
+    Returns:
+        How many processes it has killed.
+
+    Raises:
+        OSError: This process could not look: no descriptors, no memory, or no /proc.
     """
     killed = clean = 0
     for _ in range(_ROUNDS):
@@ -125,14 +131,15 @@ def kill_marked(is_mine: Callable[[bytes], bool]) -> int:
         clean = 0 if found else clean + 1
         if clean == _CLEAN_ROUNDS:
             break
-        time.sleep(_POLL_SECONDS)  # the dead keep their environment for a moment, too
+        time.sleep(_POLL_SECONDS)  # a killed process keeps its environment for a moment
     return killed
 
 
 def count_marked(is_mine: Callable[[bytes], bool]) -> int:
-    """How many processes live whose cookie `is_mine`; Linux only, elsewhere 0.
+    """Return how many processes have a cookie that `is_mine`; 0 on other systems than Linux.
 
-    Raises `OSError` as `kill_marked`.
+    Raises:
+        OSError: As `kill_marked`.
     """
     return sum(is_mine(proc.read_cookie(pid)) for pid in _pids() if pid != os.getpid())
 
@@ -149,7 +156,7 @@ def _pids() -> list[int]:
 def _kill_if_marked(pid: int, is_mine: Callable[[bytes], bool]) -> bool:
     if not is_mine(proc.read_cookie(pid)) or pid == os.getpid():
         return False
-    # Looked at again through a handle that cannot come to mean another process.
+    # Check again with a pidfd, which cannot come to mean another process.
     try:
         return _kill_by_handle(pid, is_mine)
     except AttributeError:  # Python was built for a kernel that has none
@@ -174,7 +181,7 @@ def _kill_by_handle(pid: int, is_mine: Callable[[bytes], bool]) -> bool:
 
 
 def _kill_by_number(pid: int, is_mine: Callable[[bytes], bool]) -> bool:
-    """Without a handle: it was seen a moment ago, and numbers come round only after thousands."""
+    """Kill without a pidfd: the number was seen a moment ago, and is not given again so soon."""
     if not is_mine(proc.read_cookie(pid)):
         return False
     try:

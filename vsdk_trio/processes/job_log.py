@@ -33,7 +33,7 @@ _GOES_ON: Final = re.compile(
     r"$|  File \"|  \.\.\.$|  <|  Binary file |  Garbage-collecting$"
     r"|Python runtime state: |Current thread's C stack trace|Extension modules: "
 )
-# Below these frames nobody finds what blocks or crashes a job, but how it came to run.
+# Frames below these show how a job came to run, and not what blocks or crashes it.
 _PLUMBING: Final = re.compile(
     rf'  File "[^"]*(?:{CORE_PATH}|[/\\]vsdk_trio[/\\]runner[/\\]execution\.py)'
 )
@@ -56,11 +56,11 @@ class StackCollector:
 
     @property
     def is_collecting(self) -> bool:
-        """Whether a dump has begun; it has no last line, so somebody has to say when to stop."""
+        """Whether a dump has begun. It has no last line: `end` ends it."""
         return bool(self._lines)
 
     def wants(self, line: str) -> bool:
-        """Whether `line` goes on with the dump that has begun, or begins one where none has."""
+        """Return whether `line` continues the dump that has begun, or begins one."""
         if not self._lines:
             return line.startswith(_FATAL) or _THREAD.match(line) is not None
         if len(self._lines) >= MAX_LINES or line.startswith(_FATAL):
@@ -68,11 +68,11 @@ class StackCollector:
         return _GOES_ON.match(line) is not None or _THREAD.match(line) is not None
 
     def take(self, line: str) -> None:
-        """Add a line that is wanted."""
+        """Add a line to the dump."""
         self._lines.append(line)
 
     def end(self) -> StackDump | None:
-        """The dump that has begun, if one has; the next wanted line begins another."""
+        """End the dump that has begun, and return it; None if there is none."""
         if not self._lines:
             return None
         lines, self._lines = self._lines, []
@@ -81,7 +81,7 @@ class StackCollector:
 
 
 def _tidied(lines: list[str]) -> list[str]:
-    """Without the frames below the user's, threads that only wait for work, and empty lines."""
+    """Drop the frames below the user's, threads that only wait for work, and empty lines."""
     blocks: list[list[str]] = []
     for line in filter(None, lines):
         if _THREAD.match(line) or not blocks:
@@ -131,7 +131,7 @@ _MAX_TIME: Final = 4e9  # seconds; the year 2096, and what a `datetime` can be m
 
 @attrs.frozen(kw_only=True)
 class JobLine:
-    """What a line says. `created` is None where the line does not tell when it was logged."""
+    """The content of a line. `created` is None if the line does not say when it was logged."""
 
     text: str
     level: int = logging.INFO
@@ -143,7 +143,7 @@ class JobLine:
     trace: str = ""
     fields: dict[str, Any] = attrs.field(factory=dict)
     printed: bool = False
-    """Whether the user's code has printed it: then it is shown, also at a low level."""
+    """Whether the user's code has printed it. Such a line is shown also at a low level."""
 
 
 def read_job_line(line: Line) -> JobLine:
@@ -229,7 +229,7 @@ def _text(value: dict[str, Any], key: str) -> str:
 
 TAIL_LINES: Final = 20
 REPORT_SECONDS: Final = 1.0
-"""How often it is said that lines were dropped, while more come."""
+"""Seconds between two reports of dropped lines, while more come."""
 
 _TAIL_LINE_CHARACTERS: Final = 500
 _MOST_CHARACTERS: Final = 64 << 10
@@ -261,12 +261,17 @@ class JobLog:
         """How many lines came too fast to be logged."""
 
     def bind(self, fields: Mapping[str, Any], secrets: Iterable[str] = ()) -> None:
-        """Records from now on carry `fields`; `secrets` are masked, here and everywhere."""
+        """Add `fields` to all further records, and mask `secrets` everywhere."""
         self._fields = {**fields, "pid": self._pid}
         hide_passing(*secrets)
 
     def line(self, line: Line, now: float) -> None:
-        """Log one line, or count it as dropped, or keep it for a dump. `now` in seconds."""
+        """Log one line, count it as dropped, or keep it for a dump.
+
+        Args:
+            line: The line.
+            now: The time in seconds.
+        """
         if self._stacks.is_collecting or line.data.startswith(BEGINNINGS):
             text = line.data.decode("utf-8", "backslashreplace").rstrip()
             if not self._stacks.wants(text):
@@ -287,7 +292,7 @@ class JobLog:
         return self._stacks.is_collecting
 
     def end_stacks(self, now: float) -> None:
-        """No more lines belong to the dump that has begun, if one has."""
+        """End the dump that has begun, if there is one, and log it."""
         if (dump := self._stacks.end()) is None:
             return
         if not dump.fatal and self._on_stacks is not None:
@@ -303,7 +308,7 @@ class JobLog:
 
     @contextmanager
     def stacks_for(self, taker: Callable[[str], object]) -> Iterator[None]:
-        """During the body, the first dump of a process that lives on goes to `taker`."""
+        """During the body, give the first dump of a process that lives on to `taker`."""
         self._on_stacks = taker
         try:
             yield
@@ -322,7 +327,7 @@ class JobLog:
         return bool(self._unreported)
 
     def _report_dropped_at_times(self, now: float) -> None:
-        """At the rate's limit every other line is dropped, and no log is helped by saying so."""
+        """At the limit every other line is dropped, so a report for each would double the log."""
         if now >= self._may_report_at:
             self._may_report_at = now + REPORT_SECONDS
             self.report_dropped()
@@ -402,7 +407,7 @@ def _own(level: int, text: str, trace: str = "") -> JobLine:
 MAX_LINE_BYTES: Final = 16 << 10
 # Small enough that a flood does not hold up the event loop: a chunk of short lines takes 5 ms.
 _CHUNK_BYTES: Final = 16 << 10
-# A dump has no last line. It is written without a pause, so one after that long is another.
+# A dump has no last line. It is written without a pause, so text after this time is another.
 _STACKS_SECONDS: Final = 0.3
 
 
@@ -415,10 +420,10 @@ async def pump_stderr(stream: trio.abc.ReceiveStream, log: JobLog) -> None:
     try:
         while True:
             chunk: bytes | bytearray | None = None
-            with trio.move_on_after(_patience(log)):
+            with trio.move_on_after(_idle_seconds(log)):
                 chunk = await stream.receive_some(_CHUNK_BYTES)
             now = trio.current_time()
-            if chunk is None:  # nothing comes behind what has come
+            if chunk is None:  # no more text belongs to the last line
                 log.end_stacks(now)
                 log.report_dropped()
                 continue
@@ -436,8 +441,8 @@ async def pump_stderr(stream: trio.abc.ReceiveStream, log: JobLog) -> None:
         log.report_dropped()
 
 
-def _patience(log: JobLog) -> float:
-    """How long to wait for more, before what has come is taken for all."""
+def _idle_seconds(log: JobLog) -> float:
+    """Return how many seconds to wait for more text before a dump or a report is complete."""
     if log.is_in_stacks:
         return _STACKS_SECONDS
     return REPORT_SECONDS if log.owes_report else float("inf")

@@ -1,6 +1,7 @@
-"""Signs of life of one job process: what it was asked, what it has answered, and how late.
+"""One job process from its start to its last word, whatever happens meanwhile.
 
-Knows trio's clock and two frames. Must not know how they travel, or what a silence means.
+Knows the control channel and the stop ladder. It does not know what a job is, or whether the
+process is real: it needs a `Spawner` and trio's clock only.
 """
 
 from __future__ import annotations
@@ -41,14 +42,14 @@ class PingTracker:
 
     def __init__(self) -> None:
         self.round_trip_seconds: float | None = None
-        """How long the last answer took to come."""
+        """Seconds that the last answer took."""
         self._lag_seconds: float | None = None
         self._pings = 0
         self._asked_at = 0.0
         self._answered = trio.Event()
 
     def ask(self) -> tuple[Ping, trio.Event]:
-        """The next ping, to be sent now, and the event of its answer."""
+        """Return the next ping, to be sent now, and the event of its answer."""
         self._pings += 1
         self._asked_at = trio.current_time()
         self._answered = trio.Event()
@@ -63,14 +64,14 @@ class PingTracker:
 
     @property
     def silent_since(self) -> float | None:
-        """When it was asked what it has not answered yet; None where nothing is due."""
+        """When the unanswered ping was sent, on Trio's clock; None if there is none."""
         return self._asked_at if self._pings and not self._answered.is_set() else None
 
     @property
     def lag_seconds(self) -> float | None:
-        """How long the process's event loop was blocked at worst, by its last answer.
+        """Seconds that the event loop of the process was blocked at worst, by its last answer.
 
-        While an answer is due, it is blocked at least since it was asked.
+        While an answer is missing, the loop counts as blocked since the ping.
         """
         if (since := self.silent_since) is not None:
             return max(self._lag_seconds or 0.0, trio.current_time() - since)
@@ -83,7 +84,7 @@ _SURROUNDINGS_CANCELLED: Final = "the worker is stopping"
 
 
 class JobProcess:
-    """A started job process, as its user sees it. Made by `run_job_process`, which owns it."""
+    """A started job process. `run_job_process` makes and owns it."""
 
     def __init__(self, handle: ProcessHandle, cookie: str, job_log: logging.Logger) -> None:
         self._handle = handle
@@ -104,17 +105,21 @@ class JobProcess:
         """When it last sent a frame, on Trio's clock."""
         self._pings = PingTracker()
         self.was_given_job = False
-        """Whether its start frame was sent, or is being sent: it may have callbacks to run."""
+        """Whether its start frame was sent, or is being sent. It may then have callbacks to run."""
         self.job_id: str | None = None
         """The job that it was given."""
         self.cookie = cookie
-        """What marks the process and its descendants."""
+        """The environment marker of the process and its descendants."""
         self.exited = trio.Event()
         """Set when the process is gone, its output read and its pipes closed."""
 
     @property
     def exit(self) -> Exit:
-        """How it ended. Raises `RuntimeError` before `exited` is set."""
+        """How it ended.
+
+        Raises:
+            RuntimeError: `exited` is not set yet.
+        """
         if self._exit is None:
             raise RuntimeError("the job process has not exited yet")
         return self._exit
@@ -130,19 +135,22 @@ class JobProcess:
         return self._log.dropped_lines
 
     def memory_mb(self) -> float | None:
-        """What the process occupies in MiB, seen from outside; None where nobody can tell."""
+        """Return the memory of the process in MiB, seen from outside; None if it is unknown."""
         return self._handle.memory_mb()
 
     def cpu_seconds(self) -> float | None:
-        """What the process has used of the CPU, seen from outside; None where nobody can tell."""
+        """Return the CPU time of the process in seconds, seen from outside; None if unknown."""
         return self._handle.cpu_seconds()
 
     def bind_job(
         self, job_id: str, fields: Mapping[str, Any] | None = None, secrets: Iterable[str] = ()
     ) -> None:
-        """What the process writes to stderr is logged with `job_id` and `fields` from now on.
+        """Log the stderr of the process with the fields of a job from now on.
 
-        `secrets`, such as the job's token, are masked in it.
+        Args:
+            job_id: The job.
+            fields: Further fields of each record.
+            secrets: Texts to mask, such as the job's token.
         """
         self.job_id = job_id
         self._log.bind({"job_id": job_id, **(fields or {})}, secrets)
@@ -158,26 +166,23 @@ class JobProcess:
         return self._pings.silent_since
 
     async def ping(self) -> trio.Event:
-        """Ask for a sign of life; returns once asked, with the event of the answer.
-
-        Raises and is cancelled as `send`.
-        """
+        """Send a ping, and return the event of its answer. Raises and is cancelled as `send`."""
         ping, answered = self._pings.ask()
         await self.send(ping)
         return answered
 
     def kill(self) -> None:
-        """End it and its group at once; its exit tells how it ended."""
+        """Kill it and its group at once."""
         self._handle.signal_group(signal.SIGKILL)
 
     async def stacks(self) -> str:
-        """What every thread of the process does right now, also where all of it is blocked.
+        """Return the stacks of all threads of the process, also if all of them are blocked.
 
-        Asked for by a signal, which needs no event loop. "" where the process cannot tell, or
-        does not within `STACKS_SECONDS`: there is no signal for it, or it runs elsewhere.
+        A signal asks for them, which needs no event loop. The result is "" if there is no such
+        signal, if the process runs on another machine, or if it takes longer than `STACKS_SECONDS`.
         """
         ready, handle = self.ready, self._handle
-        # Behind a launcher the signal would reach the launcher, and not what it has started.
+        # Behind a launcher the signal would reach the launcher, and not the process it has started.
         if ready is None or not ready.stack_signal or ready.pid != handle.pid:
             return ""
         send, receive = trio.open_memory_channel[str](1)
@@ -187,43 +192,47 @@ class JobProcess:
         return ""
 
     def give_now(self, start: Start) -> None:
-        """Give it its job if that takes no waiting; else `was_given_job` is false: use `send`."""
+        """Send the job if that takes no waiting; if `was_given_job` is then false, use `send`."""
         self.was_given_job = self._channel.send_now(start)
 
     async def send(self, frame: SendableFrame) -> None:
         """Send one frame; see `ControlChannel.send` for cancellation.
 
-        Raises `FrameError` where the frame cannot be encoded, `trio.BrokenResourceError` where the
-        process cannot hear any more: it is gone, or being stopped, or a send was cut short.
+        Raises:
+            FrameError: The frame cannot be encoded.
+            trio.BrokenResourceError: The process cannot receive any more: it is gone or being
+                stopped, or an earlier send was interrupted.
         """
         if isinstance(frame, Start):
             self.was_given_job = True
         try:
             await self._channel.send(frame)
         except trio.ClosedResourceError as error:
-            # It was the owner who closed the pipe; to the user that is no mistake of its own.
+            # The owner has closed the pipe. For the caller that is no mistake.
             raise trio.BrokenResourceError("the job process cannot hear any more") from error
 
     def frames(self) -> AsyncIterator[Frame]:
-        """The incoming frames, for one consumer; may be left and taken up again.
+        """Iterate over the incoming frames, in one task; may be left and resumed.
 
-        Ends when the process is gone, after everything that it sent before.
+        It ends when the process is gone, after everything that the process has sent.
         """
         return self._frames
 
     async def hand_frames_to(self, handler: Callable[[Frame], bool]) -> None:
-        """Have `handler` called with each incoming frame in the step that reads it.
+        """Call `handler` with each incoming frame in the step that reads it.
 
-        Returns once it has said True, that this was the last one that it wants, or the process is
-        gone. What it raises comes out here. May be cancelled and taken up again.
+        It may be cancelled and called again. See `FrameQueue.hand_to`.
         """
         await self._frames.hand_to(handler)
 
     def request_stop(self, reason: str) -> None:
-        """Ask the owner to take the process down the stop ladder. Returns at once, idempotent.
+        """Request that the owner takes the process down the stop ladder. Returns at once.
 
-        `reason` reaches the job's shutdown callbacks. A process without a job, or whose job has
-        finished, has no callbacks to wait for and gets the shorter grace from the start.
+        A process without a job, or whose job has finished, has no callbacks to wait for, and gets
+        the shorter grace from the start. A second request changes nothing.
+
+        Args:
+            reason: For the job's shutdown callbacks.
         """
         if not self._stop_requested.is_set():
             self._stop_reason = reason
@@ -268,12 +277,21 @@ async def run_job_process(
     job_log: logging.Logger = JOB_LOGGER,
     task_status: trio.TaskStatus[JobProcess] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Own one job process: start it, read all it says, stop it when asked, leave nothing behind.
+    """Own one job process: start it, read its output, stop it on request, leave nothing behind.
 
-    Calls `task_status.started(process)` once it is there, and returns when it is gone, its output
-    is read to the end and its pipes are closed. Stops it by the ladder of `graces` when
-    `JobProcess.request_stop` was called, or when cancelled, at whatever moment: the cancellation
-    then goes on once the process is gone. Raises `JobProcessError` where it cannot be started.
+    Returns when the process is gone, its output is read to the end and its pipes are closed. It
+    stops the process by the stop ladder after `JobProcess.request_stop`. Cancelled, it does the
+    same, and raises `Cancelled` once the process is gone.
+
+    Args:
+        spawner: Starts the process.
+        command: The program to start.
+        graces: The waits of the stop ladder.
+        job_log: The logger for its stderr.
+        task_status: Gets the `JobProcess` once it is started.
+
+    Raises:
+        JobProcessError: The process cannot be started.
     """
     owner = _Owner(command, graces, job_log, task_status)
     try:
@@ -369,10 +387,16 @@ class _Owner:
 
 
 async def bring_up(process: JobProcess, hello: Hello, timeout: float) -> Ready:
-    """Send `hello` and wait for `Ready`, at most `timeout` seconds.
+    """Send `hello` and wait for `Ready`. It does not stop the process.
 
-    Raises `JobProcessError` where the process fails to initialize, ends, or is too late; the text
-    names the cause and the last words of the process. It does not stop the process.
+    Args:
+        process: A process that was just started.
+        hello: Its first frame.
+        timeout: Seconds until it must be ready.
+
+    Raises:
+        JobProcessError: The process fails to initialize, ends, or is too late. The text names the
+            cause and the last lines of stderr.
     """
     with trio.move_on_after(timeout):
         try:
@@ -381,7 +405,7 @@ async def bring_up(process: JobProcess, hello: Hello, timeout: float) -> Ready:
             text = f"cannot tell a job process what to do: {error}"
             raise JobProcessError(text, StartFailure.INIT_FAILED) from None
         except trio.BrokenResourceError:
-            pass  # It is dead, and what follows says of what.
+            pass  # It is dead, and its exit below says why.
         async for frame in process.frames():
             if isinstance(frame, Ready) and not process.exited.is_set():
                 return frame

@@ -34,14 +34,15 @@ logger = get_logger("vsdk_trio.orphans")
 
 def kill_carriers(cookies: frozenset[str]) -> int:
     """SIGKILL every process that carries one of `cookies`; return how many there were."""
-    marks = {cookie.encode() for cookie in cookies}
-    return kill_marked(marks.__contains__)
+    wanted = {cookie.encode() for cookie in cookies}
+    return kill_marked(wanted.__contains__)
 
 
 class Sweeper:
-    """Sweeps in a thread, many jobs at a time: one look at the process table serves them all.
+    """Sweeps in a thread, for many jobs at a time: one look at the process table serves them all.
 
-    Argument: `kill`, what finds and kills; for simulations, where there is no process table.
+    Args:
+        kill: Finds and kills processes by their cookies. Simulations have their own.
     """
 
     def __init__(self, kill: Callable[[frozenset[str]], int] = kill_carriers) -> None:
@@ -53,7 +54,7 @@ class Sweeper:
         """How many processes it has had to kill."""
 
     def sweep(self, cookie: str) -> None:
-        """A job process is gone: kill what it left behind, soon. Returns at once."""
+        """Kill soon what a job process has left behind that is gone. Returns at once."""
         self._due.add(cookie)
         self._is_due.set()
 
@@ -63,7 +64,7 @@ class Sweeper:
         *,
         task_status: trio.TaskStatus[Sweeper] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Service body: sweep until `stopping`, and once more then for what is due."""
+        """Sweep until `stopping`, and then once more; a service body."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._sweep_for_ever)
             task_status.started(self)
@@ -86,7 +87,7 @@ class Sweeper:
         try:
             killed = await run_in_thread("look at the process table", self._kill, cookies)
         except OSError as error:
-            # Short of something, as a rule. That passes, and what is due stays due.
+            # Most often a shortage, which passes. The cookies stay due.
             if self._pause == _GATHER_SECONDS:
                 logger.warning("cannot look for what jobs have left behind yet: %s", error)
             self._pause = next_delay(
@@ -95,7 +96,7 @@ class Sweeper:
             self._is_due.set()
             return
         self._pause = _GATHER_SECONDS
-        self._due -= cookies  # not before: a cancelled sweep is made up for at the end
+        self._due -= cookies  # not before: the sweep at the end repeats a cancelled one
         self.killed += killed
         if killed:
             logger.warning("killed processes that jobs had left behind", extra={"count": killed})
@@ -111,14 +112,15 @@ class ProcessTable(Protocol):
     """All processes of the machine, as far as their cookies can be seen."""
 
     async def count(self, cookie_prefixes: Sequence[str]) -> int:
-        """How many live that carry a cookie with one of these prefixes.
+        """Return how many processes have a cookie with one of these prefixes.
 
-        Raises `OSError` where it cannot look, and so does `kill`.
+        Raises:
+            OSError: It cannot look; `kill` raises this as well.
         """
         ...
 
     async def kill(self, cookie_prefixes: Sequence[str]) -> int:
-        """SIGKILL them, and what they start meanwhile; how many there were."""
+        """SIGKILL them and the processes that they start meanwhile; return how many."""
         ...
 
 
@@ -143,10 +145,17 @@ def _has_one_of(cookie_prefixes: Sequence[str]) -> Callable[[bytes], bool]:
 async def reap_orphans(
     table: ProcessTable, cookie_prefixes: Sequence[str], *, grace_seconds: float
 ) -> bool:
-    """Wait until none of these processes is left; True when that is so.
+    """Wait until the processes of a dead worker are gone, and kill those that stay.
 
-    They have seen the end of their worker and stop politely, callbacks included; after the grace
-    they are killed. False for what even that does not end, and where nobody could look.
+    They have seen the end of their worker and stop politely, callbacks included.
+
+    Args:
+        table: The processes of the machine.
+        cookie_prefixes: The beginnings of their cookies.
+        grace_seconds: How long they may take before they are killed.
+
+    Returns:
+        Whether they are gone. False if SIGKILL does not end them, or this process could not look.
     """
     if await _wait_until_gone(table, cookie_prefixes, grace_seconds):
         return True
@@ -182,7 +191,7 @@ async def _wait_until_gone(
 
 _ZOMBIE_LOOK_SECONDS: Final = 1.0
 REAP_SECONDS: Final = 3.0
-"""How long a zombie stays: how it ended can still be looked up meanwhile (`forked.py`)."""
+"""Seconds that a zombie stays, so that its exit status can still be read (`forked.py`)."""
 
 _OURS: Final = b"vsdk_trio."  # of vsdk_trio.runner and vsdk_trio.forkserver.program
 
@@ -201,15 +210,16 @@ class ProcessRow:
     """Tells it from a later one with the same number."""
     is_zombie: bool
     is_of_a_job: bool = False
-    """It carries a job's cookie, and is no job process nor a template: a job has started it."""
+    """It has a job's cookie, and is neither a job process nor a template: a job has started it."""
 
 
 @attrs.define
 class AdoptedZombies:
-    """Decides which of the zombies among the children of `me` are adopted. Pure.
+    """Decides which zombies among the children of `me` are adopted. Pure.
 
-    A child of `me` by birth is in the session of `me` or leads its own one, has never had another
-    parent, and was not started by a job. A child of which all of this may be true is left alone.
+    A child that `me` has started is in the session of `me` or leads its own one, has never had
+    another parent, and was not started by a job. A child for which all of this may be true is left
+    alone.
     """
 
     me: int
@@ -218,7 +228,12 @@ class AdoptedZombies:
     _seen_dead: dict[_Key, float] = attrs.field(factory=dict, init=False)
 
     def look(self, rows: Iterable[ProcessRow], now: float) -> list[int]:
-        """Take all processes as they are at `now`, in seconds; returns the pids to reap."""
+        """Look at all processes, and return the pids to reap.
+
+        Args:
+            rows: The processes.
+            now: The time in seconds.
+        """
         rows = list(rows)
         keys = {(row.pid, row.started) for row in rows}
         self._not_born_here &= keys
@@ -241,7 +256,7 @@ class AdoptedZombies:
 async def reap_zombies(
     stopping: trio.Event, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Service body, for process 1: look each second and reap, until `stopping`."""
+    """Look each second and reap, until `stopping`; a service body for process 1."""
     zombies = AdoptedZombies(me=os.getpid(), session=os.getsid(0))
     task_status.started()
     while not stopping.is_set():

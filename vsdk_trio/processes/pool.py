@@ -1,6 +1,8 @@
-"""A job that waits for a job process: a mailbox that gets exactly one letter.
+"""The pool: job processes that are ready before their job comes, one job for each.
 
-Knows neither how processes come to be nor what the job is.
+It owns every job process of a worker, idle or not, as a service that outlives the jobs. It brings
+processes up to `Ready` and gives them to jobs. It does not know what a job is, or how a process is
+started.
 """
 
 from __future__ import annotations
@@ -65,19 +67,19 @@ logger: Final = get_logger("vsdk_trio.pool")
 
 @attrs.frozen(kw_only=True)
 class PoolSettings:
-    """What every job process of a pool has in common."""
+    """The settings of all job processes of a pool."""
 
     argv: tuple[str, ...]
     """How to start one: launcher prefix, interpreter, runner."""
     cookie_prefix: str
-    """What their cookies start with; the guardian's must be the same."""
+    """The beginning of their cookies; the guardian must have the same."""
     initialize_timeout: float
     """Seconds from the start of a process to its `Ready`."""
     env_extra: dict[str, str] = attrs.field(factory=dict)
 
 
 class ProcessState(StrEnum):
-    """What a process of a pool is there for."""
+    """The state of a process of the pool."""
 
     STARTING = "starting"
     IDLE = "idle"
@@ -86,7 +88,7 @@ class ProcessState(StrEnum):
 
 
 def _note_nothing(process_or_ready: object) -> None:
-    """By default nobody wants to know what a process says of itself, or that it is taken."""
+    """Do nothing: the default for optional callbacks."""
 
 
 def _too_early(number: int) -> None:
@@ -96,9 +98,17 @@ def _too_early(number: int) -> None:
 class Pool:
     """Hands out ready job processes; keeps some idle, as `prewarm` decides.
 
-    Arguments: `make_hello(cookie)`, the first frame for a new process; `graces`, of the stop
-    ladder; `guardian` and `sweeper`, None where there are no real processes to guard or sweep;
-    `observe`, told of what becomes of each process.
+    Args:
+        spawner: Starts processes.
+        make_hello: Called with the cookie of a new process; returns its first frame.
+        settings: The settings of all processes.
+        prewarm: Decides how many processes to start.
+        graces: The waits of the stop ladder.
+        guardian: Ends the processes if the worker dies; None for simulated processes.
+        sweeper: Kills what processes leave behind; None for simulated processes.
+        on_ready: Called with the `Ready` frame of each process.
+        job_log: The logger for the stderr of jobs.
+        observe: Called with each event of a process.
     """
 
     def __init__(
@@ -116,7 +126,7 @@ class Pool:
         observe: seen.Observe = seen.unobserved,
     ) -> None:
         self.starts = Starts()
-        """Whether processes come up."""
+        """Counts starts: whether processes come up."""
         self.starts_change = Notifier()
         """Notified when a start has failed, or has succeeded at last."""
         self._observe = observe
@@ -153,11 +163,11 @@ class Pool:
 
     @property
     def running(self) -> int:
-        """Processes that were given to a job and are not gone yet."""
+        """How many processes have a job and are not gone yet."""
         return len(self._given)
 
     def processes(self) -> Iterator[tuple[JobProcess, ProcessState]]:
-        """Every process that lives, and what it is there for at the moment."""
+        """Iterate over all living processes and their states."""
         for number, process in self._alive.items():
             if number in self._starting:
                 yield process, ProcessState.STARTING
@@ -169,9 +179,10 @@ class Pool:
                 yield process, ProcessState.STOPPING
 
     def renew(self) -> None:
-        """Let no job have a process that was started before this; running jobs are left alone.
+        """Give no job a process that was started before this call. Running jobs go on.
 
-        What is idle is stopped now, what is starting once it is ready; others take their places.
+        Idle processes are stopped now, and starting ones when they are ready. New ones replace
+        them.
         """
         self._outdated = self._number
         while self._idle:
@@ -181,11 +192,11 @@ class Pool:
 
     @asynccontextmanager
     async def acquire(self) -> AsyncGenerator[JobProcess]:
-        """A ready process for one job: an idle one, or a new one.
+        """Take a ready process for one job, idle or new; give it back at the end of the body.
 
-        Raises `JobProcessError` where the new one cannot be started, fails to initialize or is not
-        ready within `initialize_timeout`; the text names the cause and its last words. When the
-        body ends, however it ends, the process is given back.
+        Raises:
+            JobProcessError: A new process cannot be started, fails to initialize, or is not ready
+                within `initialize_timeout`. The text names the cause and the last lines of stderr.
         """
         process = await self._take()
         try:
@@ -194,10 +205,12 @@ class Pool:
             await self.give_back(process)
 
     def take_idle(self, give: Callable[[JobProcess], object] = _note_nothing) -> JobProcess | None:
-        """As `acquire`, where a process is idle: there is nothing to wait for.
+        """Take an idle process without waiting; None if there is none.
 
-        `give(process)` is called before anything is noted of it: its job is waiting. Whoever gets
-        one must `give_back` it, whatever happens.
+        The caller must `give_back` the process, whatever happens.
+
+        Args:
+            give: Called with the process before anything else is done, because its job is waiting.
         """
         if not (self._open and self._idle):
             return None
@@ -213,14 +226,14 @@ class Pool:
         self._to_look.expire_at(self._prewarm.refill_at)
 
     def answered(self, process: JobProcess) -> None:
-        """The registry is being told that the job of `process` runs: a refill may begin soon."""
+        """Allow a refill soon: the worker is reporting that the job of `process` runs."""
         if self._prewarm.answered(process.pid, now=trio.current_time()):
             self._to_look.expire_at(self._prewarm.refill_at)
 
     async def give_back(self, process: JobProcess) -> None:
-        """Have a process stopped that is no longer needed, if it still runs; wait for its end.
+        """Stop a process that is no longer needed, and wait for its end.
 
-        Cancellation does not cut that short: the stop ladder has an end of its own.
+        Cancellation does not shorten this: the stop ladder has a deadline of its own.
         """
         self.answered(process)
         process.request_stop("the job is over")
@@ -230,9 +243,10 @@ class Pool:
         self._to_look.expire()
 
     async def first_up(self) -> None:
-        """Have a process come up, whatever is to be kept idle; returns once one has.
+        """Start a process, even if none is kept idle, and return once one is ready.
 
-        Raises `JobProcessError` where none ever will.
+        Raises:
+            JobProcessError: No process will ever come up.
         """
         self.starts.doubt()
         self._to_look.expire()
@@ -247,7 +261,7 @@ class Pool:
         *,
         task_status: trio.TaskStatus[Pool] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Service body: own all job processes until `stopping`, then stop what is left of them."""
+        """Own all job processes until `stopping`, then stop them; a service body."""
         async with trio.open_nursery() as nursery:
 
             def begin(number: int) -> None:
@@ -288,8 +302,8 @@ class Pool:
             coming.cancel()
 
     def _census(self) -> Census:
-        # One that is on its way out counts: it takes up what a process takes up until it is gone.
-        # Counted without a look at each: this is asked several times for every job.
+        # A process that is being stopped counts until it is gone: it still uses memory. The count
+        # does not look at each process, because it is made several times for every job.
         present = len(self._alive) + sum(number not in self._alive for number in self._starting)
         return Census(
             idle=self.idle,
@@ -318,8 +332,8 @@ class Pool:
 
             try:
                 if self._open:
-                    # A forkserver may have to load its template first; nobody waits for that when
-                    # the pool closes.
+                    # A forkserver may have to load its template first. A closing pool does not wait
+                    # for that.
                     with trio.CancelScope() as self._coming[number]:
                         await run_job_process(
                             self._spawner,
@@ -337,7 +351,7 @@ class Pool:
                     self._sweeper.sweep(cookie)
 
     async def _attend(self, process: JobProcess, number: int) -> None:
-        """Bring the process up and give it away."""
+        """Bring the process up, and give it to a job or keep it."""
         hello = self._make_hello(process.cookie)
         started_at = trio.current_time()
         try:
@@ -363,35 +377,35 @@ class Pool:
     def _note_success(self) -> None:
         was_in_trouble = self.starts.trouble is not None
         self.starts.succeeded()
-        if was_in_trouble:  # else there is no news in it, and a job may be waiting
+        if was_in_trouble:  # else nothing has changed
             self.starts_change.notify()
 
     def _start_failed(self, number: int, error: JobProcessError) -> None:
         self._starting.discard(number)
         self._to_look.expire()
         if not self._open or number <= self._outdated:
-            return  # nobody waits for it; or another will serve whoever does
+            return  # no job waits for it, or another process will serve the job
         self._observe(seen.ProcessFailed(cause=error.cause))
         self._prewarm.failed(now=trio.current_time())
         self.starts.failed(error)
         self.starts_change.notify()
-        # Another start may still serve the job that waits. If the one that was made for it has
-        # failed, it must know; for a job that came later, another one is made.
+        # Another start may still serve the waiting job. If the start that was made for it has
+        # failed, the job fails, too. For a job that came later, another start follows.
         if len(self._requests) > len(self._starting) and self._requests[0].since < number:
             self._requests.popleft().resolve(error)
         else:
-            # What it has printed, its traceback too, was logged as it came.
+            # Its output, with its traceback, is in the log already.
             logger.warning("no idle job process: %s", error.summary)
 
     def _take_off_the_books(self, number: int) -> None:
-        """The process is gone, or never was."""
+        """Forget a process that is gone, or that could not be started."""
         self._to_look.expire()
         process = self._alive.pop(number, None)
         if process is None:
             self._starting.discard(number)
             return
-        # One that was still starting is crossed out by `_attend`, together with the answer to the
-        # job that waits for it; otherwise another would be started for that job meanwhile.
+        # `_attend` forgets a process that was still starting, together with the result for the job
+        # that waits for it. Otherwise another one would be started for that job meanwhile.
         if self._guardian is not None:
             self._guardian.forget(process.pid)
         self._given.discard(process)
@@ -408,14 +422,14 @@ class Pool:
 
     async def _take(self) -> JobProcess:
         if not self._open:
-            await trio.lowlevel.checkpoint()  # cancelled together with the pool, say so
+            await trio.lowlevel.checkpoint()  # raises a cancellation that came with the closing
             raise JobProcessError("the pool is closed", StartFailure.CLOSED)
         if (process := self.take_idle()) is not None:
             # No checkpoint: the job's first frame leaves before a refill competes with it.
             return process
         request = ProcessRequest(self._number)
         self._requests.append(request)
-        self._start_wanted()  # here, and not when the loop comes round: the job waits
+        self._start_wanted()  # now, and not in the pool's task: the job waits
         try:
             result = await request.wait()
         except trio.Cancelled:
@@ -432,14 +446,14 @@ class Pool:
         return result
 
     def _offer(self, process: JobProcess) -> None:
-        """Give a ready process to the job that has waited longest, or keep it, or let it go."""
+        """Give a ready process to the job that has waited longest, or keep it, or stop it."""
         if process.exited.is_set():
             pass
         elif self._requests:
             self._note_given(process)
             self._requests.popleft().resolve(process)
             if not self._requests:
-                return  # what is to be looked at now is a refill, and its moment is set
+                return  # only a refill may be due, and its deadline is set
         elif self._open and self._prewarm.wants_to_keep(self._census()):
             self._idle.append(process)
         else:

@@ -47,9 +47,13 @@ _BOOT: Final = (
 
 
 def command_line(module: str) -> tuple[str, ...]:
-    """The command line that runs the package `module` of ours.
+    """Return the command line that runs a package of this project.
 
-    Raises what `require_interpreter` raises.
+    Args:
+        module: Its name.
+
+    Raises:
+        PreflightError: There is no interpreter.
     """
     require_interpreter()
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing
@@ -57,7 +61,11 @@ def command_line(module: str) -> tuple[str, ...]:
 
 
 def require_interpreter() -> None:
-    """Raise `PreflightError` where there is no interpreter to run job processes."""
+    """Check that there is an interpreter to run job processes.
+
+    Raises:
+        PreflightError: There is none.
+    """
     if getattr(sys, "frozen", False):
         raise PreflightError(
             "this program is frozen (sys.frozen), so there is no Python to run job processes: "
@@ -76,7 +84,7 @@ def require_interpreter() -> None:
 
 
 def _homes() -> list[str]:
-    """The directories (or archives) that this package and what it needs are imported from."""
+    """Return the directories or archives from which this package and its needs are imported."""
     files = [module.__file__ for module in (vsdk_trio, trio, attr)]
     homes = (os.path.dirname(os.path.dirname(os.path.abspath(file))) for file in files if file)
     return [*dict.fromkeys(homes)]
@@ -109,7 +117,7 @@ class Program:
         `EXIT_UNKNOWN`."""
 
     def send_signal(self, signum: int) -> None:
-        """Signal the program alone; does nothing once it is buried."""
+        """Signal the program alone; does nothing once it is reaped."""
         if self.returncode is None:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signum)
@@ -119,7 +127,7 @@ class Program:
         self.send_signal(signal.SIGKILL)
 
     def signal_group(self, signum: int) -> None:
-        """Signal its whole group; does nothing once it is buried."""
+        """Signal its whole group; does nothing once it is reaped."""
         if self.returncode is None:
             # PermissionError is macOS's word for a group in which only zombies are left.
             with suppress(ProcessLookupError, PermissionError):
@@ -132,7 +140,7 @@ class Program:
                 stream.close()
 
     async def wait(self) -> int:
-        """Wait for its end, and bury it together with its group. For one task at a time."""
+        """Wait for its end, kill its group and reap it. For one task at a time."""
         if self.returncode is None:
             pidfd = open_pidfd(self.pid)
             if pidfd is None:
@@ -157,7 +165,7 @@ class Program:
             flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
             return os.waitid(os.P_PID, self.pid, flags) is not None
         except ChildProcessError:
-            return True  # and nobody will say how
+            return True  # and its status is lost
 
     def _bury(self) -> None:
         # Before the number, which is that of the group as well, can be given to another process.
@@ -172,7 +180,7 @@ class Program:
 
 
 def open_pidfd(pid: int) -> int | None:
-    """A handle of one's own child; None where there can be none, now or ever."""
+    """Return a pidfd for a child of this process; None if there can be none now."""
     if sys.platform != "linux":
         return None
     try:
@@ -247,7 +255,7 @@ async def _start(
     with ExitStack() as ours, ExitStack() as theirs:
 
         def pipe(wanted: int, *, outgoing: bool = False) -> tuple[int, int | None]:
-            """What the program gets, and our end of it."""
+            """Return the descriptor for the program, and our end of the pipe."""
             if wanted != subprocess.PIPE:
                 return wanted, None
             reader, writer = os.pipe()
@@ -281,9 +289,9 @@ async def see_to_its_end(
     wait: Callable[[], Awaitable[int]],
     deliver: Callable[[], Awaitable[None]],
 ) -> int:
-    """Announce a process and wait for its end; returns its return code.
+    """Announce a process, wait for its end, and return its return code.
 
-    Where that is cancelled, or fails, `deliver` runs until the end is there all the same.
+    If that is cancelled or fails, `deliver` runs until the process has ended.
     """
     try:
         announce()

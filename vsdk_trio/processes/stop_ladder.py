@@ -1,6 +1,6 @@
 """How a job process is stopped: stop frame, EOF, SIGTERM, SIGKILL, each after a grace.
 
-Knows the edge and the clock; not what a job is, nor what the stop frame looks like.
+Knows process handles and the clock; knows neither jobs nor frames.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ DRAIN_SECONDS = 1.0
 
 
 class Rung(enum.IntEnum):
-    """How far down the ladder a process had to be taken."""
+    """The steps of the ladder, from polite to hard."""
 
     STOP_FRAME = 1
     EOF = 2
@@ -51,15 +51,18 @@ async def stop_ladder(
     job_over: trio.Event,
     on_rung: Callable[[Rung], None],
 ) -> None:
-    """Climb down until the process is gone. For `Spawner.run(deliver_cancel=)`.
+    """Go down the ladder until the process is gone. For `Spawner.run(deliver_cancel=)`.
 
-    Runs shielded and is cancelled by the spawner when the process is gone. However it ends, by
-    that, by an error of its own or at its end, the last thing it does is to SIGKILL the group.
+    It runs shielded, and the spawner cancels it when the process is gone. However it ends, its last
+    step is to SIGKILL the group.
 
-    Arguments: `send_stop` sends the stop frame, and may block or raise trio's stream errors;
-    `job_over`, set when the process has no job (any more): it has no callbacks to wait for, so
-    the grace of the stop frame is then `termination_timeout`; `on_rung` is told each step when it
-    is taken.
+    Args:
+        handle: The process.
+        send_stop: Sends the stop frame. It may block or raise trio's stream errors.
+        graces: The waits.
+        job_over: Set when the process has no job, or no job any more. It then has no callbacks to
+            wait for, and the grace of the stop frame is `termination_timeout`.
+        on_rung: Called with each step when it is taken.
     """
     try:
         on_rung(Rung.STOP_FRAME)
