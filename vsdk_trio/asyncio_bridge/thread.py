@@ -35,7 +35,7 @@ from ..telemetry.logs.loggers import get_logger
 
 _Ts = TypeVarTuple("_Ts")
 SetHandler: TypeAlias = Callable[[int, Any], Any]
-"""What `signal.signal` is: takes a number and a handler, returns the one before."""
+"""The type of `signal.signal`: takes a number and a handler, returns the handler before."""
 
 
 class TidyLoop(asyncio.SelectorEventLoop):

@@ -25,7 +25,7 @@ COOKIE_ROOM: Final = 96
 
 @attrs.frozen(kw_only=True)
 class Brief:
-    """Worker to template, first: what to load."""
+    """Worker to template, first: the code to load."""
 
     entrypoint: dict[str, Any]
     """The entrypoint by reference, as `EntrypointRef.to_dict()` gives it."""
@@ -35,7 +35,7 @@ class Brief:
     """Names of modules to import as well."""
     log_level: str = "INFO"
     cautious: bool = True
-    """Refuse where the loaded code holds what forked processes would share by accident."""
+    """Refuse if the loaded code has opened channels, which forked processes would share."""
 
 
 @attrs.frozen(kw_only=True)
@@ -45,23 +45,23 @@ class Fork:
     id: int
     cookie: str
     argv: list[str]
-    """The command line to show to others: that of a process started afresh."""
+    """The command line that the process shows: that of a process started afresh."""
     env: dict[str, Any] = attrs.field(factory=dict, repr=False)
-    """Variables that differ from the template's; null for one that is to go."""
+    """Variables that differ from the template's; null removes one."""
 
 
 @attrs.frozen(kw_only=True)
 class TemplateReady:
-    """Template to worker: everything is loaded; orders may come."""
+    """Template to worker: the code is loaded; orders may come."""
 
     seconds: float
-    """How long that took."""
+    """Seconds that it took."""
     warnings: list[str] = attrs.field(factory=list)
 
 
 @attrs.frozen(kw_only=True)
 class TemplateFailed:
-    """Template to worker, last: nothing will be forked, and why."""
+    """Template to worker, last: it forks nothing, and why."""
 
     reason: str
     lasting: bool
@@ -78,7 +78,7 @@ class Forked:
 
 @attrs.frozen(kw_only=True)
 class ForkFailed:
-    """Template to worker: the system would not."""
+    """Template to worker: the system refused the fork."""
 
     id: int
     errno: int
@@ -87,7 +87,7 @@ class ForkFailed:
 
 @attrs.frozen(kw_only=True)
 class Declined:
-    """Template to worker: this template should fork no more, for example for its code is old."""
+    """Template to worker: this template forks no more, for example because its code is old."""
 
     id: int
     reason: str
@@ -122,7 +122,11 @@ _TYPES: Final = {cls: name for name, cls in _CLASSES.items()}
 
 
 def encode_order(order: Order) -> bytes:
-    """One packet. Raises `FrameError` where it would be longer than `MAX_ORDER_BYTES`."""
+    """Return the order as one packet.
+
+    Raises:
+        FrameError: It would be longer than `MAX_ORDER_BYTES`.
+    """
     name = _TYPES[type(order)]
     packet = json.dumps({"type": name, **to_object(order)}, separators=(",", ":")).encode("ascii")
     if len(packet) > MAX_ORDER_BYTES:
@@ -131,7 +135,11 @@ def encode_order(order: Order) -> bytes:
 
 
 def decode_order(packet: bytes) -> Order:
-    """Read one packet. Raises `FrameError` for anything that `encode_order` did not make."""
+    """Read one packet.
+
+    Raises:
+        FrameError: `encode_order` did not make it.
+    """
     try:
         value = json.loads(packet)
     except ValueError:

@@ -1,7 +1,6 @@
-"""Whether the worker may take a job: slots, promises, and the reasons for a no.
+"""Whether the worker may take a job: slots, promises, and the reasons for a refusal.
 
-Pure: time comes in as `now`, load as a number. It knows job ids only; who asks, who runs the job
-and what is said on the wire are the business of others. At all times
+Pure: time comes in as `now`, load as a number. It knows job ids only. At all times
 `reserved + running <= max_processes`.
 """
 
@@ -16,7 +15,7 @@ from ..errors import IllegalTransitionError
 
 @attrs.frozen
 class Reservation:
-    """A slot held for a job; `expires_at` is None until the promise was made."""
+    """A slot that is held for a job; `expires_at` is None until the worker has promised it."""
 
     job_id: str
     expires_at: float | None = None
@@ -39,7 +38,7 @@ class RefusalCause(StrEnum):
 
 @attrs.frozen
 class Refusal:
-    """A no: a cause to count by, and a text for a person."""
+    """A refusal: a cause for counters, and a text for a person."""
 
     cause: RefusalCause
     reason: str
@@ -48,8 +47,9 @@ class Refusal:
 class Admission:
     """Counts the slots of one worker.
 
-    Arguments: `max_processes`, jobs at the same time, promises included; `load_threshold`, refuse
-    offers while the load passed in is above it.
+    Args:
+        max_processes: How many jobs may run at the same time, promises included.
+        load_threshold: Offers are refused while the load is above this.
     """
 
     def __init__(self, *, max_processes: int, load_threshold: float) -> None:
@@ -83,25 +83,27 @@ class Admission:
 
     @property
     def next_expiry(self) -> float | None:
-        """When the next promise runs out; None while there is none."""
+        """When the next promise expires; None while there is none."""
         times = [r.expires_at for r in self._reserved.values() if r.expires_at is not None]
         return min(times, default=None)
 
     def close(self, reason: str) -> None:
-        """Take nothing new from now on; promises already made are kept. The first reason stays."""
+        """Take no new jobs from now on; earlier promises are kept. The first reason stays."""
         self._closed_because = self._closed_because or reason
 
     def revoke(self) -> None:
-        """Free every slot that was promised only; an assignment of it is refused from now on."""
+        """Free every slot that is only promised; its assignment is refused from now on."""
         self._reserved.clear()
 
     def offer(
         self, job_id: str, *, load: float | None = None, trouble: str | None = None
     ) -> Reservation | Refusal:
-        """Can the job be taken? A `Reservation` holds its slot, also when it is asked again.
+        """Decide whether the job can be taken; a `Reservation` holds its slot, also for a repeat.
 
-        Arguments: `load`, what `load_fnc` says now; None where there is none; `trouble`, why no
-        job can be run at the moment.
+        Args:
+            job_id: The job.
+            load: The result of `load_fnc`; None if there is none.
+            trouble: Why no job can be run at the moment.
         """
         if self._closed_because is not None:
             return Refusal(RefusalCause.CLOSED, self._closed_because)
@@ -121,9 +123,10 @@ class Admission:
         return reservation
 
     def promise(self, job_id: str, *, expires_at: float) -> Refusal | None:
-        """A yes is to be said: hold the slot until `expires_at`, unless it was claimed already.
+        """Hold the slot until `expires_at`, unless it was claimed already; the answer will be yes.
 
-        None where it may be said; the refusal where the slot is held no longer.
+        Returns:
+            None if the answer may be yes; a refusal if the slot is no longer held.
         """
         if job_id in self._reserved:
             self._reserved[job_id] = Reservation(job_id, expires_at)
@@ -132,14 +135,17 @@ class Admission:
         return None
 
     def withdraw(self, job_id: str) -> None:
-        """The answer became a no: free the slot. Does nothing for a job that has none held."""
+        """Free the slot: the answer is no after all. Does nothing for a job that has none."""
         self._reserved.pop(job_id, None)
 
     def claim(self, job_id: str) -> Refusal | None:
-        """The job was assigned; None when it has a slot now.
+        """Give a slot to a job that was assigned.
 
-        A job that comes late or unasked is taken if there is room and the worker is open; one that
-        was promised has its slot in any case.
+        A job that was promised has its slot. One that comes late, or without an offer, is taken if
+        there is room and the worker is open.
+
+        Returns:
+            None if it has a slot now; else the refusal.
         """
         if job_id in self._running:
             return Refusal(RefusalCause.RUNNING, f"job {job_id} already runs here")
@@ -152,13 +158,17 @@ class Admission:
         return None
 
     def release(self, job_id: str) -> None:
-        """The job is over and its process gone. Raises where it was not running."""
+        """Free the slot of a job that is over.
+
+        Raises:
+            IllegalTransitionError: The job was not running.
+        """
         if job_id not in self._running:
             raise IllegalTransitionError(f"job {job_id} has no slot to release")
         self._running.remove(job_id)
 
     def expire(self, now: float) -> tuple[str, ...]:
-        """Free the slots whose promise has run out; returns their job ids."""
+        """Free the slots whose promises have expired, and return their job ids."""
         late = tuple(
             job_id
             for job_id, held in self._reserved.items()

@@ -1,7 +1,7 @@
 """Names a function so that another interpreter can import it, or says why that is impossible.
 
-Pure but for what it must look at: the function, `sys.modules`, the search path, and whether the
-main script is a file. Functions are never pickled. Loading by reference is the runner's business.
+It reads the function, `sys.modules`, the search path, and whether the main script is a file.
+Functions are never pickled. The runner loads them by reference.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ def _is_name(text: str) -> bool:
 
 @attrs.frozen(kw_only=True)
 class EntrypointRef:
-    """Where a function is found: exactly one of three targets, and a qualified name in it.
+    """Where a function is: exactly one of three targets, and a qualified name in it.
 
-    `module` was imported by its name; `main_module` was run by `python -m` under it; `main_path`
-    is a script. `sys_path` (absolute), `argv` and `cwd` are those of the describing process.
+    `module` was imported by its name, `main_module` was run by `python -m`, and `main_path` is a
+    script. `sys_path` (absolute), `argv` and `cwd` are those of the process that describes it.
     """
 
     qualname: str
@@ -52,7 +52,7 @@ class EntrypointRef:
     argv: tuple[str, ...] = ()
     cwd: str = ""
     needs_asyncio: bool = False
-    """The function is not marked where it is defined; whoever finds it there has to mark it."""
+    """The function is not marked where it is defined, so the loader has to mark it."""
 
     @property
     def target(self) -> str:
@@ -96,10 +96,15 @@ class EntrypointRef:
 def describe(
     function: Callable[..., Any], *, what: str = "entrypoint", asynchronous: bool = True
 ) -> EntrypointRef:
-    """The reference by which a job process can import `function`.
+    """Return the reference by which a job process can import `function`.
 
-    `what` is what errors call it; `asynchronous` demands an `async def` function. Raises
-    `EntrypointError`, with what to do about it, where there is no such reference.
+    Args:
+        function: The function.
+        what: Its name in errors.
+        asynchronous: Whether it must be an `async def` function.
+
+    Raises:
+        EntrypointError: There is no such reference. The text says what to do.
     """
 
     def refuse(why: str) -> NoReturn:
@@ -128,7 +133,7 @@ def describe(
 
 
 def _fault_of(function: Any, asynchronous: bool) -> str | None:
-    """What is wrong with the function as such."""
+    """Return what makes the function itself unfit; None if it is fit."""
     if not callable(function):
         return f"it is a {type(function).__name__}, not a function"
     if isinstance(function, functools.partial):
@@ -193,7 +198,7 @@ def _cwd() -> str:
 
 
 def _search_path() -> tuple[str, ...]:
-    # Relative entries mean something else in another directory. What is no path at all is kept:
+    # Relative entries mean something else in another directory. Entries that are no paths stay:
     # import hooks put their own markers into `sys.path`.
     cwd = _cwd()
     return tuple(

@@ -84,7 +84,7 @@ class AgentParticipant:
 
 @attrs.frozen
 class Update:
-    """What the registry is to be told."""
+    """A message for the registry about the job."""
 
     fact: JobFact
     error: str | None = None
@@ -119,7 +119,7 @@ class JobLifecycle:
 
     @property
     def stop_cause(self) -> StopCause | None:
-        """Why the job was asked to stop; None where nobody asked."""
+        """Why the job was asked to stop; None if it was not."""
         return self._stop_cause
 
     @property
@@ -130,12 +130,12 @@ class JobLifecycle:
         return self._end_cause
 
     def start(self) -> None:
-        """A process was found; it is being given the job."""
+        """A process was found and gets the job."""
         self._require("start", JobState.ASSIGNED)
         self.state = JobState.STARTING
 
     def lose(self) -> None:
-        """The process is gone, and the entrypoint has not begun: another one may have the job."""
+        """The process is gone before the entrypoint has begun; another one may get the job."""
         self._require("lose its process", JobState.STARTING)
         self.state = JobState.ASSIGNED
 
@@ -151,14 +151,14 @@ class JobLifecycle:
         return self._run(None)
 
     def join(self, participant: AgentParticipant) -> Update | None:
-        """The room was joined; RUNNING, if the job waited for that."""
+        """The room is joined; RUNNING, if the job waited for that."""
         self._require("join", JobState.JOINING, JobState.RUNNING, JobState.STOPPING)
         if self.state is not JobState.JOINING:
             return None
         return self._run(participant)
 
     def stop(self, cause: StopCause) -> bool:
-        """The job is asked to stop. True the first time, False when that changes nothing."""
+        """The job is asked to stop. Return whether that changes its state."""
         if self.state.is_end or self.state is JobState.STOPPING:
             return False
         self._stop_cause = cause
@@ -166,9 +166,9 @@ class JobLifecycle:
         return True
 
     def finish(self, fact: JobFact, error: str | None = None) -> Update:
-        """The job process said how the job ended.
+        """The job process has reported how the job ended.
 
-        A job that was cancelled because of a fault of its own has failed with that fault.
+        A job that was cancelled for a fault of its own has failed with that fault.
         """
         self._require(
             "finish", JobState.STARTING, JobState.JOINING, JobState.RUNNING, JobState.STOPPING
@@ -191,10 +191,13 @@ class JobLifecycle:
         return self._end_as_asked(cause)
 
     def exit(self, how: str, cause: EndCause = EndCause.PROCESS_DIED) -> Update | None:
-        """The job's process is gone; ends every state. None when the end was already told.
+        """The job's process is gone; this ends every state. None if the job had ended before.
 
-        A process that goes without a word has failed: `how` says what is known of it, `cause`
-        what class of an end that is.
+        A job whose process has not reported its end has failed.
+
+        Args:
+            how: How the process ended, for a person.
+            cause: The class of this end.
         """
         if self.state.is_end:
             return None

@@ -31,12 +31,17 @@ class Census:
 
 
 class Prewarm:
-    """Demand is served first; refills wait for it, are few at a time, and back off after failures.
+    """Decides how many processes to start: first for jobs that wait, then to keep some idle.
 
-    Arguments: `num_idle`, how many to keep ready; `max_processes`, the bound on all of them;
-    `max_refills`, how many may start at once to become idle ones; `max_starting`, how many at once
-    in all: a burst of jobs that all start one at the same moment starves them all, until each is
-    late. A job that waits is held up by nothing else: its own start is how it learns what is wrong.
+    Refills wait for jobs, are few at a time, and back off after failures. A job that waits is
+    delayed by nothing else, because it learns from its own start what is wrong.
+
+    Args:
+        num_idle: How many processes to keep ready.
+        max_processes: The bound on all processes.
+        max_refills: How many may start at once to become idle ones.
+        max_starting: How many may start at once in all. A burst of jobs that starts all its
+            processes at the same moment would make each of them late.
     """
 
     def __init__(
@@ -57,9 +62,12 @@ class Prewarm:
         self._unanswered: set[int] = set()
 
     def to_start(self, census: Census, *, now: float, probe: bool = False) -> int:
-        """How many processes to start now. Never so many that there are over `max_processes`.
+        """Return how many processes to start now; at most up to `max_processes` in all.
 
-        `probe`: it is not known whether any comes up, so one is tried, whatever `num_idle` is.
+        Args:
+            census: How many there are.
+            now: The time in seconds.
+            probe: Start one to see whether it comes up, whatever `num_idle` is.
         """
         room = min(
             self._max_processes - census.processes,
@@ -67,7 +75,7 @@ class Prewarm:
         )
         wanted = census.waiting - census.idle - census.starting
         if self.refill_at <= now:
-            # What starts for a job that waits will not become idle.
+            # A process that starts for a waiting job will not become idle.
             most = self._max_refills
             if probe:
                 wanted, most = max(wanted, 0), 1
@@ -76,26 +84,27 @@ class Prewarm:
         return max(0, min(room, wanted))
 
     def wants_to_keep(self, census: Census) -> bool:
-        """Whether one more process that is ready, and that no job waits for, should stay."""
+        """Return whether one more ready process, for which no job waits, should stay."""
         return census.idle < self._num_idle
 
     @property
     def refill_at(self) -> float:
-        """The moment from which refilling is no longer held back; it may be past."""
+        """The time from which refills may start; it may be past."""
         return max(self._held_until, self._backed_off_until)
 
     def taken(self, pid: int, *, now: float) -> None:
-        """A process got a job: no refill is to compete with it until it is `answered`."""
+        """A process got a job: no refill may compete with it until it is `answered`."""
         self._unanswered.add(pid)
         # From the first of several: a steady stream of jobs must not put the refill off for ever.
         if self._held_until <= now:
             self._held_until = now + REFILL_DELAY_SECONDS
 
     def answered(self, pid: int, *, now: float) -> bool:
-        """The registry is being told that the job of a process runs, or the job is over.
+        """The worker is reporting that the job of a process runs, or the job is over.
 
-        Returns whether refilling may begin sooner for it: not where that was said before, of a
-        process that was not `taken`, or while other jobs are not answered.
+        Returns:
+            Whether a refill may begin sooner. It may not if the process was not `taken` or was
+            answered before, or while other jobs are not answered.
         """
         if pid not in self._unanswered:
             return False
@@ -107,11 +116,11 @@ class Prewarm:
         return True
 
     def became_ready(self) -> None:
-        """A start succeeded: the next failure is a first one again."""
+        """A start has succeeded: the next failure counts as the first one."""
         self._retry_seconds = 0.0
 
     def renewed(self) -> None:
-        """What failed may not fail again: refill at once."""
+        """The code is new, so earlier failures do not count: refill at once."""
         self._retry_seconds = 0.0
         self._backed_off_until = float("-inf")
 

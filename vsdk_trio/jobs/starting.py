@@ -1,7 +1,7 @@
-"""What it means that job processes do not come up: for the moment or for good, once or always.
+"""What a failed start of a job process means: whether another attempt may succeed.
 
-Pure, and the one place for it. A failure that passes is a shortage or a time-out: another attempt
-may succeed. Any other is for good: another attempt with the same program ends in the same way.
+Pure, and the only place for this. A failure that passes is a shortage or a time-out: another
+attempt may succeed. After any other failure, another attempt with the same program fails as well.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..errors import JobProcessError
 from ..system.shortages import resource_of
 
 PREFLIGHT_SECONDS: Final = 300.0
-"""How long a worker tries to see its first job process before it ends with an error."""
+"""Seconds in which a worker must get its first job process before it ends with an error."""
 
 FAILURES_IN_A_ROW: Final = 2
 """So many failures that pass, without a success, mean that no job can be run at the moment. One
@@ -37,12 +37,12 @@ _MISTAKES: Final = (ImportError, NameError, AttributeError, TypeError, SyntaxErr
 
 
 def start_passes(error: OSError) -> bool:
-    """Whether the system may start a process the next time: it was short of something."""
+    """Return whether the system may start a process the next time: it was short of something."""
     return resource_of(error, is_starting=True) is not None
 
 
 def loading_passes(error: BaseException) -> bool:
-    """Whether the user's code may be loaded the next time: it was a shortage, or a network."""
+    """Return whether the user's code may load the next time: it was a shortage, or a network."""
     return all(
         isinstance(leaf, (ConnectionError, TimeoutError)) or resource_of(leaf) is not None
         for leaf in leaves(error)
@@ -50,17 +50,17 @@ def loading_passes(error: BaseException) -> bool:
 
 
 def initializing_passes(error: BaseException) -> bool:
-    """Whether `initialize_process_fnc` may succeed the next time.
+    """Return whether `initialize_process_fnc` may succeed the next time.
 
-    It may need what is elsewhere, so whatever it raises may pass, but for a mistake in its code.
+    It may need other services, so every error may pass, except a mistake in its code.
     """
     return loading_passes(error) or not isinstance(error, _MISTAKES)
 
 
 def exit_passes(returncode: int, last_words: Sequence[str]) -> bool:
-    """Whether a process that ended before it was ready may come up at another attempt.
+    """Return whether another attempt may succeed after a process that ended before it was ready.
 
-    It may where it was killed from outside, or its last lines of stderr name a shortage.
+    It may if the process was killed from outside, or its last lines of stderr name a shortage.
     """
     if returncode in _KILLED_FROM_OUTSIDE:
         return True
@@ -68,10 +68,10 @@ def exit_passes(returncode: int, last_words: Sequence[str]) -> bool:
 
 
 class Starts:
-    """Counts how starts of job processes have ended, and says what that means.
+    """Counts how starts of job processes have ended, and says whether jobs can be run.
 
-    A process that becomes ready proves that jobs can be run, until one fails for good, or
-    `FAILURES_IN_A_ROW` of them. `doubt` asks for such a proof where there was none yet.
+    A process that becomes ready proves it, until one fails for good, or `FAILURES_IN_A_ROW` of them
+    fail. `doubt` requests such a proof if there was none yet.
     """
 
     def __init__(self) -> None:
@@ -90,12 +90,12 @@ class Starts:
 
     @property
     def wants_probe(self) -> bool:
-        """Whether a process is to be started just to see whether one comes up."""
+        """Whether to start a process only to see whether it comes up."""
         return self.trouble is not None
 
     @property
     def hopeless(self) -> JobProcessError | None:
-        """Why none will ever come up: none has, and the last failure does not pass."""
+        """The error if no process will ever come up: none has, and the last failure is lasting."""
         if self._is_proven or not self._failures or self._failures[-1].passes:
             return None
         return self._failures[-1]
@@ -112,7 +112,7 @@ class Starts:
         return None
 
     def doubt(self) -> None:
-        """Want to see a process come up, if none has."""
+        """Request a proof that a process comes up, if none has."""
         self._is_doubted = not self._is_proven
 
     def succeeded(self) -> None:

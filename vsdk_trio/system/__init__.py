@@ -1,1 +1,1 @@
-"""What the operating system asks and refuses: signals, stopping, exit codes, threads."""
+"""The operating system: signals, the end of a program, threads, shortages, and /proc."""

@@ -24,7 +24,11 @@ class CpuQuota:
     units_per_second: float
 
     def used_seconds(self) -> float:
-        """The CPU time that the cgroup has used so far. Raises `OSError` if nobody tells."""
+        """Return the CPU time that the cgroup has used, in seconds.
+
+        Raises:
+            OSError: The figure cannot be read.
+        """
         text = self.usage.read_text()
         if self.key:
             values = dict(line.split() for line in text.splitlines())
@@ -33,10 +37,10 @@ class CpuQuota:
 
 
 def count_processors() -> int:
-    """How many processors this process can keep busy, at least 1.
+    """Return how many processors this process can use, at least 1.
 
-    Those that it may run on, or what its container's quota comes to, rounded up, if that is less:
-    a container of two CPUs on a machine of 64 has 2. The one place where processors are counted.
+    That is the number on which it may run, or the quota of its container, rounded up, if that is
+    less: a container of two CPUs on a machine of 64 has 2. No other code counts processors.
     """
     if hasattr(os, "sched_getaffinity"):
         count = len(os.sched_getaffinity(0))
@@ -48,9 +52,12 @@ def count_processors() -> int:
 
 
 def find_cpu_quota(root: Path = Path("/")) -> CpuQuota | None:
-    """The tightest limit on this process's CPU time; None where there is none.
+    """Return the tightest limit on this process's CPU time; None if there is none.
 
-    Knows both versions of cgroups. In a container the limit is that of the container's own root.
+    It reads both versions of cgroups. In a container the limit is at the container's own root.
+
+    Args:
+        root: The root of the file system.
     """
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()

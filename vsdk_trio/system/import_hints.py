@@ -1,4 +1,4 @@
-"""Why code that used to work cannot be imported here: one line of what to do about it.
+"""Why code cannot be imported here that works elsewhere, and what to do: one line for a person.
 
 A leaf: the standard library only. Knows two reasons: a file that hides a library of its name, and
 a library that has replaced parts of the standard library.
@@ -15,7 +15,7 @@ from types import BuiltinFunctionType, ModuleType
 
 
 def patched() -> str | None:
-    """What to do where the standard library is patched in a way that Trio cannot run on."""
+    """Return what to do if the standard library is patched so that Trio cannot run; else None."""
     function = select.select
     if isinstance(function, BuiltinFunctionType):
         return None
@@ -27,7 +27,7 @@ def patched() -> str | None:
 
 
 def explained(error: BaseException) -> str | None:
-    """What to do about `error`; None where it has another reason than those known here."""
+    """Return what to do about `error`; None if its reason is not known here."""
     for raised in _chain(error):
         if isinstance(raised, (ImportError, AttributeError)):
             return patched() or _shadowing(raised)
@@ -44,7 +44,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _shadowing(error: ImportError | AttributeError) -> str | None:
-    """Which file hides the library that `error` misses something of."""
+    """Return which file hides the library in which `error` misses a name."""
     if isinstance(error, ImportError):
         name = (error.name or "").partition(".")[0]
         module = sys.modules.get(name)

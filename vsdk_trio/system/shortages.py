@@ -1,4 +1,4 @@
-"""Shortages of the machine: which error means which, and how often each is told.
+"""Shortages of the machine: which error means which, and how often each is logged.
 
 A leaf. A shortage costs what was being started, and nothing that runs. So each place that asks the
 system for something catches `OSError`, says what it was doing, and goes on or tries again. What
@@ -43,7 +43,7 @@ _NO_THREAD: Final = "can't start new thread"
 
 
 def resource_of(error: BaseException, *, is_starting: bool = False) -> Resource | None:
-    """What there was too little of; None where the error is no shortage.
+    """Return the resource that was short; None if the error is no shortage.
 
     Args:
         error: What was raised.
@@ -69,7 +69,7 @@ def resource_of(error: BaseException, *, is_starting: bool = False) -> Resource 
 
 
 def shortage_among(error: BaseException, doing: str) -> ShortageError | None:
-    """The shortage behind an error, its causes, or the errors of a group; it is noted, too.
+    """Return the shortage behind an error, its causes, or the errors of a group, and note it.
 
     Args:
         error: What was raised, such as trio's error for several addresses.
@@ -90,7 +90,7 @@ def shortage_among(error: BaseException, doing: str) -> ShortageError | None:
 
 
 def shortage(resource: Resource, doing: str, cause: object) -> ShortageError:
-    """The error that says that `doing` failed for want of `resource`; it is noted, too."""
+    """Return the error of a shortage: `doing` failed for lack of `resource`. Note it as well."""
     SHORTAGES.note(resource, doing, cause)
     return ShortageError(resource, _text(resource, doing, cause))
 
@@ -101,16 +101,16 @@ def _text(resource: Resource, doing: str, cause: object) -> str:
 
 @attrs.define
 class _Kind:
-    """What is known of one kind of shortage."""
+    """The state of one kind of shortage."""
 
     text: str = ""
     failures: int = 0
     """Since it worked last."""
-    untold: int = 0
+    unlogged: int = 0
     failed_at: float = 0.0
-    told_at: float = -math.inf
-    is_told: bool = False
-    """Its end is worth a line, because its beginning was."""
+    logged_at: float = -math.inf
+    is_logged: bool = False
+    """Its end is logged if its beginning was."""
 
 
 class Shortages:
@@ -123,27 +123,27 @@ class Shortages:
         self._kinds: dict[Resource, _Kind] = {}
 
     def note(self, resource: Resource, doing: str, cause: object) -> None:
-        """Something failed for want of `resource`."""
+        """Something failed for lack of `resource`."""
         kind, now = self._kinds.setdefault(resource, _Kind()), time.monotonic()
         kind.text, kind.failed_at = _text(resource, doing, cause), now
         kind.failures += 1
-        kind.untold += 1
-        if now - kind.told_at >= QUIET_SECONDS:
-            times = f" ({kind.untold} times)" if kind.untold > 1 else ""
-            kind.told_at, kind.untold, kind.is_told = now, 0, True
+        kind.unlogged += 1
+        if now - kind.logged_at >= QUIET_SECONDS:
+            times = f" ({kind.unlogged} times)" if kind.unlogged > 1 else ""
+            kind.logged_at, kind.unlogged, kind.is_logged = now, 0, True
             logger.error("%s%s", kind.text, times)
 
     def over(self, *resources: Resource) -> None:
-        """What needs these has just worked."""
+        """Something that needs these resources has just worked."""
         for resource in resources:
             kind = self._kinds.get(resource)
             if kind is not None and kind.failures:
-                if kind.is_told:
+                if kind.is_logged:
                     logger.warning("%s can be had again (%d failures)", resource, kind.failures)
-                kind.failures, kind.is_told = 0, False
+                kind.failures, kind.is_logged = 0, False
 
     def current(self) -> list[str]:
-        """What there is too little of, as lines for a person."""
+        """Return the current shortages, as lines for a person."""
         now = time.monotonic()
         return [
             f"{kind.text} ({kind.failures} times, last {now - kind.failed_at:.0f} s ago)"

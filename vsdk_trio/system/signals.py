@@ -15,9 +15,9 @@ from types import FrameType, TracebackType
 
 
 def ending_signals() -> tuple[signal.Signals, ...]:
-    """SIGINT, SIGTERM, and SIGHUP, which comes when the terminal is closed.
+    """Return SIGINT, SIGTERM, and SIGHUP, which comes when the terminal is closed.
 
-    SIGHUP is left alone where it is ignored: so `nohup` asks for it.
+    SIGHUP is left out if it is ignored, as under `nohup`.
     """
     names = ["SIGINT", "SIGTERM"]
     hangup = getattr(signal, "SIGHUP", None)  # not on Windows
@@ -27,9 +27,9 @@ def ending_signals() -> tuple[signal.Signals, ...]:
 
 
 def heed_signals_as_process_1() -> None:
-    """As process 1 of a container: SIGTERM and SIGHUP end the program while it starts.
+    """Let SIGTERM and SIGHUP end the program while it starts as process 1 of a container.
 
-    The kernel drops a signal to process 1 that has no handler, so that one which comes while the
+    The kernel drops a signal to process 1 that has no handler. A signal that comes while the
     agent's code is imported would be lost, and the worker would register and take jobs.
     """
     if os.getpid() != 1 or threading.current_thread() is not threading.main_thread():
@@ -40,7 +40,7 @@ def heed_signals_as_process_1() -> None:
 
 
 def interrupts_end_quietly() -> None:
-    """Have SIGINT end the program without a traceback, as long as nothing but imports has begun."""
+    """Let SIGINT end the program without a traceback while it only imports."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _end)
 
@@ -48,8 +48,8 @@ def interrupts_end_quietly() -> None:
 def interrupts_raise() -> None:
     """Undo `interrupts_end_quietly`: from now on SIGINT raises `KeyboardInterrupt`.
 
-    Python drops an exception that comes in a callback of a weak reference, as imports have them,
-    and the program would go on. Before Trio runs, that ends the program, too.
+    Imports run callbacks of weak references. Python drops an exception in such a callback, and the
+    program would go on. Until Trio runs, a dropped interrupt ends the program as well.
     """
     if signal.getsignal(signal.SIGINT) is not _end:
         return
@@ -65,10 +65,11 @@ def _end_where_dropped(dropped: sys.UnraisableHookArgs) -> None:
 
 
 def heed_ends_of_children() -> None:
-    """Undo a SIGCHLD that is ignored, as a program may inherit it from what has started it.
+    """Reset a SIGCHLD that is ignored, as a program may inherit it from its parent.
 
-    The kernel then throws the exit codes of children away, and Python takes each for a 0: those of
-    job processes, and those of what jobs start. For the main thread, before anything is started.
+    The kernel then drops the exit codes of children, and Python takes each for a 0: those of job
+    processes, and those of programs that jobs start. Call it in the main thread, before anything is
+    started.
     """
     child_ended = getattr(signal, "SIGCHLD", None)  # not on Windows
     if child_ended is None or threading.current_thread() is not threading.main_thread():
@@ -78,15 +79,15 @@ def heed_ends_of_children() -> None:
 
 
 def _end(signum: int, _: FrameType | None) -> None:
-    os._exit(128 + signum)  # nothing has begun; what is imported may swallow an exception
+    os._exit(128 + signum)  # nothing has begun, and imported code may swallow an exception
 
 
 @contextmanager
 def blocked_in_what_starts() -> Iterator[None]:
-    """A program that is started in the body begins with SIGINT, SIGTERM and SIGHUP blocked.
+    """Block SIGINT, SIGTERM and SIGHUP in programs that are started in the body.
 
-    It inherits the mask of this thread. So an interpreter has no moment in which they end it: it
-    lets them in once it has its handlers (`runner.early_signals.let_signals_in`).
+    They inherit the mask of this thread. So these signals cannot end an interpreter before it has
+    its handlers and lets them in (`runner.early_signals.let_signals_in`).
     """
     before = signal.pthread_sigmask(
         signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -99,13 +100,12 @@ def blocked_in_what_starts() -> Iterator[None]:
 
 @contextmanager
 def interrupt_held_back() -> Iterator[None]:
-    """Keep a SIGINT that comes during the body, and raise `KeyboardInterrupt` after it.
+    """Hold back a SIGINT that comes during the body, and raise `KeyboardInterrupt` after it.
 
-    For a body that loads our code, in a program of the user's. Python drops an exception that
-    comes in a callback of a weak reference, as imports have them. Where nothing catches it,
-    the program ends without a traceback: a place in our imports tells a person nothing. A second
-    SIGINT is not kept. Does nothing outside the main thread, and where the program has its own
-    way with SIGINT.
+    For a body that loads our code, in a program of the user. Imports run callbacks of weak
+    references, in which Python drops an exception. If no code catches the interrupt, the program
+    ends without a traceback: a place in our imports does not help a person. A second SIGINT is not
+    held back. It does nothing outside the main thread, or if the program handles SIGINT itself.
     """
     is_ours = threading.current_thread() is threading.main_thread()
     if not is_ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
@@ -127,7 +127,7 @@ def interrupt_held_back() -> Iterator[None]:
 
 
 def _without_traceback(error: KeyboardInterrupt) -> KeyboardInterrupt:
-    """The same, but Python prints nothing where it ends the program."""
+    """Return the same error; Python prints nothing if it ends the program."""
     show = sys.excepthook
 
     def hook(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:

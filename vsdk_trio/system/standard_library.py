@@ -1,9 +1,9 @@
-"""Refuses a program beside which a file hides a module of the standard library that is needed here.
+"""Refuses to start beside a file that hides a module of the standard library that is needed here.
 
-Python looks into the program's own directory first, so a `queue.py` there is what every library
-gets that imports `queue`. What then fails is elsewhere and names something else, or crashes.
+Python looks into the program's own directory first. Every library that imports `queue` then gets a
+`queue.py` of that directory, and fails elsewhere with another name, or crashes.
 
-A leaf, and the first that is imported: it must not need what may be hidden.
+A leaf, and the first that is imported: it must not need modules that may be hidden.
 """
 
 import os
@@ -22,14 +22,14 @@ NEEDED = frozenset(
     uuid warnings weakref wsgiref zipfile zlib
     """.split()  # noqa: SIM905  # a list would have a line for each
 )
-"""What this package and its libraries import, in a worker and in a job process, sooner or later."""
+"""Modules that this package and its libraries import, in a worker or in a job process."""
 
 
 def require_standard_library(directory: "str | None" = None) -> None:
     """Raise `ImportError` for the first file in a directory that hides a module of `NEEDED`.
 
     Args:
-        directory: What is or will be the first of Python's path; None: what is the first now.
+        directory: The first entry of Python's path, now or later; None: the present one.
     """
     if directory is None:
         directory = sys.path[0] if sys.path else "/"
@@ -47,7 +47,7 @@ def require_standard_library(directory: "str | None" = None) -> None:
             continue
         loaded = getattr(sys.modules.get(module), "__file__", None)
         if module in sys.modules and not (loaded or "").startswith(path):
-            continue  # the right one was there before this directory was
+            continue  # the right one was loaded before this directory came into the path
         raise ImportError(
             f"{path} hides the library {module!r} of Python, which is needed here; give it another "
             "name",

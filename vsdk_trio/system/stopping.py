@@ -24,7 +24,7 @@ SECOND_INTERRUPT_SECONDS: Final = 0.5
 
 
 class Stage(IntEnum):
-    """What a program is doing about ending. The order is from gentle to harsh."""
+    """How far a program has come on its way to its end, from gentle to harsh."""
 
     SERVING = 0
     DRAINING = 1  # takes nothing new, lets what runs finish
@@ -33,7 +33,7 @@ class Stage(IntEnum):
 
 
 class Request(StrEnum):
-    """What is asked for, whatever the way."""
+    """A request to end, by a signal or in another way."""
 
     DRAIN = "drain"
     STOP = "stop"
@@ -57,7 +57,7 @@ TABLE: Final = {
     (_HURRYING, _STOP): _HURRYING,
     (_HURRYING, _HURRY): _HURRYING,
 }
-"""Stage and request, and the stage that follows. No request repeated is harsher than once."""
+"""The next stage for each stage and request. A repeated request is not harsher than one."""
 
 
 class Stopping:
@@ -69,13 +69,13 @@ class Stopping:
         self.first_interrupt = first_interrupt
 
     def ask(self, request: Request) -> bool:
-        """Take a request; returns whether it has changed the stage."""
+        """Take a request, and return whether it has changed the stage."""
         before = self.stage
         self.stage = TABLE[before, request]
         return self.stage is not before
 
     def request_of(self, signum: int, now: float) -> Request:
-        """What the signal asks for. Only a person's second Ctrl-C asks for a hurry."""
+        """Return the request of a signal. Only a person's second Ctrl-C requests a hurry."""
         if signum != signal.SIGINT:
             return Request.DRAIN
         if now - self.first_interrupt >= SECOND_INTERRUPT_SECONDS:
@@ -101,7 +101,7 @@ class ExitCode(IntEnum):
 
 
 def exit_code_of(error: VsdkTrioError) -> ExitCode:
-    """The exit code that tells what went wrong."""
+    """Return the exit code for an error."""
     match error:
         case OptionsError() | TokenError():
             return ExitCode.USAGE

@@ -1,8 +1,8 @@
-"""The one way to start a thread, directly or by a function of trio's that needs one.
+"""Starts threads, directly or by a function of trio that needs one.
 
-A leaf. Python says that there are no more threads by a `RuntimeError`, which looks like a bug and
-would end the worker. Here it becomes the `ShortageError` that it is. `tests/test_threads.py` lists
-every place that starts a thread, and fails when one is added that does not go through here.
+If there can be no more threads, Python raises a `RuntimeError`, which looks like a bug and would
+end the worker. Here it becomes a `ShortageError`. `tests/test_threads.py` lists every place that
+starts a thread, and fails for a new one that does not use this module. A leaf.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _Ts = TypeVarTuple("_Ts")
 
 @contextmanager
 def starting_threads(doing: str) -> Iterator[None]:
-    """Around a call that may start a thread: a lack of one is a `ShortageError`.
+    """Turn a lack of threads in the body into a `ShortageError`.
 
     Args:
-        doing: What the thread is for, as in "cannot <doing>".
+        doing: The purpose of the thread, as in "cannot <doing>".
     """
     try:
         yield
@@ -42,10 +42,10 @@ async def run_in_thread(
     *args: *_Ts,
     abandon_on_cancel: bool = False,
 ) -> _T:
-    """`trio.to_thread.run_sync`, which raises `ShortageError` where there is no thread.
+    """Call `trio.to_thread.run_sync`; a lack of threads is a `ShortageError`.
 
     Args:
-        doing: What it is for, as in "cannot <doing>".
+        doing: The purpose of the thread, as in "cannot <doing>".
         function: Called with `args`.
         abandon_on_cancel: See `trio.to_thread.run_sync`.
     """
@@ -56,7 +56,7 @@ async def run_in_thread(
 
 
 def could_start(thread: threading.Thread) -> bool:
-    """Start a thread of ours if there can be one. For the log, which cannot be told by a log."""
+    """Start a thread and return whether there can be one. For the log, which cannot log a lack."""
     try:
         thread.start()
     except RuntimeError as error:
@@ -67,7 +67,11 @@ def could_start(thread: threading.Thread) -> bool:
 
 
 def start_thread(thread: threading.Thread) -> None:
-    """Start a thread of ours; raises `ShortageError` where there can be none."""
+    """Start a thread.
+
+    Raises:
+        ShortageError: There can be none.
+    """
     with starting_threads(f"start the thread {thread.name!r}"):
         thread.start()
     SHORTAGES.over(Resource.THREADS)

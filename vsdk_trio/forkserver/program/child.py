@@ -1,8 +1,8 @@
-"""The first and the last moments of a forked job process; what is between is the runner's.
+"""The first and the last steps of a forked job process; the runner does the rest.
 
-Makes a fresh fork what a freshly started program would be: a session, three pipes, an environment,
-default signals, random generators of its own. And ends it as an interpreter would end, but
-for taking itself apart. Knows orders; must not know what the process is for.
+A fresh fork gets what a freshly started program has: a session, three pipes, an environment,
+default signals, and random generators of its own. It ends as an interpreter ends, but it does not
+free its objects. Knows orders; knows no jobs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,14 @@ from .environment_marker import EnvironmentMarker
 def settle_in(
     order: Fork, pipes: Sequence[int], marker: EnvironmentMarker, handlers: Mapping[int, Any]
 ) -> None:
-    """Turn a fresh fork into what `order` describes. `handlers`: the signals' own, to put back."""
+    """Turn a fresh fork into the process that an order describes.
+
+    Args:
+        order: The order.
+        pipes: Its stdin, stdout and stderr.
+        marker: Where it shows its cookie and command line.
+        handlers: Signal handlers of the user's code, to restore.
+    """
     os.setsid()
     for number, fd in enumerate(pipes):
         os.dup2(fd, number)
@@ -51,17 +58,17 @@ def settle_in(
 
 
 def live(run: Callable[[], int]) -> NoReturn:
-    """Run the program of this process, and end as an interpreter does, with what it returns.
+    """Run the program of this process, and end as an interpreter does, with its return code.
 
-    Threads are waited for, `atexit` functions run (also those registered before the fork), output
-    is flushed. But nothing is taken apart: that would only make memory private that is shared.
+    It waits for threads, runs `atexit` functions (also those registered before the fork), and
+    flushes output. It frees no objects: that would only copy memory that is shared.
     """
     code = 1
     try:
         try:
             code = run()
         except BaseException:
-            # Without what called this: that is the template's.
+            # The frames that called this belong to the template.
             traceback.print_exc()
         threading._shutdown()  # type: ignore[attr-defined]  # as multiprocessing has it
         atexit._run_exitfuncs()
@@ -73,11 +80,11 @@ def live(run: Callable[[], int]) -> NoReturn:
 
 
 def _flush() -> None:
-    """Flush what is printed, and the files that this process has opened and left open.
+    """Flush printed text, and the files that this process has opened and left open.
 
-    What was open before the fork is frozen, and so left out: another process's file.
+    Files that were open before the fork are frozen objects, and are left out.
     """
     opened = [thing for thing in gc.get_objects() if issubclass(type(thing), io.IOBase)]
     for file in [sys.stdout, sys.stderr, *opened]:
-        with suppress(OSError, ValueError, AttributeError):  # closed, nobody reads, none at all
+        with suppress(OSError, ValueError, AttributeError):  # closed, without a reader, or missing
             file.flush()

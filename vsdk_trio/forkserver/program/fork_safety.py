@@ -115,10 +115,13 @@ def _is_channel(target: str) -> bool:
 
 
 class SourceFiles:
-    """The files behind the modules that were loaded since `before` was noted.
+    """The files of the modules that were loaded between two moments.
 
-    Arguments: `before`, a copy of `sys.modules` then; `since`, `time.time_ns()` then. To be made
-    right after loading: a file that was written meanwhile counts as changed.
+    Make it right after loading: a file that was written meanwhile counts as changed.
+
+    Args:
+        before: A copy of `sys.modules` before loading.
+        since: `time.time_ns()` before loading.
     """
 
     def __init__(self, before: Mapping[str, object], since: int) -> None:
@@ -134,7 +137,7 @@ class SourceFiles:
         ]
 
     def changed(self) -> str | None:
-        """A path that is no longer as it was; None where there is none."""
+        """Return a path that has changed; None if there is none."""
         if self._changed_meanwhile:
             return self._changed_meanwhile[0]
         for path, state in self._states.items():
@@ -157,7 +160,7 @@ def _origin(module: object) -> str:
 
 
 def _watched(path: str) -> str:
-    """What to look at for the file `path`; empty for nothing."""
+    """Return the path to watch for the file `path`; empty for none."""
     for name in _PACKAGE_DIRECTORIES:
         head, found, _ = path.partition(f"{os.sep}{name}{os.sep}")
         if found:

@@ -45,7 +45,7 @@ _NEEDED_BY_JOBS = ("vsdk_trio.rooms.loopback", "vsdk_trio.worker_job")
 
 
 def main(fd: int) -> NoReturn:
-    """Be a template at the other end of the socket `fd`; or, forked, a job process."""
+    """Run a template at the other end of the socket `fd`; in a fork, run a job process."""
     os.set_inheritable(fd, False)
     heed_ends_of_children()
     control = ControlSocket(socket.socket(fileno=fd))
@@ -54,7 +54,7 @@ def main(fd: int) -> NoReturn:
     write_stacks_to(_STDERR)
     server, ready, preloaded = _prepare(control, log)
     if server.serve(ready) is None:
-        # Nothing that was loaded is taken apart: what was forked may still use it.
+        # Nothing is freed: forked processes may still use its shared memory.
         os._exit(0)
     started_at = time.perf_counter()
     inherited = process.Inherited(log=log, preloaded=preloaded)
@@ -68,7 +68,7 @@ def main(fd: int) -> NoReturn:
 
 
 def _prepare(control: ControlSocket, log: RunnerLog) -> tuple[ForkServer, TemplateReady, Preloaded]:
-    """Load what the worker wants loaded; does not return where that cannot be forked."""
+    """Load the code that the worker names; does not return if it cannot be forked."""
     received = control.receive()
     if received is None:
         os._exit(0)
@@ -122,7 +122,7 @@ def _run_initialize(function: Callable[..., object]) -> dict[str, Any] | None:
 
 
 def _import_all(names: list[str]) -> list[str]:
-    """Import `names`; returns what could not be imported, as texts for a person."""
+    """Import `names`, and return the errors as texts for a person."""
     problems = []
     for name in (*_NEEDED_BY_JOBS, *names):
         try:

@@ -1,7 +1,7 @@
-"""The loop of a template: forks on order, hands out pidfds and exit statuses.
+"""The loop of a template: forks on order, and reports pidfds and exit statuses.
 
-Knows the socket, processes and signals. It does not know what was loaded, or what a forked process
-does: in that, `serve` returns, too.
+Knows the socket, processes and signals. It does not know the loaded code, or what a forked process
+does: there `serve` returns as well.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from ..orders import (
 from .child import settle_in
 from .environment_marker import EnvironmentMarker
 
-# It ends with its worker, by the end of the socket, and not before: whoever signals the worker's
-# whole service or container must not cost it its template.
+# It ends with its worker, at the end of the socket, and not before: a signal to the worker's whole
+# service or container must not end the template.
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PIPES = 3
 _INT_BYTES = 4
@@ -54,7 +54,7 @@ class ControlSocket:
         self._socket.close()
 
     def send(self, order: FromTemplate, *fds: int) -> bool:
-        """Send; False where the worker is gone."""
+        """Send an order; return False if the worker is gone."""
         try:
             socket.send_fds(self._socket, [encode_order(order)], fds)
         except OSError:
@@ -62,9 +62,9 @@ class ControlSocket:
         return True
 
     def receive(self) -> tuple[Brief | Fork, list[int]] | None:
-        """Wait for the next order and its descriptors; None where the worker is gone."""
+        """Wait for the next order and its descriptors; None if the worker is gone."""
         room = socket.CMSG_SPACE(_PIPES * _INT_BYTES)
-        # Not `recv_fds`, which drops its flags: what is received would be inherited by everybody.
+        # Not `recv_fds`, which drops its flags: all processes would inherit the descriptors.
         try:
             packet, ancillary, _, _ = self._socket.recvmsg(
                 MAX_ORDER_BYTES, room, socket.MSG_CMSG_CLOEXEC
@@ -83,7 +83,13 @@ class ControlSocket:
 
 
 class ForkServer:
-    """Serves one worker. Arguments: `decline`, asked before each fork for a reason not to."""
+    """Serves one worker.
+
+    Args:
+        control: The socket to the worker.
+        marker: Where a fork shows its cookie and command line.
+        decline: Called before each fork; returns a reason not to fork, or None.
+    """
 
     def __init__(
         self, control: ControlSocket, marker: EnvironmentMarker, decline: Callable[[], str | None]
@@ -97,7 +103,7 @@ class ForkServer:
         self._wake_writer = -1
 
     def serve(self, ready: TemplateReady) -> Fork | None:
-        """Say `ready`, and serve until the worker is gone; in each fork, return its order."""
+        """Send `ready`, then serve until the worker is gone; in each fork, return its order."""
         self._take_signals()
         self._control.send(ready)
         poll = select.poll()
@@ -105,7 +111,7 @@ class ForkServer:
         poll.register(self._wake_reader, select.POLLIN)
         while True:
             readable = {fd for fd, _ in poll.poll()}
-            # The dead first: their slots are wanted by what is ordered.
+            # The dead first: an order needs their slots.
             if self._wake_reader in readable:
                 with suppress(BlockingIOError):
                     os.read(self._wake_reader, 4096)
@@ -127,7 +133,7 @@ class ForkServer:
                     os.close(fd)
 
     def _take_signals(self) -> None:
-        # What the user's code has set is kept for the children.
+        # Handlers of the user's code are kept for the children.
         for number in _IGNORED:
             self._replace_handler(number, signal.SIG_IGN)
         self._replace_handler(signal.SIGCHLD, lambda *_: None)
@@ -140,9 +146,9 @@ class ForkServer:
             signal.signal(number, handler)
 
     def _bury_the_dead(self) -> bool:
-        """Take every dead child's group with it, then tell; False where the worker is gone."""
+        """Kill the group of each dead child, reap and report it; False if the worker is gone."""
         while self._children:
-            # Looked at first: while it is unburied its number, and its group's, is nobody else's.
+            # Not reaped yet: until then its number, and its group's, cannot be given again.
             dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             if dead is None:
                 break
@@ -158,7 +164,7 @@ class ForkServer:
         return True
 
     def _obey(self, order: Fork, pipes: list[int]) -> bool:
-        """Fork; True in the child."""
+        """Fork; return True in the child."""
         if (reason := self._decline()) is not None:
             self._control.send(Declined(id=order.id, reason=reason))
             return False
@@ -166,8 +172,8 @@ class ForkServer:
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError, AttributeError):
                 stream.flush()
-        # What is sent to the child before it has its own handlers waits until it has. The others
-        # are its own already; to block all signals would take longer than all the rest of this.
+        # A signal that comes before the child has its own handlers waits until it has them. The
+        # other signals need no wait, and blocking all of them would take longer than the rest.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, self._handlers)
         try:
             pid = _fork()
@@ -186,21 +192,21 @@ class ForkServer:
         return False
 
     def _become(self, order: Fork, pipes: list[int]) -> None:
-        """In the child: let go of all that is the template's."""
+        """In the child: close everything that belongs to the template."""
         try:
             self._control.close()
             settle_in(order, pipes, self._marker, self._handlers)
             os.close(self._wake_reader)
             os.close(self._wake_writer)
         except BaseException:
-            # Whatever it is, this process must not go on as a second template.
+            # Whatever the error is, this process must not go on as a second template.
             traceback.print_exc()
             sys.stderr.flush()
             os._exit(1)
 
 
 def _handle_of(pid: int) -> int:
-    """The pidfd of a new child. Where there is none, nobody could look after it: it must go."""
+    """Return the pidfd of a new child. A child without one cannot be watched, and is killed."""
     try:
         return os.pidfd_open(pid)
     except OSError:
@@ -214,7 +220,7 @@ def _fork() -> int:
     if sys.hexversion < 0x030C0000:
         return os.fork()
     with warnings.catch_warnings():
-        # Python 3.12 and later warn of any thread, also of those that were found harmless; to have
-        # this in earlier ones costs each child a dozen pages.
+        # Python 3.12 and later warn about any thread, also about those that were found harmless. In
+        # earlier versions this block would cost each child a dozen pages.
         warnings.simplefilter("ignore", DeprecationWarning)
         return os.fork()
