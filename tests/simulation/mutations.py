@@ -113,7 +113,7 @@ def _sent_is_delivered(original: Any) -> Any:
 
     def sent(self: Any, item: Any, now: float) -> None:
         original(self, item, now)
-        self._unacknowledged.clear()
+        self._sent.clear()
 
     return sent
 
