@@ -11,6 +11,7 @@ from vsdk_trio.journal.records import Accepted, Acknowledged, JobEnd
 from vsdk_trio.protocol.messages import (
     AvailabilityRequest,
     JobAssignment,
+    JobTermination,
     JobUpdate,
     WorkerMessage,
 )
@@ -21,6 +22,7 @@ from vsdk_trio.worker.actions import (
     Conditions,
     Delivered,
     Emit,
+    Log,
     Note,
     Offered,
     Persist,
@@ -32,6 +34,7 @@ from vsdk_trio.worker.actions import (
     SendStatus,
     Serving,
     StartJob,
+    StopAsked,
     StopJob,
     TroubleChanged,
 )
@@ -136,6 +139,36 @@ def test_deadlines_of_jobs_that_are_over_are_not_kept() -> None:
     assert engine.job_count == 0
     assert len(engine._due) < 200
     assert engine.tick(2e6) == []
+
+
+def test_a_worker_that_stops_stops_jobs_wherever_they_are(engine: WorkerEngine) -> None:
+    """One has a process, one is not written down yet: that one never starts."""
+    start(engine, "a", 0.0)
+    engine.receive(JobAssignment(job_id="b", room_id="room"), 0.0)
+    actions = engine.receive(StopAsked(), 1.0)
+    assert StopJob("a", "worker is shutting down") in actions
+    [record] = [action.record for action in actions if isinstance(action, Persist)]
+    assert engine.receive(Persisted(Accepted("b")), 1.5) == [Changed()]
+    assert any(isinstance(action, Send) for action in engine.receive(Persisted(record), 2.0))
+    engine.receive(RunEnded("a", "killed by SIGKILL", EndCause.PROCESS_KILLED), 3.0)
+    assert engine.killed == ["a"]
+
+
+def test_a_job_that_is_terminated_again_is_stopped_once(engine: WorkerEngine) -> None:
+    start(engine, "a", 0.0)
+    termination = JobTermination(job_id="a", reason="enough")
+    assert StopJob("a", "terminated: enough") in engine.receive(termination, 1.0)
+    received = Emit(seen.TerminationReceived(job_id="a", is_here=True))
+    assert engine.receive(termination, 2.0) == [received]
+
+
+def test_what_a_process_says_out_of_turn_costs_a_line_in_the_log(engine: WorkerEngine) -> None:
+    start(engine, "a", 0.0)
+    joined = Joined(participant_id="p", participant_name="n")
+    [line] = engine.receive(ProcessSaid("a", joined), 1.0)
+    assert isinstance(line, Log)
+    assert (line.level, line.job_id) == ("warning", "a")
+    assert line.text.startswith("job process out of turn: ")
 
 
 def test_an_answer_to_a_ping_is_counted_and_other_frames_mean_nothing(

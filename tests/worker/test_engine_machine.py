@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Callable
+from typing import Any
 
-from hypothesis import settings
+import pytest
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from vsdk_trio.backend.events import SessionLost
 from vsdk_trio.control.frames import Finished, Joined, Running
-from vsdk_trio.jobs.admission import Refusal, RefusalCause
+from vsdk_trio.jobs.admission import Admission, Refusal, RefusalCause
 from vsdk_trio.jobs.lifecycle import EndCause, StopCause
 from vsdk_trio.journal.records import Accepted, JobEnd, Record
 from vsdk_trio.protocol.messages import (
@@ -336,3 +345,76 @@ class EngineMachine(RuleBasedStateMachine):
 
 TestEngineMachine = EngineMachine.TestCase
 TestEngineMachine.settings = settings(stateful_step_count=60, deadline=None)
+
+
+# Deliberate bugs: a search that finds none of them proves little. Each is given what it replaces.
+
+
+def _answers_twice(promise: Any) -> Any:
+    return lambda self, *rest: [*promise(self, *rest), *promise(self, *rest)]
+
+
+def _no_is_not_sent(refuse: Any) -> Any:
+    return lambda self, *rest: []
+
+
+def _promises_take_no_slot(is_full: Any) -> Any:
+    return property(lambda self: self.running >= self.max_processes)
+
+
+def _promises_last(expire: Any) -> Any:
+    return lambda self, now: ()
+
+
+def _draining_accepts(close: Any) -> Any:
+    return lambda self, reason: None
+
+
+def _ends_are_sent_before_they_are_written(updated: Any) -> Any:
+    def also_send(self: Any, job: Any, update: Any, now: float) -> Any:
+        actions = updated(self, job, update, now)
+        if update is not None and update.is_terminal:
+            actions.append(Send(self._update_message(job.job_id, update)))
+        return actions
+
+    return also_send
+
+
+def _ends_are_forgotten(end_of: Any) -> Any:
+    return lambda self, job_id: None
+
+
+def _jobs_are_not_stopped(stop_all: Any) -> Any:
+    return lambda self, now: []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("owner", "name", "bug"),
+    [
+        (WorkerEngine, "_promise", _answers_twice),
+        (WorkerEngine, "_refuse", _no_is_not_sent),
+        (Admission, "is_full", _promises_take_no_slot),
+        (Admission, "expire", _promises_last),
+        (Admission, "close", _draining_accepts),
+        (WorkerEngine, "_updated", _ends_are_sent_before_they_are_written),
+        (WorkerEngine, "_end_of", _ends_are_forgotten),
+        (WorkerEngine, "_stop_all", _jobs_are_not_stopped),
+    ],
+    ids=lambda value: getattr(value, "__name__", str(value)).strip("_"),
+)
+def test_a_deliberate_bug_is_found(
+    owner: type, name: str, bug: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owner, name, bug(owner.__dict__[name]))
+    search = settings(
+        stateful_step_count=60,
+        max_examples=1000,
+        deadline=None,
+        database=None,
+        report_multiple_bugs=False,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    with pytest.raises((AssertionError, KeyError)):
+        run_state_machine_as_test(EngineMachine, settings=search)
