@@ -184,7 +184,7 @@ class Masker:
         self._needles: tuple[tuple[str, str], ...] = ()
 
     def hide(self, *secrets: object) -> None:
-        """Mask these from now on, wherever they appear; what is no text, or too short, is not."""
+        """Mask these from now on, wherever they appear; short values and other types are not."""
         self._keep(self._lasting, MAX_SECRETS, secrets)
 
     def hide_passing(self, *secrets: object) -> None:
@@ -310,7 +310,7 @@ class Masker:
         return self._value(value, depth)
 
     def answer(self, value: Any) -> Any:
-        """`value`, which is to be sent as JSON, whole, with every text in it masked."""
+        """`value` with every text in it masked, uncut, to be sent as JSON."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, dict):

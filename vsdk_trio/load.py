@@ -11,7 +11,7 @@ from .system.cpu_quota import CpuQuota, find_cpu_quota
 class CpuLoad:
     """A ready-made `load_fnc`: the share of the CPU in use, from 0 to 1, over the last window.
 
-    It is the share of the CPUs that this process may run on, whoever uses them; in a container with
+    It is the share of the CPUs that this process may run on, of all processes; in a container with
     a limit on its CPU time, the share of that limit, if it is higher. So a pod of half a CPU is at
     1 when that half is used up, however many CPUs its machine has.
 

@@ -112,7 +112,7 @@ async def test_one_speaks_and_hears_oneself_come_back() -> None:
 async def second_caller_is_told(browser: Browser, agent: RunningAgent) -> None:
     async with browser.open_page(agent.page_url) as other:
         await other.click("#talk")
-        await other.until_text("#status", "somebody else is connected to this agent")
+        await other.until_text("#status", "another client is connected to this agent")
 
 
 async def test_a_page_without_a_microphone_says_so() -> None:

@@ -205,7 +205,7 @@ async def test_signaling_that_ends_before_an_answer_ends_the_room(nursery: trio.
         await ws.aclose()
 
     server = await nursery.start(serve_websocket, hang_up, "127.0.0.1", 0, None)
-    with pytest.raises(RoomError, match="nobody has answered"):
+    with pytest.raises(RoomError, match="no peer has answered"):
         async with webrtc(signaling_url=f"ws://127.0.0.1:{server.port}/") as room:
             await trio.sleep(20)
     assert room.end_reason == "connection_lost"

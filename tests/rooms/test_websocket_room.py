@@ -265,7 +265,7 @@ async def test_one_client_at_a_time(autojump_clock: trio.testing.MockClock) -> N
         await eventually(lambda: second.close_code, "the second was told")
         assert (second.close_code, second.close_reason) == (
             1013,
-            "somebody else is connected to this agent",
+            "another client is connected to this agent",
         )
         assert first.close_code == 0
         assert set(room.participants) == {"ws_client"}

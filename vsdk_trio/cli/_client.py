@@ -38,7 +38,7 @@ class CallError(CommandError):
 
 
 class AwayError(CallError):
-    """Nobody answers there."""
+    """No program answers at this address."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, ExitCode.REGISTRY)
@@ -61,7 +61,7 @@ class HttpPeer:
     advice: str = (
         "start one with `vsdk-trio registry`, or name another: --registry, VSDK_TRIO_REGISTRY_URL"
     )
-    """What to do where nobody answers."""
+    """What to do if no program answers."""
 
     async def ask(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         """Ask, and return the answer; raises `CallError` with a text for a person."""

@@ -78,7 +78,7 @@ def print_finding(finding: Finding) -> None:
     from rich.text import Text
 
     console = Console(soft_wrap=True)
-    line = Text()  # without a style of its own, which would be everybody's
+    line = Text()  # without a style, which would apply to all parts
     line.append(f"{finding.verdict:<5}", style=_STYLES[finding.verdict])
     line.append(f"{finding.step:<{_NAME_WIDTH}}")
     line.append(harmless(finding.text))
@@ -103,7 +103,7 @@ def print_findings_json(findings: list[Finding]) -> None:
 
 
 _SOON_SECONDS: Final = 3600.0
-# Two clocks may differ by so much, and nobody minds.
+# A difference of two clocks that causes no trouble.
 _CLOCK_SECONDS: Final = 60.0
 _NEW_ONE: Final = (
     "make a new one; or set VIDEOSDK_API_KEY and VIDEOSDK_SECRET_KEY, and the worker makes its own"
@@ -132,7 +132,7 @@ class HeldToken:
 
 
 async def examine_token(options: Options) -> tuple[Finding, HeldToken | None]:
-    """What is to be said of the token, and the token, where there is one."""
+    """The finding about the token, and the token if there is one."""
     provider = TokenProvider(options.auth_token)
     try:
         token = await provider.get()
@@ -334,7 +334,9 @@ class Way:
 
 def _of_certificate(step: str, certificate: dict[str, Any], version: str) -> Finding:
     if not certificate:
-        advice = "the agent's ssl_context trusts everybody: anyone on the way can read all"
+        advice = (
+            "the agent's ssl_context checks no certificate: anyone on the network path can read all"
+        )
         return Finding(step, Verdict.WARNING, f"{version}, certificate not verified", advice)
     ends = ssl.cert_time_to_seconds(certificate["notAfter"])
     left = ends - time.time()
@@ -344,7 +346,7 @@ def _of_certificate(step: str, certificate: dict[str, Any], version: str) -> Fin
         f"{_name(certificate, 'issuer')}, expires in {in_words(left)} ({date})"
     )
     if left < _SOON_DAYS * _DAY:
-        return Finding(step, Verdict.WARNING, text, "it should be renewed by whoever runs the peer")
+        return Finding(step, Verdict.WARNING, text, "the operator of the peer should renew it")
     return Finding(step, Verdict.OK, text)
 
 

@@ -64,7 +64,7 @@ Every = Annotated[
     typer.Option(metavar="SECONDS", min=0.5, help="How long to wait between two looks."),
 ]
 
-# In the environment and nowhere else: everybody on the machine can read a command line.
+# Only in the environment: other users of the machine can read command lines.
 TOKEN_VARIABLE = "VSDK_TRIO_REGISTRY_TOKEN"
 
 

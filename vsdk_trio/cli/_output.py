@@ -19,13 +19,13 @@ _WIDTH_WHEN_PIPED = 1 << 20
 
 
 class HonestConsole(Console):
-    """A console that says it by `BrokenPipeError` where nobody reads it any more.
+    """A console that raises `BrokenPipeError` after its reader has gone.
 
     rich would end the program, from the midst of whatever was running.
     """
 
     def on_broken_pipe(self) -> None:
-        raise BrokenPipeError("nobody reads the output")
+        raise BrokenPipeError("the reader of the output is gone")
 
 
 def print_json(value: object) -> None:
@@ -56,7 +56,7 @@ def seconds(value: float | None) -> str:
 
 
 class Progress:
-    """Says on stderr what is waited for: in place on a terminal, else a line for each change."""
+    """Shows progress on stderr: in place on a terminal, else a line for each change."""
 
     def __init__(self) -> None:
         self._said = ""
@@ -78,7 +78,7 @@ class Progress:
             self._status.stop()
 
     def say(self, what: str, how_long: str = "") -> None:
-        """Say what is waited for; `how_long` is only for where it can be overwritten."""
+        """Show what the command waits for; `how_long` appears only on a terminal."""
         if self._status is not None:
             from rich.text import Text
 

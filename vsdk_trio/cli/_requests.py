@@ -31,7 +31,7 @@ _CODES: Final = {
 
 
 async def dispatch_job(registry: HttpPeer, body: dict[str, Any]) -> dict[str, Any]:
-    """Send the job; returns the registry's answer. Raises `CallError` where nobody takes it."""
+    """Send the job; returns the registry's answer. Raises `CallError` if no worker takes it."""
     try:
         return await registry.ask("POST", "/v2/agent/dispatch", body)
     except CallError as error:

@@ -26,7 +26,7 @@ _ANOTHER_PLACE = "--rooms-ca FILE names another place"
 
 
 def default_ca_file() -> Path:
-    """Where it is written whom jobs have to trust, unless somebody says another place.
+    """The default file for the CA certificate that jobs must trust.
 
     Raises `CommandError` where there is no such place.
     """

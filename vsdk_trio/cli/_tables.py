@@ -230,7 +230,7 @@ class _Fitted:
 
         needs = [len(part.rows) for part in self.parts if isinstance(part, TableOf)]
         if console.is_alt_screen:
-            # One line is for what is said where the server is away for a while.
+            # One line is for the message that the server does not answer.
             needs = shares(needs, console.height - 1 - len(self.parts))
         end = "..." if options.ascii_only else "…"
         for part in self.parts:

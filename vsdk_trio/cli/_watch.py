@@ -37,7 +37,7 @@ LEAST_SECONDS: Final = 0.5
 
 @attrs.frozen
 class ScreenView:
-    """What is to be seen at one moment: for a person, and for a program."""
+    """What is shown at one moment: for a person, and for a program."""
 
     shown: RenderableType
     data: dict[str, Any]

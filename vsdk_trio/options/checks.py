@@ -33,7 +33,7 @@ def unknown_name(owner: str, name: str, known: Iterable[str]) -> OptionsError:
 
 @contextmanager
 def ends_in_one_line() -> Iterator[None]:
-    """A wrong option of the body, where nobody catches it, ends the program by one line, code 2.
+    """An uncaught `OptionsError` of the body ends the program with one line and exit code 2.
 
     Python would print a traceback, and end with 1, of which supervisors think that it may pass.
     """

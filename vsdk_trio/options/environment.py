@@ -226,7 +226,7 @@ def address_options(*sources: AddressSource) -> dict[str, Any]:
 def rest_address(*sources: AddressSource, default: str) -> str:
     """The address for REST calls that the strongest source stands for, else `default`.
 
-    A registry of one's own answers REST where its WebSocket is, so `ws://` becomes `http://`.
+    A local registry answers REST where its WebSocket is, so `ws://` becomes `http://`.
 
     Args:
         sources: strongest first.

@@ -26,7 +26,7 @@ def how_to_install(extra: str) -> str:
 
 
 def arguments(extra: str, came_from: dict[str, Any]) -> str:
-    """What pip is to be given, where the package came from there (empty: from an index)."""
+    """The arguments for pip, where `came_from` describes the origin (empty: an index)."""
     url = str(came_from.get("url") or "")
     if isinstance(directory := came_from.get("dir_info"), dict):
         place = shlex.quote(f"{unquote(urlsplit(url).path)}[{extra}]")

@@ -218,7 +218,7 @@ class RoomOptions:
         return merged, tuple(unknown)
 
     def merge_on_wire(self, wire: dict[str, Any], overlay: Mapping[str, Any]) -> tuple[str, ...]:
-        """As `merged`, errors included, for somebody who only passes it on.
+        """As `merged`, errors included, for a worker that only passes options on.
 
         Changes `wire`, these options as `changes_to_wire` gives them, and returns the names that
         it ignored. Nothing is copied, and nothing looked at but what `overlay` says.

@@ -201,7 +201,7 @@ def webrtc(value: _Given[WebRTCConfig]) -> WebRTCConfig:
 @helpful_init
 @attrs.define
 class ObservabilityOptions:
-    """Recording, traces, metrics and logs in one; what is set here wins over the flat fields."""
+    """Recording, traces, metrics and logs in one; a value here wins over the flat field."""
 
     recording: RecordingOptions | None = attrs.field(default=None, converter=recording_or_none)
     traces: TracesOptions | None = attrs.field(default=None, converter=traces_or_none)

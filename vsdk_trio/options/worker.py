@@ -224,7 +224,7 @@ class Options:
     log_format: LogFormat = attrs.field(  # pyright: ignore[reportAssignmentType]  # as below
         default="auto", validator=_check.one_of("auto", "console", "json")
     )
-    # Which words the registry is told: see `protocol.vocabulary`.
+    # The status words that the worker sends: see `protocol.vocabulary`.
     # (pyright widens the default's type from the literal to `str`)
     status_vocabulary: VocabularyName = attrs.field(  # pyright: ignore[reportAssignmentType]
         default="deployed", validator=_check.one_of("deployed", "documented")
@@ -245,7 +245,7 @@ class Options:
         default=(), converter=_names, validator=_check.module_names
     )
 
-    # What opens the status routes that show jobs to whoever is not on this machine; None: nothing.
+    # The token that other machines need for status routes with jobs; None: they are refused.
     debug_token: str | None = attrs.field(
         default=None, validator=_optional(_check.secret_word), repr=False
     )

@@ -54,7 +54,7 @@ class Room(Protocol):
     """A room that is joined. What the permissions forbid raises `RoomPermissionError`.
 
     After it has been left every method that does something raises `RoomError`. After the session
-    has ended (nobody is there to hear it) what is played or sent is nobody's, and no error.
+    has ended, playing and sending have no effect and raise no error.
     """
 
     @property
@@ -134,7 +134,7 @@ class Room(Protocol):
         ...
 
     async def send_message(self, text: str, topic: str = "chat") -> None:
-        """Publish `text` on `topic`, to everybody else; needs `can_publish_data`.
+        """Publish `text` on `topic` to all other participants; needs `can_publish_data`.
 
         Raises `RoomError` where the transport refuses it, for example because it is too long.
         """
@@ -152,7 +152,7 @@ class Room(Protocol):
         ...
 
     async def leave(self) -> None:
-        """Leave now, ahead of whoever opened the room; returns when it is left. Again: nothing."""
+        """Leave the room now; returns when it is left. A second call does nothing."""
         ...
 
 
@@ -175,7 +175,7 @@ _WITH_CODECS = frozenset({TransportMode.VIDEOSDK, TransportMode.WEBRTC})
 def check_transport(options: RoomOptions, mode: TransportMode) -> tuple[str, ...]:
     """Raise `OptionsError` for what `mode` cannot do and the job may rely on.
 
-    Returns what is merely without effect, as texts for the log. A loopback room stands in for
+    Returns texts for the log about options that have no effect. A loopback room stands in for
     every other one, so there all of it is.
     """
     demands = tuple(_demands(options, mode))

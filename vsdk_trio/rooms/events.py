@@ -17,7 +17,7 @@ from ..errors import RoomError
 
 @attrs.frozen(kw_only=True)
 class Participant:
-    """Somebody in a room other than the agent itself; `metadata` is what it says of itself."""
+    """A participant of a room other than the agent; `metadata` is its own description."""
 
     participant_id: str
     name: str = ""
@@ -35,7 +35,7 @@ class StreamKind(Enum):
 
 @attrs.frozen(kw_only=True)
 class Message:
-    """What somebody published on a `topic`; `payload` is what a program may have added to it."""
+    """A message on a `topic`; `payload` is data that a program may have added."""
 
     topic: str
     text: str
@@ -54,14 +54,14 @@ class RoomJoined:
 
 @attrs.frozen(kw_only=True)
 class ParticipantJoined:
-    """Somebody is there; those who came before the agent are told of after `RoomJoined`."""
+    """A participant is there; for those before the agent, it follows `RoomJoined`."""
 
     participant: Participant
 
 
 @attrs.frozen(kw_only=True)
 class ParticipantLeft:
-    """Somebody is no longer there; their streams have stopped before."""
+    """A participant has left; their streams have stopped before."""
 
     participant: Participant
 
@@ -98,7 +98,7 @@ class RoomFailure:
 
 @attrs.frozen(kw_only=True)
 class SessionEnded:
-    """Nobody will be heard here any more; `reason` is a word for programs, as below."""
+    """The session has ended; `reason` is one of the words below, or the service's own."""
 
     reason: str
 
@@ -136,7 +136,7 @@ class Subscription(Generic[T]):
     """An async iterator with room for `capacity` items; `dropped` counts what it has lost.
 
     It ends when its source does, or when it is closed, after what is already in it. Closing it
-    (it is a plain context manager) is polite, but one that nobody holds any more is forgotten.
+    (it is a plain context manager) is optional: an unreferenced one is garbage-collected.
     Waiting can be cancelled, and loses nothing.
     """
 
@@ -157,7 +157,7 @@ class Subscription(Generic[T]):
         return not is_full
 
     def close(self) -> None:
-        """Take nothing more; readers get what is in it, and then the end."""
+        """Accept no more items; readers get the remaining ones, and then the end."""
         self._is_closed = True
         self._waiting.unpark_all()
 
@@ -189,7 +189,7 @@ class Subscription(Generic[T]):
 
 
 class Publisher(Generic[T]):
-    """Where feeds come from: each gets everything that is put from then on."""
+    """Makes subscriptions: each gets every item that is put from then on."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
@@ -197,7 +197,7 @@ class Publisher(Generic[T]):
         self._is_closed = False
 
     def feed(self, *first: T) -> Subscription[T]:
-        """A new feed, with `first` in it; it ends at once where the source has ended."""
+        """A new subscription that starts with `first`; it ends at once after `close`."""
         feed: Subscription[T] = Subscription(self._capacity + len(first))
         for item in first:
             feed.put(item)
@@ -208,11 +208,11 @@ class Publisher(Generic[T]):
         return feed
 
     def put(self, item: T) -> int:
-        """Give `item` to every feed; returns how many had no room left and lost an older one."""
+        """Give `item` to every subscription; returns how many were full and lost an older one."""
         return sum(not feed.put(item) for feed in list(self._feeds))
 
     def close(self) -> None:
-        """End every feed, after what is in it."""
+        """End every subscription after its remaining items."""
         self._is_closed = True
         for feed in list(self._feeds):
             feed.close()

@@ -61,7 +61,7 @@ class RoomHub:
     # What a transport tells.
 
     def participant_joined(self, participant: Participant) -> None:
-        """Somebody else is there. Told again, with other details, it replaces what was known."""
+        """A participant is there. A second call replaces the details that are known."""
         if self._end_reason is None:
             self._has_had_participants = True
             is_new = participant.participant_id not in self._participants
@@ -70,7 +70,7 @@ class RoomHub:
                 self._emit(ParticipantJoined(participant=participant))
 
     def participant_left(self, participant_id: str) -> None:
-        """Somebody is gone, and with them their streams. Nobody, if they were not there."""
+        """A participant has left, and their streams end. Unknown ids are ignored."""
         if self._end_reason is not None:
             return
         if participant_id in self._participants:
@@ -110,7 +110,7 @@ class RoomHub:
                 self.counts.frames_dropped += source.put(frame)
 
     def message(self, message: Message) -> None:
-        """Somebody published something; of the agent itself, and where nobody asked, ignored."""
+        """A message was published; the agent's own and unsubscribed ones are ignored."""
         source = self._messages.get(message.topic)
         if (
             source is not None

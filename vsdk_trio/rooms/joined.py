@@ -32,7 +32,7 @@ from .playback import Mixer, speak
 
 
 async def end_when_empty(hub: RoomHub) -> None:
-    """End the session where nobody comes, or everybody has left, for the options' time."""
+    """End the session if no participant comes, or all have left, for the options' time."""
     options = hub.request.options
     while hub.end_reason is None:
         if hub.participants:
@@ -236,7 +236,7 @@ async def _stay(
     stopping: trio.Event,
     task_status: trio.TaskStatus[JoinedRoom[TransportT]],
 ) -> None:
-    """Do what a joined room does by itself, until it is to be left."""
+    """Run the room's own tasks until the room is left."""
     with without_own_group():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(end_when_empty, hub)

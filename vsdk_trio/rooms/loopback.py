@@ -268,7 +268,7 @@ class LoopbackTransport:
         self._echoing.discard(participant_id)
 
     async def _talk(self) -> None:
-        """Everybody's mouths: the next frame of each, every 20 ms, while somebody speaks."""
+        """Send the next frame of each speaker, every 20 ms, while one speaks."""
         while True:
             while not self._speech:
                 await self._woken.wait()
@@ -284,7 +284,7 @@ class LoopbackTransport:
                 await trio.sleep_until(due)
 
     async def _listen(self) -> None:
-        """Everybody's ears: what the agent says, when its time has come."""
+        """Note what the agent says, at the time when it is heard."""
         while True:
             while not self._queued:
                 await self._woken.wait()

@@ -46,7 +46,7 @@ class SpeechFrames:
 async def hear(
     track: Any, participant_id: str, put: Callable[[AudioFrame], None], ended: type[Exception]
 ) -> None:
-    """Hand over what comes on a track of somebody's, until it raises `ended`."""
+    """Pass the sound of a participant's track to `put`, until the track raises `ended`."""
     resampler: Any = None
     first: int | None = None
     position = 0

@@ -66,7 +66,7 @@ class Converter:
 
 
 def add(pieces: Sequence[bytes]) -> bytes:
-    """The sum of pieces of one length and format; what is too loud is cut off."""
+    """The sum of pieces of one length and format; samples that are too loud are clipped."""
     total = pieces[0]
     for piece in pieces[1:]:
         total = _audioop().add(total, piece, BYTES_PER_SAMPLE)
@@ -91,7 +91,7 @@ async def speak(
 ) -> None:
     """Send `frames`, and return when the last one has been heard, or the session has ended.
 
-    However else this ends, what is on its way is dropped.
+    If this ends in any other way, sound that was sent ahead is dropped.
     """
     converter = Converter(transport.playback)
     heard_until = trio.current_time()
@@ -123,7 +123,7 @@ async def each_of(
             async for frame in frames:
                 yield frame
         finally:
-            if isasyncgen(frames):  # nobody else can close it: it is usually made in the call
+            if isasyncgen(frames):  # no other code can close it: it is usually made in the call
                 await frames.aclose()
     else:
         for frame in frames:
@@ -197,7 +197,7 @@ class Mixer:
             self._hub.counts.frames_played += 1
 
     async def speak(self, frames: AsyncIterable[AudioFrame] | Iterable[AudioFrame]) -> None:
-        """As `speaker.speak`, together with whoever else speaks.
+        """As `speak`, mixed with the other speakers.
 
         Cut off, it costs the others what is on its way, at most `AHEAD_SECONDS`.
         """

@@ -1,7 +1,7 @@
-"""The page on which a person can talk to an agent, and who is shown the way to it.
+"""Shows the link to the page on which a person can talk to an agent.
 
-A leaf. The whole link has the job's token in it, so it is for a terminal, where somebody sits who
-has the token anyway; everybody else gets a link without it.
+A leaf. The whole link has the job's token in it, so it is for a terminal, whose user has
+the token anyway. Any other output gets a link without it.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def create_room_here(token: str, signaling_base_url: str) -> str:
 
 
 async def post(token: str, signaling_base_url: str, path: str, body: dict[str, Any]) -> None:
-    """`POST {api}{path}` with an object; what is answered does not matter, if it is a yes.
+    """`POST {api}{path}` with an object; any successful answer will do.
 
     Raises `ApiError`, and is cancelled, as `create_room`.
     """
@@ -101,12 +101,12 @@ def _opener() -> urllib.request.OpenerDirector:
     import urllib.request
 
     class NoRedirect(urllib.request.HTTPRedirectHandler):
-        """A redirect would carry the token to a host that nobody named."""
+        """Refuse: a redirect would send the token to another host."""
 
         def redirect_request(self, *_args: Any, **_kwargs: Any) -> None:
             return None
 
-    # Whom the SDK trusts, so that one variable is enough for a room service of one's own.
+    # The SDK reads the same variable, so one is enough for a local room service.
     context = ssl.create_default_context(cafile=os.environ.get(TRUST_VARIABLE) or None)
     return urllib.request.build_opener(NoRedirect, urllib.request.HTTPSHandler(context=context))
 

@@ -61,7 +61,7 @@ def make_app(sources: StatusSources, stopping: trio.Event) -> Starlette:
 
     return make_application(
         [
-            # Open to everybody: probes, and what is no more than counts.
+            # Open without a token: probes, and routes that contain only counts.
             entry("/health", _health, is_open=True),
             entry("/livez", _livez, is_open=True),
             entry("/readyz", _readyz, is_open=True),

@@ -1,6 +1,6 @@
-"""What the worker's page shows, as one value, and how it is kept fresh while somebody looks.
+"""The content of the worker's page, as one value that is kept fresh while the page is open.
 
-Knows views and the history; not the page. Nothing here runs while nobody looks.
+Knows views and the history; not the page. Nothing here runs while no page is open.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .history import History, JobStory
 from .sources import StatusSources
 from .view import JobView, ProcessView, WorkerView
 
-# How often memory and CPU are looked at while somebody watches; changes are told at once.
+# How often memory and CPU are read while a page is open; changes are sent at once.
 LOOK_SECONDS: Final = 1.0
 # Changes come in bursts; one message tells of them all.
 SETTLE_SECONDS: Final = 0.1
@@ -28,7 +28,7 @@ MAX_ERROR_IN_TABLE: Final = 300
 
 
 async def follow(sources: StatusSources, push: Push) -> None:
-    """Tell a page what is new, until cancelled: `state` with everything, `log` with new lines."""
+    """Send news to a page until cancelled: `state` with everything, `log` with new lines."""
     change = Notifier()
     told: dict[str, Any] = {}
     line = 0
@@ -47,7 +47,7 @@ async def follow(sources: StatusSources, push: Push) -> None:
 
 
 async def follow_job(sources: StatusSources, typed: str, push: Push) -> None:
-    """Tell a job's own page what is new: `state` with all of the job, `lines` with its log."""
+    """Send news to a job's page: `state` with all of the job, `lines` with its log."""
     change = Notifier()
     told: dict[str, Any] = {}
     told_lines: list[dict[str, Any]] | None = None

@@ -22,7 +22,7 @@ MAX_EVENTS: Final = 100
 MAX_LOAD_POINTS: Final = 500
 MAX_OFFERS: Final = 100
 MAX_ERROR: Final = 4000
-"""More than the registry is told of an error: what a page of its own shows is the whole of it."""
+"""More than an update to the registry has: the page of a job shows its whole error."""
 _MAX_TEXT: Final = 300
 _ENDS: Final = frozenset({"completed", "failed", "cancelled"})
 _EVENTS: Final = (

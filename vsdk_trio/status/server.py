@@ -22,7 +22,7 @@ from ..telemetry.logs.loggers import get_logger
 from .sources import StatusSources
 
 _LOADING: Final = "load the HTTP server"
-# After a shortage; whoever has connected waits meanwhile.
+# After a shortage; connected clients wait meanwhile.
 _RETRY_SECONDS: Final = 1.0
 
 logger = get_logger(__name__)
@@ -88,7 +88,7 @@ _SHOWN: Final = 60
 async def describe_occupant(host: str, port: int) -> str:
     """The worker that answers there, for an error's text; empty where there is none.
 
-    It is asked for its `/worker`, which is open to everybody, and has a second to answer.
+    The request goes to its `/worker`, which needs no token; it has one second to answer.
     """
     with trio.move_on_after(_SECONDS):
         try:

@@ -25,7 +25,7 @@ class StatusSources:
     """Take nothing new and end once what runs has ended; the argument says who asked."""
     history: History
     observers: Observers[Observation]
-    """For whoever wants to know at once that something happened."""
+    """For listeners that need an event at once."""
     lines_since: Callable[[int], tuple[int, Sequence[LineView]]] = _no_lines
     """The lines of the log after the one of this number, and the number of the newest."""
     lines_of: Callable[[str], Sequence[LineView]] = lambda job_id: ()
@@ -33,4 +33,4 @@ class StatusSources:
     measure: Callable[[], tuple[Reading, ...]] = tuple
     """What `/metrics` shows, but for the figures of the process itself."""
     debug_token: str | None = attrs.field(default=None, repr=False)
-    """What opens the routes that show jobs to whoever is elsewhere; None: nothing does."""
+    """The token that other machines need for routes with jobs; None: they are refused."""

@@ -1,6 +1,6 @@
 """What a worker looks like at one moment, as values: what every page and route is made from.
 
-Pure. Made anew for each request, by whoever has the worker; nothing here is kept up to date.
+Pure. The worker makes a new view for each request; a view is never updated.
 Moments are Unix time in seconds, lengths are seconds, memory is MiB. Nothing secret is in it.
 """
 
@@ -46,9 +46,9 @@ class ProcessView:
     """When it last said something on its control channel; at first, when it was started."""
     job_id: str | None = None
     memory_mb: float | None = None
-    """What it occupies, seen from outside; None where nobody can tell."""
+    """What it occupies, seen from outside; None if unknown."""
     cpu_seconds: float | None = None
-    """What it has used of the CPU since its start; None where nobody can tell."""
+    """What it has used of the CPU since its start; None if unknown."""
     lag_seconds: float | None = None
     """How long its event loop was blocked at worst, by its last answer; None before one."""
     blocked_since: float | None = None
@@ -98,7 +98,7 @@ class WorkerView:
     sessions: int
     """How many times it has been registered."""
     owed: int
-    """Job updates that the registry is not known to have."""
+    """Job updates that the registry has not acknowledged."""
     unsent: int = 0
     """Messages that wait to be sent."""
     state: str

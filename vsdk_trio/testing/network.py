@@ -117,7 +117,7 @@ class Connection:
         self.down.end()
 
     def black_hole(self, *, up: bool = True, down: bool = True) -> None:
-        """Nothing arrives any more, in one direction or both, and nobody is told."""
+        """Nothing arrives any more, in one direction or both, without an error."""
         self._note_fault()
         if up:
             self.up.swallow()

@@ -126,7 +126,7 @@ class Pipe:
         self._is_stalled = True
 
     def inject(self, data: bytes) -> None:
-        """Let bytes arrive that nobody has sent."""
+        """Let bytes arrive that were never sent."""
         self._held += len(data)
         self._after_the_rest(lambda: self._arrive(data))
 

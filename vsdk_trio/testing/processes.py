@@ -152,7 +152,7 @@ class MemoryProcess:
         self.on_end()
 
     def orphan(self) -> None:
-        """Its worker is dead: its pipes lead nowhere, and nobody signals it any more."""
+        """Its worker is dead: its pipes lead nowhere, and no signal reaches it any more."""
         self._is_orphaned = True
         self.close()
 

@@ -48,7 +48,7 @@ class MicrophoneTrack(MediaStreamTrack):  # type: ignore[misc]  # the SDK's clas
 
 
 async def listen(track: Any, participant_id: str, put: Callable[[AudioFrame], None]) -> None:
-    """Hand over what comes on a track of somebody's, until it ends."""
+    """Pass the sound of a participant's track to `put`, until the track ends."""
     await hear(track, participant_id, put, MediaStreamError)
 
 
@@ -115,7 +115,7 @@ class Call:
         return str(self._meeting.session_id or "")
 
     async def leave(self) -> None:
-        """Say goodbye, and close what is open."""
+        """Leave the meeting and close its connections."""
         self._is_leaving = True
         for task in self._listening.values():
             task.cancel()
@@ -176,7 +176,7 @@ class Call:
         return ""
 
     def _on_stray_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """What a task of the SDK's raised and nobody asked for is news until all is closed."""
+        """Log an exception of the SDK's background tasks, unless the call is closing."""
         if not self._is_leaving:
             loop.default_exception_handler(context)
 
@@ -227,7 +227,7 @@ class Call:
         if kind is not None:
             self._tell(lambda hub: hub.stream_started(participant_id, kind))
         if kind is StreamKind.AUDIO:
-            # It has to be read also where nobody listens: the SDK's queue has no bound.
+            # Read it even without a listener: the SDK's queue has no bound.
             coroutine = listen(stream.track, participant_id, self._hear)
             self._listening[stream.id] = asyncio.ensure_future(coroutine)
 

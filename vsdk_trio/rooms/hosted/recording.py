@@ -30,7 +30,7 @@ _STOP_SECONDS = 1.5
 
 
 def recording_of(options: RoomOptions) -> RecordingOptions | None:
-    """What is to be recorded; None for nothing."""
+    """The recording that the options ask for; None for no recording."""
     if options.observability is not None and options.observability.recording is not None:
         return options.observability.recording
     if options.recording:
@@ -52,7 +52,7 @@ class Recording:
         self._started: list[tuple[str, dict[str, Any]]] = []  # where to stop it, and how
 
     async def run(self, hub: RoomHub) -> None:
-        """Start what is to be recorded as it comes; what cannot be is a failure of the room's."""
+        """Start recordings as participants join; report one that fails as a room failure."""
         await self._record(self._request.participant_id, hub)
         async for event in hub.events():
             if isinstance(event, ParticipantJoined):

@@ -46,8 +46,8 @@ def preload(process: object = None) -> None:
             "is known not to do)"
         ) from error
     if is_new:
-        # The SDK collects garbage whenever somebody leaves, and with all that it has imported that
-        # stops every thread for 80 ms. What is frozen is not looked at.
+        # The SDK collects garbage whenever a participant leaves. With all that it imports, that
+        # stops every thread for 80 ms. The collector skips frozen objects.
         gc.freeze()
 
 
@@ -197,7 +197,7 @@ class SdkLog(logging.Filter):
             self.refusal = _reason_of(text.removeprefix(RESPONSE)) or self.refusal
 
     def _is_news(self, record: logging.LogRecord) -> bool:
-        if _is_chosen(record.name):  # by somebody who wants to know
+        if _is_chosen(record.name):  # a user wants to see it
             return record.levelno >= _detail.threshold(record.name)
         if record.levelno < logging.WARNING:
             return False
@@ -207,7 +207,7 @@ class SdkLog(logging.Filter):
     def attached(self) -> Iterator[None]:
         """Filter what the SDK and the libraries below it log, which must have been imported.
 
-        They speak from WARNING on, unless somebody has chosen a level for them.
+        They log from WARNING on, unless a level was set for them.
         """
         known = list(logging.root.manager.loggerDict)
         names = {name for name in known if name.partition(".")[0] in _PACKAGES}
@@ -231,7 +231,7 @@ class SdkLog(logging.Filter):
 
 
 class _Detail:
-    """Whether somebody wants the SDK to log all it knows; from several threads, perhaps."""
+    """Whether the SDK logs in full detail; rooms in several threads share it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -253,7 +253,7 @@ class _Detail:
                 logging.getLogger(TELLS_CAUSES).setLevel(self.level_before)
 
     def level(self, name: str) -> int:
-        """The level that somebody else has set for this logger."""
+        """The level that other code has set for this logger."""
         own = logging.getLogger(name).level
         return self.level_before if self._users and name == TELLS_CAUSES else own
 
@@ -266,7 +266,7 @@ _detail = _Detail()
 
 
 def _is_chosen(name: str) -> bool:
-    """Whether somebody has set a level for this logger, or for the package that it is of."""
+    """Whether a level was set for this logger or its package."""
     return bool(_detail.level(name) or logging.getLogger(name.partition(".")[0]).level)
 
 

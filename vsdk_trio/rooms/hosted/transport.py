@@ -208,9 +208,10 @@ async def _recorded(
 
 
 def _say_what_is_missing(options: RoomOptions) -> None:
-    """What is asked for and cannot be had yet is said, and not swallowed."""
+    """Log options that have no effect in this version."""
     wishes = {
-        "vision=True": options.vision and "the agent is told of cameras, but gets no pictures",
+        "vision=True": options.vision
+        and "the agent sees that cameras are on, but gets no pictures",
         "send_logs_to_dashboard=True": options.send_logs_to_dashboard and "nothing is sent there",
         "avatar": options.avatar is not None and "it does not come into the room",
     }

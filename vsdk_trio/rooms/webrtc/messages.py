@@ -63,7 +63,7 @@ def _candidate(value: Mapping[str, Any]) -> Candidate | None:
 
 
 PEER_ID = "webrtc_peer"
-"""The published client's name for whoever answers."""
+"""The published client's id for the participant that answers."""
 
 
 @attrs.frozen

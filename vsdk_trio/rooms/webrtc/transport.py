@@ -47,7 +47,7 @@ _NEWS = 256
 
 @asynccontextmanager
 async def open_webrtc(request: RoomRequest, hub: RoomHub) -> AsyncGenerator[WebRTCTransport, None]:
-    """Offer a connection at the options' signaling server; whoever answers is the participant.
+    """Offer a connection at the options' signaling server; the peer there is the participant.
 
     Raises `OptionsError` without a signaling server, `RoomError` where it cannot be reached, or is
     gone before anybody has answered.
@@ -173,7 +173,9 @@ class WebRTCTransport:
             except LinkLost as lost:
                 if is_answered:
                     return  # it has done its work
-                raise RoomError(f"nobody has answered, and there is no signaling: {lost}") from None
+                raise RoomError(
+                    f"no peer has answered, and the signaling was lost: {lost}"
+                ) from None
             except RoomError as error:
                 self._hub.failed(error)
 
@@ -184,7 +186,7 @@ class WebRTCTransport:
                     self._hub.participant_joined(Participant(participant_id=PEER_ID, name="Peer"))
                 case ConnectionState("disconnected" | "failed" | "closed"):
                     self._hub.participant_left(PEER_ID)
-                    self._speech.clear()  # and whoever waits for room in it
+                    self._speech.clear()  # and wakes tasks that wait for room in it
                     self._hub.ended(f"webrtc_{item.name}")
                 case TextReceived():
                     self._read(item.text)

@@ -42,14 +42,14 @@ class OriginDenial:
 def refuse(
     path: str, *, host: str, origin: str | None, wanted_path: str, origins: Collection[str]
 ) -> OriginDenial | None:
-    """None for somebody who may come in, else why not.
+    """None for a client that may connect, else the reason of the refusal.
 
     Arguments: `path`, `host` and `origin`, as the request has them; `origins`, as the options do.
     """
     if path.partition("?")[0] != wanted_path:
         return OriginDenial(404, f"the room is at {wanted_path}")
     if origin is None:
-        return None  # no browser, so nobody's page
+        return None  # not a browser, so no web page is involved
     if "*" in origins or origin.lower() in {known.lower().rstrip("/") for known in origins}:
         return None
     if _is_page_of_this_machine(origin, host):
@@ -69,7 +69,7 @@ def name_in(path: str) -> str:
 
 
 def _is_page_of_this_machine(origin: str, host: str) -> bool:
-    """Whether page and socket are both on a host that nobody else can give a name to.
+    """Whether page and socket are both on a host whose name others cannot control.
 
     A name could be made to point here while the page that uses it is somebody else's (DNS
     rebinding); an address, or `localhost`, could not.
@@ -240,7 +240,7 @@ class WebSocketTransport:
         try:
             # Said after the upgrade, because a page learns nothing of an HTTP error.
             if self._visitor is not None:
-                code, reason = OCCUPIED, "somebody else is connected to this agent"
+                code, reason = OCCUPIED, "another client is connected to this agent"
                 return
             if self._hub.end_reason is not None:
                 code, reason = GOING_AWAY, "the session has ended"

@@ -21,19 +21,19 @@ from . import wire
 logger = get_logger(__name__)
 
 CLIENT_ID = "ws_client"
-"""The published client's name for whoever connects."""
+"""The published client's id for the participant that connects."""
 
 PING_SECONDS = 15.0
 PONG_SECONDS = 10.0
 UNREAD_SECONDS = 10.0
-"""How long a client may not read what is sent to it."""
+"""How long a client may go without reading, in seconds."""
 
 QUEUED_FRAMES = 50
 QUEUED_TEXTS = 256
 
 
 class Visitor:
-    """Somebody who is connected."""
+    """A connected client."""
 
     def __init__(self, link: Link, hub: RoomHub, name: str) -> None:
         self._link = link
@@ -60,7 +60,7 @@ class Visitor:
             logger.info("the room's client is gone: %s", next(leaves(losses)))
         finally:
             self._is_gone = True
-            self._notify()  # whoever waits for it to read or hear
+            self._notify()  # wakes tasks that wait for it to read or hear
             self._hub.participant_left(CLIENT_ID)
 
     async def hear(self, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""What is said over the room's WebSocket: the published client's wire, and a little more.
+"""Messages on the room's WebSocket: those of the published client, and a few more.
 
 Binary frames are sound, s16le: 48000 Hz mono from the client unless its `hello` says otherwise,
 24000 Hz mono to it. Text frames are JSON objects with a `type`. The published client sends
@@ -25,7 +25,7 @@ MOST_BYTES = 1 << 16
 
 @attrs.frozen(kw_only=True)
 class ClientHello:
-    """The client says in what format it speaks, and that it reads what is said here."""
+    """The client names its audio format, and reads text messages."""
 
     format: AudioFormat = CLIENT_FORMAT
 
@@ -45,7 +45,7 @@ class Mute:
 
 @attrs.frozen
 class IgnoredText:
-    """Something of a later version, or of somebody else's."""
+    """A message of a later version or another program."""
 
 
 FromClient: TypeAlias = ClientHello | Say | Mute | IgnoredText

@@ -49,7 +49,7 @@ class OfferAnswered:
     refusal: str | None = None
     """The class of the reason for a no, a `RefusalCause`."""
     reason: str | None = None
-    """The reason in words, as the registry is told it."""
+    """The reason in words, as sent to the registry."""
 
 
 @attrs.frozen(kw_only=True)
@@ -70,7 +70,7 @@ class AssignmentRefused:
 
 @attrs.frozen(kw_only=True)
 class AssignmentRepeated:
-    """A job was assigned again that runs, or has ended, here: its status is told again."""
+    """A job was assigned again that the worker already has; its status is sent again."""
 
     job_id: str
 
@@ -201,7 +201,7 @@ class ProcessEnded:
     pid: int
     how: str
     was_idle: bool
-    """It had no job, and nobody had asked it to stop."""
+    """It ended without a job and without a request to stop."""
 
 
 # The registry
@@ -338,7 +338,7 @@ Observe: TypeAlias = Callable[[Observation], None]
 
 
 def unobserved(observation: Observation) -> None:
-    """Nobody is told: what parts do by default."""
+    """Drop the event: the default where no listener is given."""
 
 
 __all__ = [
@@ -385,11 +385,11 @@ logger = get_logger(__name__)
 _T = TypeVar("_T")
 
 Handlers: TypeAlias = Mapping[type[Any], Callable[[Any], None]]
-"""What is to be called with an observation of each type."""
+"""The function to call with each type of event."""
 
 
 class Listener(Generic[_T]):
-    """Somebody who listens to some kinds of observations, each with a function of its own.
+    """A listener to some types of events, with one function for each.
 
     `Observers` calls that at once, and nothing for the other kinds: a job is waiting meanwhile.
     """
@@ -407,7 +407,7 @@ _Told: TypeAlias = tuple[tuple[Callable[[_T], None], Callable[[_T], None]], ...]
 
 
 class Observers(Generic[_T]):
-    """Tells everybody who listens, in the order in which they came; itself one.
+    """Passes each event to all listeners, in the order in which they were added.
 
     A listener that raises has a bug, and the emitter is in the middle of a job: this is the one
     place where it is caught. It is not called again, since it would raise again or tell half of
@@ -416,7 +416,7 @@ class Observers(Generic[_T]):
 
     def __init__(self) -> None:
         self._listeners: tuple[Callable[[_T], None], ...] = ()
-        # For each type of observation seen so far, who is told of it, and what is called.
+        # For each type of event seen so far: its listeners and their functions.
         self._told: dict[type[Any], _Told[_T]] = {}
         self.dropped: list[str] = []
         """Who is not told any more, in words for a person."""
@@ -434,7 +434,7 @@ class Observers(Generic[_T]):
                 logger.error("%s", self.dropped[-1], exc_info=bug)
 
     def add(self, listener: Callable[[_T], None]) -> None:
-        """From now on, `listener` is told. It must not block; what is slow belongs elsewhere."""
+        """Pass events to `listener` from now on. It must not block."""
         self._listeners = (*self._listeners, listener)
         self._told.clear()
 

@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 NAME: Final = "vsdk_trio"
 STANDARD_FIELDS: Final = frozenset(
-    # Not by `logging.makeLogRecord`, which asks a record factory of somebody else's.
+    # Not by `logging.makeLogRecord`, which calls a record factory that users may replace.
     (*vars(logging.LogRecord("", 0, "", 0, "", (), None)), "message", "asctime", "taskName")
 )
 """What each record has; all else was added by those who logged it."""
@@ -81,7 +81,7 @@ class ProjectLogger(logging.Logger):
     def disabled(self, value: bool) -> None: ...  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def isEnabledFor(self, level: int) -> bool:
-        """Whether a record of this level is said."""
+        """Whether a record of this level is logged."""
         if _way_out is None:
             return super().isEnabledFor(level)
         return level >= min(self._chosen_level(_way_out), max(_way_out.level, logging.ERROR))

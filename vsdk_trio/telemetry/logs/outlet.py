@@ -40,7 +40,7 @@ def file_sink(fd: int) -> Sink:
         while data:
             try:
                 data = data[os.write(fd, data) :]
-            except BlockingIOError:  # somebody who shares it has made it non-blocking
+            except BlockingIOError:  # another process that shares it made it non-blocking
                 poll = select.poll()
                 poll.register(fd, select.POLLOUT)
                 poll.poll()
@@ -67,14 +67,14 @@ class LineWriter:
         self._note = note
         self._max_waiting_chars = max_waiting_chars
         self.dropped = 0
-        """How many lines nobody has taken in time."""
+        """How many lines were not read in time."""
         self._begin()
         if hasattr(os, "register_at_fork"):
             reference: weakref.ref[LineWriter] = weakref.ref(self)
             os.register_at_fork(after_in_child=lambda: _begin_anew(reference))
 
     def _begin(self) -> None:
-        # In a forked child there is no thread, and the lock may be one that nobody will release.
+        # In a forked child there is no thread, and no thread may ever release the lock.
         self._news = threading.Condition()
         # A number stands for so many dropped lines, at the place where they are missing.
         self._lines: deque[str | int] = deque()
@@ -209,7 +209,7 @@ def _feeds_loguru(handler: logging.Handler) -> bool:
     )
 
 
-# How long the end of the program may wait for what is still to be written.
+# How long the end of the program waits for unwritten lines, in seconds.
 FLUSH_SECONDS: Final = 2.0
 
 Render = Callable[[LogLine], str]
@@ -229,7 +229,7 @@ class Outlet:
 
     @property
     def dropped(self) -> int:
-        """How many lines nobody has taken in time."""
+        """How many lines were not read in time."""
         return self._writer.dropped
 
     def say(self, record: logging.LogRecord) -> logging.LogRecord:
@@ -251,13 +251,13 @@ class Outlet:
         self._is_stuck = not self._writer.flush(0.0 if self._is_stuck else FLUSH_SECONDS)
 
     def _note(self, count: int) -> str:
-        text = "%d lines of this log were dropped: nobody read them fast enough"
+        text = "%d lines of this log were dropped: they were not read fast enough"
         record = logging.LogRecord(__name__, logging.WARNING, "", 0, text, (count,), None)
         return self.render(read_line(record))
 
 
 def _masked_record(record: logging.LogRecord, line: LogLine) -> logging.LogRecord:
-    """A record for somebody else's handler that says no more than the line."""
+    """A record for other handlers, with the masked texts of the line."""
     copied = copy.copy(record)
     values: dict[str, Any] = {
         **line.fields,

@@ -1,4 +1,4 @@
-"""The last lines of the log, for whoever wants to look back: a dashboard, an error report.
+"""The last lines of the log, for a dashboard or an error report.
 
 Bounded in number and size. Must not know who asks.
 """

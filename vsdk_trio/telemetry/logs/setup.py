@@ -132,7 +132,7 @@ logger = get_logger("vsdk_trio.environment")
 
 
 def tell_of_environment(options: Options, environ: Mapping[str, str]) -> None:
-    """Log what is set and left out: once, as a program begins.
+    """Log variables that have no effect: once, at the start of a program.
 
     That is: the links that Kubernetes sets for a Service, and, for a worker, a registry that the
     environment names and `options` do not.

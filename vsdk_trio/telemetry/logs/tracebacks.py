@@ -21,7 +21,7 @@ _OWN: Final = str(Path(__file__).parents[2]) + os.sep
 
 
 def mask_tracebacks() -> None:
-    """From now on, print masked what nobody catches; a hook of the user's own is left alone."""
+    """Mask uncaught exceptions from now on; a hook that the user has set stays."""
     if sys.excepthook is sys.__excepthook__:
         sys.excepthook = print_masked
     if threading.excepthook is threading.__excepthook__:

@@ -1,4 +1,4 @@
-"""Metrics: what is counted, in which families, and how it is written down for who scrapes.
+"""Metrics: their families, the counting, and the text formats of a scrape.
 
 Counting is plain Python from a worker's start on; prometheus_client is loaded by the first scrape.
 """

@@ -24,7 +24,7 @@ _OPENMETRICS: Final = "application/openmetrics-text"
 def render(readings: Iterable[Reading], accept: str = "") -> tuple[str, bytes]:
     """The readings as (content type, text), in the form that the `Accept` header asks for.
 
-    OpenMetrics where that is asked for, else the text format that everybody reads.
+    OpenMetrics if `accept` asks for it, else the classic text format.
     """
     from prometheus_client import CollectorRegistry
     from prometheus_client.exposition import choose_encoder

@@ -18,7 +18,7 @@ Key: TypeAlias = tuple[str, ...]
 
 OTHER: Final = "other"
 
-# From half a millisecond, which a warm dispatch takes, to a minute, which somebody waits for.
+# From half a millisecond (a warm dispatch) to a minute (the longest that a caller waits).
 FAST_BUCKETS: Final = (
     *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1),
     *(0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
@@ -52,7 +52,7 @@ class Family:
     kind: Kind
     help: str
     when: str
-    """What whoever operates the worker does when it moves."""
+    """What an operator does when the value moves."""
     labels: tuple[Label, ...] = ()
     buckets: tuple[float, ...] = ()
     series: tuple[Key, ...] = ()
@@ -75,7 +75,7 @@ class Distribution:
     """The value of one series of a histogram: how many fell into each bucket, and their sum."""
 
     counts: tuple[int, ...]
-    """For each bucket of the family, and for what is above the last one; not cumulative."""
+    """One count for each bucket and one for larger values; not cumulative."""
     total: float
 
 

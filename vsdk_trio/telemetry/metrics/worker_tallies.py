@@ -1,4 +1,4 @@
-"""Counts what is observed in a worker: from observations to tallies.
+"""Counts the events of a worker in counters and histograms.
 
 Listens from the worker's first moment on, and loads nothing for it. Knows which observation counts
 where; not what the numbers are for, or who reads them.

@@ -23,7 +23,7 @@ logger = get_logger(__name__)
 
 
 def prepare(agent_id: str) -> None:
-    """Load the SDK, and set up what the user's code has not: before a job comes, it costs nobody.
+    """Load the SDK and set up a provider, before a job arrives and has to wait for it.
 
     Where that cannot be, the job has no span of its own, and the log says why.
     """
@@ -66,7 +66,7 @@ def entrypoint_span(entrypoint: object, carrier: Mapping[str, Any]) -> Iterator[
     name = getattr(entrypoint, "__qualname__", type(entrypoint).__name__)
     span = trace.get_tracer(SCOPE).start_span(f"entrypoint {name}", context=context)
     try:
-        # An error that comes through is told as the outcome: its own text may hold a secret.
+        # An error is reported as the outcome, masked: its own text may hold a secret.
         with trace.use_span(span, record_exception=False, set_status_on_exception=False):
             yield ending
     finally:

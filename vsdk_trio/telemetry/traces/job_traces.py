@@ -1,8 +1,8 @@
-"""One trace for each job, as its worker sees it: built from what is observed.
+"""One trace for each job, as its worker sees it, built from events.
 
-The root span of a job lasts from the registry's offer, or from the assignment where nobody asked,
+The root span of a job lasts from the registry's offer, or from an assignment without an offer,
 to its end; below it is one span for each stage of the dispatch. Imports OpenTelemetry, so it is
-itself imported only where there are to be traces. Knows observations; not where spans go.
+itself imported only if traces are on. Knows events; not where spans go.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class JobTraces:
                 pass
 
     def close(self) -> None:
-        """End what is still open: nothing more will be observed."""
+        """End all open spans: no more events follow."""
         for trace in self._live.values():
             trace.span.end(trace.ended_at)
         self._live.clear()
@@ -137,7 +137,7 @@ class JobTraces:
             trace.span.add_event(move.state)
 
     def _told(self, job_id: str, told: seen.JobTold) -> None:
-        """The end as the registry is told it; only now its text is known, without secrets."""
+        """The end as reported to the registry: only now is its masked text known."""
         if told.status not in _ENDS or (trace := self._live.pop(job_id, None)) is None:
             return
         trace.span.set_attribute("vsdk_trio.end", told.status)

@@ -32,7 +32,7 @@ _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_E
 
 
 def are_wanted(option: bool | None, environ: Mapping[str, str]) -> bool:
-    """Whether there are to be traces: as the option says, else as the environment does.
+    """Whether traces are on: the option decides, else the environment.
 
     The environment wants them where it names an exporter or a collector, and OpenTelemetry is
     installed. Raises `OptionsError` where the option wants them and it is not.
@@ -118,7 +118,7 @@ def _protocol() -> str:
 
 
 async def flush(provider: TracerProvider, *, seconds: float) -> None:
-    """Send what is left, for at most `seconds`, also when cancelled: a collector may be dead.
+    """Send the remaining spans, for at most `seconds`, even when cancelled.
 
     In a thread, which is left behind where it takes longer; the spans in it are lost, and it is
     said in the log.

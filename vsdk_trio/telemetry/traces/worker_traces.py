@@ -1,4 +1,4 @@
-"""The traces of a worker for the length of its life; nothing at all where nobody wants them.
+"""The traces of a worker while it runs; without them, OpenTelemetry is not loaded.
 
 Decides whether OpenTelemetry is loaded, and has the last spans sent, within a bound.
 """
@@ -36,7 +36,7 @@ class Traces(Protocol):
 
 
 class NoTraces:
-    """Nobody wants any."""
+    """Traces are off."""
 
     are_on = False
 

@@ -110,7 +110,7 @@ class IceLite(asyncio.DatagramProtocol):
             self._put_out(data, self._peer)
 
     def close(self) -> None:
-        """Close the socket; whoever reads gets a `ConnectionError`."""
+        """Close the socket; readers get a `ConnectionError`."""
         if self._arrived.full():
             self._arrived.get_nowait()
         self._arrived.put_nowait(None)
@@ -295,7 +295,7 @@ class _Inlet:
         await self._track.feed(packet)
 
     async def _handle_rtcp_packet(self, packet: Any) -> None:
-        """Reports of the sender are nobody's business here."""
+        """Ignore reports of the sender."""
 
     def _handle_disconnect(self) -> None:
         """Its owner closes the track."""

@@ -93,7 +93,7 @@ def server_config(signaling_url: str, room_id: str) -> Json:
 
 
 def peer(peer_id: str, name: str, metadata: Json | None, peer_type: str) -> Json:
-    """How the others are told of somebody."""
+    """The data by which the others learn of a member."""
     return {
         "id": peer_id,
         "displayName": name,
@@ -108,7 +108,7 @@ def peer(peer_id: str, name: str, metadata: Json | None, peer_type: str) -> Json
 def new_consumer(
     key: str, track_id: str, kind: str, peer_id: str, codec: Json, ssrc: int, mid: str
 ) -> Json:
-    """The data of `newConsumer`: somebody's track is to be received."""
+    """The data of `newConsumer`: a member's track can be received."""
     return {
         "id": key,
         "producerId": track_id,

@@ -1,4 +1,4 @@
-"""An SDK in a room of the fake: what it asks over its socket, and what it is told.
+"""An SDK in a room of the fake: its requests and notifications over its socket.
 
 Knows the signaling and the room. Must not know REST, nor what is in a packet.
 """

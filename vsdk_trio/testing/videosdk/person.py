@@ -1,4 +1,4 @@
-"""Somebody made up by a test: a member of a fake room without a socket.
+"""A simulated person: a member of a fake room without a socket.
 
 Speaks and hears PCM; the media thread turns it into Opus and back. Must not know the signaling.
 """
@@ -49,7 +49,7 @@ class Person:
 
     @property
     def heard(self) -> list[AudioFrame]:
-        """What it has heard so far, of everybody; 48000 Hz, two channels."""
+        """All that it has heard so far; 48000 Hz, two channels."""
         while True:
             try:
                 owner, data = self._ears.receive.receive_nowait()
@@ -59,13 +59,13 @@ class Person:
             self._heard.append(frame)
 
     def unmute(self) -> None:
-        """Send from now on, which the others are told."""
+        """Send from now on; the others are notified."""
         if not self._is_unmuted:
             self._is_unmuted = True
             self._room.start_track(self, self._track)
 
     def mute(self) -> None:
-        """Send no longer, which the others are told."""
+        """Stop sending; the others are notified."""
         if self._is_unmuted:
             self._is_unmuted = False
             self._room.stop_track(self._track.id)

@@ -38,7 +38,7 @@ class Faults:
     delay: dict[str, float] = attrs.field(factory=dict)
 
     async def meet(self, name: str) -> None:
-        """Do to the request `name` what is to be done to it: wait, wait for ever, raise."""
+        """Apply the faults for the request `name`: wait, wait for ever, or raise."""
         await trio.sleep(self.delay.get(name, 0))
         if name in self.ignore:
             await trio.sleep_forever()
@@ -78,7 +78,7 @@ _MOST_NOTED = 1000
 
 
 class Member(Protocol):
-    """Somebody in a room: the SDK over a socket, or a person made up by a test."""
+    """A member of a room: the SDK over a socket, or a simulated person."""
 
     @property
     def peer_id(self) -> str: ...
@@ -88,7 +88,7 @@ class Member(Protocol):
 
     @property
     def info(self) -> Json:
-        """How the others are told of it."""
+        """The data by which the others learn of it."""
         ...
 
     def tell(self, method: str, data: Json) -> None:
@@ -168,7 +168,7 @@ class FakeRoom:
             await self._changed.wait()
 
     def add_person(self, peer_id: str, name: str = "", metadata: Json | None = None) -> Any:
-        """Somebody made up comes in; returns a `Person` that speaks, hears, writes and leaves."""
+        """Add a simulated person, who speaks, hears, writes and leaves."""
         person = self._make_person(self, peer_id, name or peer_id, metadata)
         self.join(person)
         return person
@@ -178,7 +178,7 @@ class FakeRoom:
         self._members[peer_id].throw_out(reason)
 
     def end(self) -> None:
-        """End the meeting for everybody."""
+        """End the meeting for all members."""
         for member in list(self._members.values()):
             member.throw_out("the meeting was ended")
 
@@ -199,7 +199,7 @@ class FakeRoom:
         self._notify()
 
     def leave(self, member: Member) -> None:
-        """It is gone; the others are told, once."""
+        """The member has left; the others are notified once."""
         if self._members.get(member.peer_id) is member:
             del self._members[member.peer_id]
             self._forget(member)
@@ -241,7 +241,7 @@ class FakeRoom:
         self._topics.setdefault(topic, set()).add(peer_id)
 
     def publish(self, sender: Member, topic: str, text: str, payload: Json | None = None) -> None:
-        """Tell everybody who subscribed, the sender too."""
+        """Notify all subscribers, the sender too."""
         self.messages.append((sender.peer_id, topic, text))
         message = {
             "id": secrets.token_hex(8),
@@ -256,7 +256,7 @@ class FakeRoom:
             self._members[peer_id].tell("pubsubMessage", message)
 
     def others(self, member: Member) -> list[Json]:
-        """How a member is told of all others."""
+        """The data by which a member learns of all others."""
         return [other.info for other in self._members.values() if other is not member]
 
     def _notify(self) -> None:

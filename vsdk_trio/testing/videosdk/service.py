@@ -199,7 +199,7 @@ class FakeVideoSDK:
         return list(self.rooms.values())[-1]
 
     async def end_all(self) -> None:
-        """End every meeting, and wait until everybody has left."""
+        """End every meeting, and wait until all members have left."""
         for room in list(self.rooms.values()):
             room.end()
         for room in list(self.rooms.values()):
