@@ -1,4 +1,4 @@
-"""The connection to the registry, as a user of it sees it.
+"""The public connection to the registry.
 
 The reference's `BackendConnection`, in a form that fits Trio. Owns the tasks and the names; the
 loop over sessions is in `session_loop`. Must not know what a job is, or how one is run.
@@ -267,7 +267,7 @@ class BackendConnection(EventSource):
                 finally:
                     loop.inbox.close()
                     self._gone.set()
-                # The callbacks may still be at work, on what is queued for them.
+                # Callbacks may still work on queued events.
                 seconds = self.flush_timeout if loop.inbox.has_callbacks else 0.0
                 nursery.cancel_scope.deadline = trio.current_time() + seconds
             if loop.inbox.has_callbacks and nursery.cancel_scope.cancelled_caught:

@@ -218,7 +218,7 @@ class EventSource:
         return self._inbox.events()
 
     async def hand_events_to(self, handler: Callable[[BackendEvent], None]) -> None:
-        """Call `handler` with each event as soon as it has been read, until there are no more.
+        """Call `handler` with each event as soon as it is read, until the connection ends.
 
         The shortest way to a decision: no task has to wake up for it. The handler runs inside of
         the connection's own tasks and must not call back into it but to post. What it raises ends

@@ -34,7 +34,7 @@ NOTICEABLE_SECONDS: Final = 2.0
 """What two clocks may differ by without a word: `Date` has whole seconds, and travels."""
 
 NoteDate: TypeAlias = Callable[[bytes], None]
-"""Is given the `Date` header of each answer; empty where it has none."""
+"""Called with the `Date` header of each answer; b"" where it has none."""
 
 _MONTHS: Final = b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
 _DATE: Final = re.compile(rb"\w{3}, (\d\d) (\w{3}) (\d{4}) (\d\d):(\d\d):(\d\d) GMT")
@@ -54,7 +54,7 @@ class PeerClock:
     is_known: bool = attrs.field(default=False, init=False)
 
     def note(self, date: bytes) -> None:
-        """Look at the `Date` of an answer that has just come; one that is none changes nothing."""
+        """Measure by the `Date` of an answer that has just come; a malformed one is ignored."""
         if (moment := parse_date(date)) is not None:
             # In the middle of the second that it names.
             self.ahead_seconds = moment + 0.5 - self.now()
@@ -89,7 +89,7 @@ TokenSource = str | Callable[[], str | Awaitable[str]]
 
 TOKEN_TTL_SECONDS = 24 * 3600.0
 _BACKDATED_SECONDS = 60.0
-"""A token is dated so long ago, because a clock that is a bit behind ours would refuse it."""
+"""A token is dated back by this, because a registry with a slower clock would refuse it."""
 _MOST_AHEAD_SECONDS = 24 * 3600.0
 """A clock that differs by more is not worth following."""
 _RENEW_AFTER = 0.8

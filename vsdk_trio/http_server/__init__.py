@@ -1,1 +1,1 @@
-"""What the worker's and the registry's HTTP servers share: who may ask, answers, events, pages."""
+"""The HTTP servers of the worker and of the registry: access, answers, event streams, pages."""

@@ -102,7 +102,7 @@ def denied(denial: AccessDenial) -> JSONAnswer:
 
 
 def requester_of(connection: HTTPConnection) -> Requester:
-    """Who asks."""
+    """The sender of a request, for `access`."""
     peer = connection.client.host if connection.client is not None else ""
     scheme = {"ws": "http", "wss": "https"}.get(connection.url.scheme, connection.url.scheme)
     method = connection.scope.get("method", "GET")
@@ -249,7 +249,7 @@ _PAGE_HEADERS: Final = {
     "referrer-policy": "no-referrer",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
-    # Asked about each time, and sent again only when it has changed.
+    # A browser asks each time; the file is sent again only when it has changed.
     "cache-control": "no-cache",
 }
 

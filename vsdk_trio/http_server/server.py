@@ -33,7 +33,7 @@ _CLOSE_FRAME: Final = b"\x88"
 
 
 class GuardedStream:
-    """See the module. It has what hypercorn uses of a `trio.SocketStream`."""
+    """A `trio.SocketStream` as far as hypercorn uses one, with the bounds of this module."""
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self.socket = stream.socket
@@ -54,7 +54,7 @@ class GuardedStream:
             self._end_of_goodbye = min(self._end_of_goodbye, trio.current_time() + GOODBYE_SECONDS)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Return what has come, b"" at the end; after a close frame has left, only the end."""
+        """Return received bytes, b"" at the end; after a close frame was sent, only the end."""
         with trio.move_on_at(self._end_of_goodbye):
             while True:
                 most = min(max_bytes or _MOST_AT_ONCE, _MOST_AT_ONCE)
@@ -347,14 +347,14 @@ class _SpareDescriptor:
         self.take()
 
     def take(self) -> bool:
-        """Keep one, if there is one; whether it is kept."""
+        """Open one if the system has one left; return whether it is open."""
         if self._fd is None:
             with suppress(OSError):
                 self._fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         return self._fd is not None
 
     def give(self) -> bool:
-        """Let it go, for who needs it; whether there was one."""
+        """Close it, so that another connection can have it; return whether there was one."""
         if self._fd is None:
             return False
         os.close(self._fd)
@@ -362,5 +362,5 @@ class _SpareDescriptor:
         return True
 
     def close(self) -> None:
-        """Keep none any more."""
+        """Close it for good."""
         self.give()

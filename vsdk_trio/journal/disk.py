@@ -37,11 +37,11 @@ class Store(Protocol):
         ...
 
     def apply(self, batch: Sequence[Record]) -> None:
-        """Write all of it or nothing; it has survived whatever comes once this returns."""
+        """Write all records or none; they survive a crash once this returns."""
         ...
 
     def set_aside(self) -> None:
-        """Keep what it holds from the next worker: it is no longer the truth."""
+        """Hide it from the next worker: its contents are no longer true."""
         ...
 
     def close(self) -> None:

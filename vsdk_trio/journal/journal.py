@@ -120,7 +120,7 @@ class Journal:
         return ticket
 
     async def run(self, stopping: trio.Event, *, task_status: trio.TaskStatus[None]) -> None:
-        """Service body: write until `stopping`, then what is left, and close the store."""
+        """Service body: write until `stopping`, then write the rest, and close the store."""
         assert self._disk is not None, "one that is off is not run"
         assert self._store is not None, "it comes with its disk"
         try:

@@ -64,7 +64,7 @@ class JournalFiles:
             raise JournalError(f"the state directory cannot be used: {error}") from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # For a person who wonders who it is; nothing depends on it.
+            # For a person who looks for the holder of the lock; no code depends on it.
             self._lock.truncate(0)
             self._lock.write(b"%d\n" % os.getpid())
         except BlockingIOError:

@@ -124,7 +124,7 @@ class Registry:
     # -- for callers -----------------------------------------------------------------------------
 
     def is_authorized(self, token: str | None) -> bool:
-        """Does this token, with or without `Bearer `, open the door? In constant time."""
+        """Whether this token, with or without `Bearer `, grants access. In constant time."""
         if self._auth_token is None:
             return True
         presented = (token or "").removeprefix("Bearer ")
@@ -157,7 +157,7 @@ class Registry:
         return waiter.outcome.job
 
     def terminate(self, job_id: str, reason: str = "terminated on request") -> Job:
-        """Ask for the end of a job and return it as it stands; see `Dispatcher.terminate`.
+        """Ask for the end of a job and return its present record; see `Dispatcher.terminate`.
 
         Raises `UnknownJobError`, `WireError` where the reason is no text.
         """
@@ -190,7 +190,7 @@ class Registry:
         return f"{letters[:4]}-{letters[4:8]}-{letters[8:]}"
 
     def job(self, job_id: str) -> Job:
-        """The job as it stands. Raises `UnknownJobError`."""
+        """The present record of the job. Raises `UnknownJobError`."""
         job = self._ledger.get(job_id)
         if job is None:
             raise UnknownJobError(f"no job {job_id!r}")

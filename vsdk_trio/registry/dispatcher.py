@@ -96,7 +96,7 @@ class Dispatcher:
     # -- what workers do -------------------------------------------------------------------------
 
     def worker_joined(self, worker: RegisteredWorker, now: float) -> list[Action]:
-        """A worker registered: a new one, one that was away, or one whose old link is stale."""
+        """Take a registration: of a new worker, of one that was away, or over a stale link."""
         known = self._roster.get(worker.worker_id)
         offered = [] if known is None or known.away else self._set_away(known, now)
         joined = self._roster.join(worker)
@@ -118,7 +118,7 @@ class Dispatcher:
     def worker_reported(
         self, worker_id: str, *, status: str, load: float, job_count: int, now: float
     ) -> list[Action]:
-        """The worker's own view of itself; what it cannot mean (a negative load) is clamped."""
+        """Take a worker's own report; impossible values (a negative load) are clamped."""
         was_closed = self._roster.linked(worker_id).is_closed
         self._roster.change(
             worker_id, status=status, load=max(0.0, load), job_count=max(0, job_count)
@@ -128,16 +128,16 @@ class Dispatcher:
     def offer_answered(
         self, worker_id: str, job_id: str, *, available: bool, now: float
     ) -> list[Action]:
-        """The answer to an offer. One that is late, or was never asked for, decides nothing."""
+        """Take the answer to an offer. A late or unexpected answer decides nothing."""
         if self._roster.linked(worker_id).is_silent:
             self._roster.change(worker_id, is_silent=False)
         job = self._ledger.get(job_id)
         if job is None or job.state is not LedgerState.OFFERED or job.worker_id != worker_id:
-            # It was withdrawn meanwhile: there is a place again, for another one that waits.
+            # The job was withdrawn meanwhile: its slot is free for another waiting job.
             return self._placement.retry_pending(worker_id, now, is_news=False)
         if not available:
             actions = self._placement.place_elsewhere(job, now)
-            # It has a place again, perhaps for a job that waits because it was full.
+            # The slot is free again, perhaps for a job that waits because the worker was full.
             return actions + self._placement.retry_pending(worker_id, now, is_news=False)
         assigned = attrs.evolve(job, state=LedgerState.ASSIGNED, assigned=now, deadline=None)
         self._ledger.put(assigned)
@@ -192,7 +192,7 @@ class Dispatcher:
         return None if job is None else job.deadline
 
     def tick(self, now: float) -> list[Action]:
-        """Give up what has waited long enough."""
+        """End waits whose deadline is over."""
         actions: list[Action] = []
         while (job := self._ledger.first_due()) is not None:
             if job.deadline is None or job.deadline > now:
@@ -232,7 +232,7 @@ class Dispatcher:
     def _job_it_may_update(
         self, worker: RegisteredWorker, job_id: str, fact: JobFact, now: float
     ) -> Job | None:
-        """The job, as far as this worker may say this of it."""
+        """The job, if this worker may report this of it; None otherwise."""
         job = self._ledger.get(job_id)
         if job is not None:
             has_it = job.state in (LedgerState.ASSIGNED, LedgerState.RUNNING) or job.presumed
@@ -249,7 +249,7 @@ class Dispatcher:
         )
 
     def _set_away(self, worker: RegisteredWorker, now: float) -> list[Job]:
-        """Its link is gone: start the grace of what it runs, return what it was only offered."""
+        """Its link is gone: start the grace of its running jobs; return its offered jobs."""
         held = self._held_by(worker)
         grace_end = now + self._policy.reconnect_grace
         for job in held:

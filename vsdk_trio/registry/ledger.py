@@ -59,7 +59,7 @@ class DispatchRequest:
 
 @attrs.frozen(kw_only=True)
 class Asked:
-    """That a worker was asked to take a job, and what it reported of itself by then.
+    """An offer that a worker did not take, with its own report at that moment.
 
     `until` is when it may be asked again without any news of it, `pause` how many seconds that is
     after its answer. Infinite while it has not answered, and if it never did.

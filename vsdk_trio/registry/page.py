@@ -118,7 +118,7 @@ def _beginning(error: str | None) -> str | None:
 
 
 def _state(worker: RegisteredWorker) -> str:
-    """In one word: its own, but for what the registry knows better."""
+    """The worker's own status in one word, unless the registry knows better."""
     if worker.away:
         return "away"
     is_taken = worker.is_full and not worker.is_closed

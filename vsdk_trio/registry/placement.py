@@ -170,10 +170,10 @@ class Placement:
         return [*settled, Ended(ended)]
 
     def retry_pending(self, worker_id: str, now: float, *, is_news: bool) -> list[Action]:
-        """The worker may be asked for what waits.
+        """Offer waiting jobs to the worker, if it may be asked for them.
 
-        `is_news` says that it may think otherwise now of what it has refused; else what it reports
-        tells whether it does.
+        `is_news` means that it may now take a job that it has refused. Otherwise its report shows
+        whether it may.
         """
         actions: list[Action] = []
         for job_id in tuple(self._pending):
@@ -194,7 +194,7 @@ class Placement:
 
 
 def _has_news(worker: RegisteredWorker, asked: Asked) -> bool:
-    """Whether it has become freer since it was asked; of one that was silent, anything is news."""
+    """Whether it has become freer since it was asked; any sign of a silent worker is news."""
     return (
         math.isinf(asked.until)
         or worker.job_count < asked.job_count

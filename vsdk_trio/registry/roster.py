@@ -49,17 +49,17 @@ class RegisteredWorker:
 
     @property
     def is_taking(self) -> bool:
-        """May it be offered one more job?"""
+        """Whether it may be offered one more job."""
         return not self.away and not self.is_full and not self.is_closed
 
     @property
     def is_full(self) -> bool:
-        """Has it as many jobs as it can run, by its own report?"""
+        """Whether it has as many jobs as it can run, by its own report."""
         return self.capacity is not None and len(self.jobs) >= self.capacity
 
     @property
     def is_closed(self) -> bool:
-        """Does it call itself one that takes no jobs at all?"""
+        """Whether its own status says that it takes no jobs."""
         return self.status in _NOT_TAKING
 
     @property
@@ -96,7 +96,7 @@ class Ranking:
             insort(self._ranks.setdefault(worker.agent_id, []), _place(worker))
 
     def remove(self, worker: RegisteredWorker) -> None:
-        """Take a worker out that was added, as it was then."""
+        """Remove a worker; pass the value that was added."""
         if worker.is_taking:
             rank = self._ranks[worker.agent_id]
             del rank[bisect_left(rank, _place(worker))]
@@ -141,19 +141,19 @@ class Roster:
         return tuple(self._workers.values())
 
     def is_linked(self, worker_id: str) -> bool:
-        """Does the worker have a link?"""
+        """Whether the worker has a link."""
         worker = self._workers.get(worker_id)
         return worker is not None and not worker.away
 
     def linked(self, worker_id: str) -> RegisteredWorker:
-        """The worker; raises `IllegalTransitionError` where it has no link that could speak."""
+        """The worker; raises `IllegalTransitionError` where it has no link."""
         worker = self._workers.get(worker_id)
         if worker is None or worker.away:
             raise IllegalTransitionError(f"the worker {worker_id!r} has no link")
         return worker
 
     def has_link(self, agent_id: str) -> bool:
-        """Is there a worker of this agent that has a link, whether or not it may be asked?"""
+        """Whether a worker of this agent has a link, even if it may not be asked."""
         return agent_id in self._links
 
     def candidates(self, agent_id: str) -> Iterator[RegisteredWorker]:
@@ -164,7 +164,7 @@ class Roster:
         return self._ranking.of_agent(agent_id)
 
     def has_served(self, agent_id: str) -> bool:
-        """Was there ever a worker of this agent, as far as remembered?"""
+        """Whether there was ever a worker of this agent, as far as remembered."""
         return agent_id in self._agents
 
     def join(self, worker: RegisteredWorker) -> RegisteredWorker:

@@ -195,7 +195,7 @@ class Switchboard:
         return self._dispatcher.worker_lost(session.worker_id, trio.current_time())
 
     def handle(self, session: WorkerSession, frame: str | bytes) -> list[Action]:
-        """Decide on one frame; what has no meaning here is ignored."""
+        """Decide on one frame; a frame without a meaning here is ignored."""
         try:
             message = decode_from_worker(frame)
         except WireError as error:

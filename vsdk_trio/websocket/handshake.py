@@ -184,7 +184,7 @@ def _host_of(request: Any) -> str:
     host = getattr(getattr(request, "_event", None), "host", None)
     if not isinstance(host, str):
         raise RuntimeError(
-            "this trio-websocket does not tell the host of a request where vsdk_trio looks for it; "
+            "this trio-websocket does not give the host of a request where vsdk_trio looks for it; "
             f"install {KNOWN_VERSIONS}"
         )
     return host
