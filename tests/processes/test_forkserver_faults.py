@@ -74,8 +74,8 @@ async def test_the_template_is_killed_and_what_it_has_forked_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if kernel == "silent":
-        monkeypatch.setattr(ForkedHandle, "_status_of_unburied", lambda self: None)
-        monkeypatch.setattr(ForkedHandle, "_status_of_buried", lambda self: None)
+        monkeypatch.setattr(ForkedHandle, "_status_of_zombie", lambda self: None)
+        monkeypatch.setattr(ForkedHandle, "_status_of_reaped", lambda self: None)
     async with agent.forkserver() as forkserver:
         async with agent.process(forkserver) as process:
             await agent.give_job(process, waits=True, **metadata)

@@ -162,15 +162,15 @@ class ForkedHandle:
     async def _ask_kernel(self) -> int:
         """The kernel keeps the status until process 1 reaps it; a new kernel keeps it longer."""
         for _ in range(_KERNEL_TRIES):
-            status = self._status_of_unburied()
+            status = self._status_of_zombie()
             if status is None:
-                status = self._status_of_buried()
+                status = self._status_of_reaped()
             if status is not None:
                 return os.waitstatus_to_exitcode(status)
             await trio.sleep(_KERNEL_TRY_SECONDS)
         return EXIT_UNKNOWN
 
-    def _status_of_unburied(self) -> int | None:
+    def _status_of_zombie(self) -> int | None:
         stat = proc.read_stat(self._pid)
         try:
             # If it can be signalled now, that was not a later process with the same number.
@@ -179,7 +179,7 @@ class ForkedHandle:
             return None
         return stat.wait_status if stat is not None and stat.is_zombie else None
 
-    def _status_of_buried(self) -> int | None:
+    def _status_of_reaped(self) -> int | None:
         info = bytearray(_INFO_BYTES)
         struct.pack_into("Q", info, 0, _INFO_EXIT)
         try:

@@ -254,7 +254,7 @@ class JobProcess:
     def _note_rung(self, rung: Rung) -> None:
         self._rung = rung
 
-    def _bury(self) -> None:
+    def _close(self) -> None:
         returncode = self._handle.returncode
         assert returncode is not None, "a spawner returns when the process is gone"
         self._handle.close()
@@ -298,7 +298,7 @@ async def run_job_process(
         await owner.run(spawner)
     finally:
         if owner.process is not None:
-            owner.process._bury()
+            owner.process._close()
     if owner.failure is not None:
         raise JobProcessError(
             f"cannot start a job process ({command.argv[0]}): {owner.failure}",

@@ -113,7 +113,7 @@ class Program:
         self.stdout: Final = stdout
         self.stderr: Final = stderr
         self.returncode: int | None = None
-        """None while it is not buried; then its exit code, minus the signal that ended it, or
+        """None until it is reaped; then its exit code, minus the signal that ended it, or
         `EXIT_UNKNOWN`."""
 
     def send_signal(self, signum: int) -> None:
@@ -150,8 +150,8 @@ class Program:
                     await trio.lowlevel.wait_readable(pidfd)
                 finally:
                     os.close(pidfd)
-            self._bury()
-        assert self.returncode is not None, "it was buried"
+            self._reap()
+        assert self.returncode is not None, "it was reaped"
         return self.returncode
 
     async def _look_until_ended(self) -> None:
@@ -167,7 +167,7 @@ class Program:
         except ChildProcessError:
             return True  # and its status is lost
 
-    def _bury(self) -> None:
+    def _reap(self) -> None:
         # Before the number, which is that of the group as well, can be given to another process.
         self.signal_group(signal.SIGKILL)
         try:

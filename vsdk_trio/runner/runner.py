@@ -62,7 +62,7 @@ class ControlClient:
     """The error in the job's start message, if it has one."""
     busy: trio.Event = attrs.field(factory=trio.Event)
     """Set when the task that runs the job reads no more frames, so that another task has to."""
-    joining_told: trio.Event = attrs.field(factory=trio.Event)
+    joining_reported: trio.Event = attrs.field(factory=trio.Event)
     """Set when the worker knows that the room is joined."""
 
     async def tell(self, frame: SendableFrame) -> None:
@@ -299,7 +299,7 @@ async def _run_job(client: ControlClient, receiver: JobReceiver) -> Outcome:
     if client.not_understood is not None:
         return Outcome(status="failed", error=client.not_understood)
     if receiver.ctx is not None and receiver.ctx._joined.is_set():
-        await client.joining_told.wait()
+        await client.joining_reported.wait()
     if outcome.status == "failed":
         logger.error("the job failed: %s", outcome.error, exc_info=outcome.exception)
     return outcome
@@ -339,4 +339,4 @@ async def _tell_of_joining(client: ControlClient, ctx: JobContext) -> None:
                 playground=ctx._playground_room(),
             )
         )
-    client.joining_told.set()
+    client.joining_reported.set()

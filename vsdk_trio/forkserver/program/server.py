@@ -115,7 +115,7 @@ class ForkServer:
             if self._wake_reader in readable:
                 with suppress(BlockingIOError):
                     os.read(self._wake_reader, 4096)
-                if not self._bury_the_dead():
+                if not self._reap_children():
                     return None
             if self._control.fileno() in readable:
                 received = self._control.receive()
@@ -145,7 +145,7 @@ class ForkServer:
             self._handlers[number] = own
             signal.signal(number, handler)
 
-    def _bury_the_dead(self) -> bool:
+    def _reap_children(self) -> bool:
         """Kill the group of each dead child, reap and report it; False if the worker is gone."""
         while self._children:
             # Not reaped yet: until then its number, and its group's, cannot be given again.
