@@ -171,7 +171,7 @@ def test_where_there_is_no_pss_what_is_resident_counts(monkeypatch: pytest.Monke
 
 
 def test_without_proc_psutil_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_HAS_PROC", False)
+    monkeypatch.setattr(proc, "HAS_PROC", False)
     with group(20, "child") as pid:
         group_memory = GroupMemory(pid)
         used = group_memory.look()

@@ -9,7 +9,6 @@ Knows neither jobs nor limits.
 
 from __future__ import annotations
 
-import os
 import time
 from typing import Final
 
@@ -22,7 +21,6 @@ _CHANGE_BYTES: Final = 4 * _MIB
 _PSS_SECONDS: Final = 30.0
 # One look at the whole process table serves all jobs for that long.
 _TABLE_SECONDS: Final = 2.0
-_HAS_PROC: Final = os.path.exists("/proc/self/statm")
 
 
 class GroupMemory:
@@ -36,7 +34,7 @@ class GroupMemory:
 
     def look(self) -> float | None:
         """Return the memory of all of them in MiB; None once the leader is gone."""
-        if not _HAS_PROC:
+        if not proc.HAS_PROC:
             return _without_proc(self._leader)
         leader = proc.read_stat(self._leader)
         if leader is None or leader.is_zombie:

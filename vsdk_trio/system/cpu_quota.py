@@ -12,6 +12,8 @@ from pathlib import Path
 
 import attrs
 
+from . import proc
+
 
 @attrs.frozen(kw_only=True)
 class CpuQuota:
@@ -59,12 +61,8 @@ def find_cpu_quota(root: Path = Path("/")) -> CpuQuota | None:
     Args:
         root: The root of the file system.
     """
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return None
     quotas: list[CpuQuota] = []
-    for line in lines:
+    for line in proc.read_cgroups(str(root)):
         _, controllers, path = line.split(":", 2)
         if not controllers:
             quotas += _version_2(root / "sys/fs/cgroup", path)

@@ -23,6 +23,10 @@ GONE = (errno.ENOENT, errno.ESRCH)
 _NOT_OURS = (errno.EACCES, errno.EPERM)
 
 
+HAS_PROC = os.path.exists("/proc/self/statm")
+"""Whether there is a /proc, as on Linux."""
+
+
 class Stat:
     """What /proc/<pid>/stat says of a process."""
 
@@ -182,6 +186,19 @@ def catches_signal(pid: int, signum: int) -> bool:
     except OSError:
         pass
     return sys.platform == "darwin"
+
+
+def read_cgroups(root: str = "/") -> list[str]:
+    """Return the cgroups of this process, one a line; none if the system has no cgroups.
+
+    Args:
+        root: The root of the file system.
+    """
+    try:
+        with open(os.path.join(root, "proc/self/cgroup"), encoding="utf-8") as file:
+            return file.read().splitlines()
+    except OSError:
+        return []
 
 
 def name_threads() -> list[str]:
