@@ -1,6 +1,6 @@
-"""Whoever configures logging: each line of an agent's once, with its level; tracebacks always.
+"""Agents that configure logging: each line of an agent's once, with its level; tracebacks always.
 
-The table of docs/operating.md ("Whoever configures logging"), tried by programs: what an agent does
+The table of docs/operating.md ("Agents that configure logging"), tried by programs: what an agent does
 to `logging`, as its module is imported (in the worker, too) and in a job, with both start methods.
 """
 
