@@ -1,7 +1,8 @@
 """Agents that configure logging: each line of an agent's once, with its level; tracebacks always.
 
-The table of docs/operating.md ("Agents that configure logging"), tried by programs: what an agent does
-to `logging`, as its module is imported (in the worker, too) and in a job, with both start methods.
+The table of docs/operating.md ("Agents that configure logging"), tried by programs: what an agent
+does to `logging`, as its module is imported (in the worker, too) and in a job, with both start
+methods.
 """
 
 from __future__ import annotations

@@ -63,8 +63,7 @@ class ProcessHandle(Protocol):
 
     @property
     def returncode(self) -> int | None:
-        """None while it lives; then its exit code, minus the signal that ended it, or
-        `EXIT_UNKNOWN`."""
+        """None while it lives; then its exit code, minus its signal, or `EXIT_UNKNOWN`."""
         ...
 
     def signal_group(self, signum: int) -> None:

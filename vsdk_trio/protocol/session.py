@@ -1,8 +1,8 @@
-"""One registered conversation on one socket, as a state machine: AWAITING_REGISTRATION, REGISTERED,
-CLOSED.
+"""One registered conversation on one socket, as a state machine.
 
-One object per socket, so that reconnecting has no reset code. Knows neither the socket nor time:
-the text of each frame goes in, and the one event that it means comes out.
+Its states are AWAITING_REGISTRATION, REGISTERED and CLOSED. One object per socket, so that
+reconnecting has no reset code. Knows neither the socket nor time: the text of each frame goes in,
+and the one event that it means comes out.
 """
 
 from __future__ import annotations
