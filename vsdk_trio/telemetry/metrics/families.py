@@ -30,24 +30,11 @@ TRANSITIONS: Final = (
     *(("running", to) for to in ("stopping", *ENDS)),
     *(("stopping", to) for to in ENDS),
 )
+_CANCELLED_BY: Final = (EndCause.TERMINATED, EndCause.WORKER_STOPS, EndCause.STOPPED)
 _USUAL_ENDS: Final = (
     ("completed", EndCause.RETURNED),
-    ("cancelled", EndCause.TERMINATED),
-    ("cancelled", EndCause.WORKER_STOPS),
-    ("cancelled", EndCause.STOPPED),
-    *(
-        ("failed", cause)
-        for cause in (
-            EndCause.RAISED,
-            EndCause.TIME_LIMIT,
-            EndCause.MEMORY_LIMIT,
-            EndCause.NO_PROCESS,
-            EndCause.BAD_ASSIGNMENT,
-            EndCause.PROCESS_DIED,
-            EndCause.PROCESS_KILLED,
-            EndCause.WORKER_FAILED,
-        )
-    ),
+    *(("cancelled", cause) for cause in _CANCELLED_BY),
+    *(("failed", cause) for cause in EndCause if cause not in (EndCause.RETURNED, *_CANCELLED_BY)),
 )
 
 OFFERS_ACCEPTED: Final = Family(
