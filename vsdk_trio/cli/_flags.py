@@ -1,7 +1,8 @@
 """Flags and arguments of the commands: those that several commands share, and one for each option.
 
-Flags are made from the options' classes, so each option has one. `HELP` says what each is for and
-under which heading it stands; a test checks that none is missing.
+Flags are made from the classes of options, so each option has one. Its help is the first sentence
+about it in the docstring of the class; `HEADINGS` has its heading. A test checks that none is
+missing.
 """
 
 from __future__ import annotations
@@ -74,84 +75,49 @@ REGISTRY: Final = "Registry"
 OPERATING: Final = "Operating"
 ROOM: Final = "Room"
 
-HELP: Final[dict[str, tuple[str, str]]] = {
-    "agent_id": (REGISTRY, "The name that jobs are dispatched to."),
-    "auth_token": (REGISTRY, "The token for the registry."),
-    "signaling_base_url": (REGISTRY, "The REST API: a host, or a whole URL."),
-    "backend_url": (REGISTRY, "The registry's own URL; skips asking the REST API for it."),
-    "http_proxy": (REGISTRY, "A proxy for the connection to the registry."),
-    "ca_file": (REGISTRY, "PEM file with the certificate authorities to trust."),
-    "max_retry": (REGISTRY, "Attempts to reach the registry before giving up."),
-    "registration_timeout": (REGISTRY, "The longest time for a registration."),
-    "heartbeat_interval": (REGISTRY, "How often the connection is checked by a ping."),
-    "ping_interval": (REGISTRY, "The longest time between two reports of the worker's status."),
-    "status_vocabulary": (REGISTRY, "The status words that the worker sends."),
-    "register": (REGISTRY, "Serve a registry, or run the entrypoint once."),
-    "worker_type": (REGISTRY, "The type of worker."),
-    "max_processes": (JOBS, "How many jobs may run at the same time."),
-    "load_threshold": (JOBS, "Refuse offers while the load is above this."),
-    "load_fnc": (
-        JOBS,
-        "A function that returns the load, from 0 to 1, such as vsdk_trio.load:CpuLoad.",
-    ),
-    "request_fnc": (JOBS, "A function that accepts or refuses each offer."),
-    "request_timeout": (JOBS, "The longest time for that decision."),
-    "assignment_timeout": (JOBS, "How long a slot is kept for an accepted offer."),
-    "job_timeout": (JOBS, "The longest time that a job may run."),
-    "permissions": (JOBS, "What the agent may do in its room: a JSON object of true and false."),
-    "close_timeout": (JOBS, "How long a job may take to stop."),
-    "shutdown_callback_timeout": (JOBS, "How long each shutdown callback may take."),
-    "drain_timeout": (JOBS, "How long running jobs may go on after SIGTERM."),
-    "termination_timeout": (JOBS, "The wait before SIGKILL, and after a second Ctrl-C."),
-    "executor_type": (PROCESSES, "How jobs are executed."),
-    "start_method": (PROCESSES, "How job processes are started."),
-    "preload": (PROCESSES, "Modules that the template process imports before it forks: a,b,c."),
-    "num_idle_processes": (PROCESSES, "How many idle job processes are kept ready."),
-    "initialize_timeout": (PROCESSES, "How long a job process may take to become ready."),
-    "initialize_process_fnc": (
-        PROCESSES,
-        "A function that runs in each job process before its job arrives.",
-    ),
-    "health_interval": (PROCESSES, "How often the memory and event loop of a job are checked."),
-    "loop_warn_after": (
-        PROCESSES,
-        "Warn when a job blocks its event loop for this long; 0: never.",
-    ),
-    "memory_warn_cooldown": (PROCESSES, "The shortest time between two memory warnings of a job."),
-    "memory_warn_mb": (PROCESSES, "Warn when a job uses more memory than this; 0: never."),
-    "memory_limit_mb": (PROCESSES, "Kill a job that uses more memory than this; 0: no limit."),
-    "host": (OPERATING, "The address of the worker's HTTP server."),
-    "port": (OPERATING, "The port of the worker's HTTP server; 0 takes a free one."),
-    "log_level": (OPERATING, "The lowest level that is logged."),
-    "log_format": (OPERATING, "The format of the log; auto: console on a terminal, else JSON."),
-    "debug_token": (OPERATING, "The token that other machines need for the worker's HTTP server."),
-    "traces": (OPERATING, "Trace each job with OpenTelemetry; OTEL_* variables configure it."),
-    "state_dir": (
-        OPERATING,
-        "Directory of the journal, which keeps jobs across a crash of the worker.",
-    ),
-}
-
-ROOM_HELP: Final[dict[str, str]] = {
-    "name": "The name of the agent in the room.",
-    "agent_participant_id": "The participant id of the agent.",
-    "playground": "Show the room's playground link.",
-    "vision": "Subscribe to video, too.",
-    "recording": "Record the agent.",
-    "join_timeout_seconds": "The longest time for joining the room.",
-    "join_meeting": "Join the room when the entrypoint connects.",
-    "auto_end_session": "End the session after the last participant has left.",
-    "session_timeout_seconds": "How long after the last participant left.",
-    "no_participant_timeout_seconds": "How long to wait for the first participant.",
-    "owns_session_metrics": "Report the session's metrics.",
-    "stop_recording_on_leave": "End the recording when the agent leaves.",
-    "record_all_participants": "Record all participants.",
-    "signaling_base_url": "The REST API: a host, or a whole URL.",
-    "audio_codec": "The codec for audio.",
-    "background_audio": "Allow background audio.",
-    "send_logs_to_dashboard": "Send the session's logs to the dashboard.",
-    "dashboard_log_level": "The lowest level of the logs that are sent.",
-    "transport_mode": "How the room is reached.",
+HEADINGS: Final[dict[str, list[str]]] = {
+    REGISTRY: [
+        "agent_id",
+        "auth_token",
+        "signaling_base_url",
+        "backend_url",
+        "http_proxy",
+        "ca_file",
+        "max_retry",
+        "registration_timeout",
+        "heartbeat_interval",
+        "ping_interval",
+        "status_vocabulary",
+        "register",
+    ],
+    JOBS: [
+        "max_processes",
+        "load_threshold",
+        "load_fnc",
+        "request_fnc",
+        "request_timeout",
+        "assignment_timeout",
+        "job_timeout",
+        "permissions",
+        "close_timeout",
+        "shutdown_callback_timeout",
+        "drain_timeout",
+        "termination_timeout",
+    ],
+    PROCESSES: [
+        "executor_type",
+        "start_method",
+        "preload",
+        "num_idle_processes",
+        "initialize_timeout",
+        "initialize_process_fnc",
+        "health_interval",
+        "loop_warn_after",
+        "memory_warn_cooldown",
+        "memory_warn_mb",
+        "memory_limit_mb",
+    ],
+    OPERATING: ["host", "port", "log_level", "log_format", "debug_token", "traces", "state_dir"],
 }
 
 
@@ -227,26 +193,41 @@ def with_room_options(
     return functools.partial(_with_flags, flags, "room_given")
 
 
+def help_of(options: type) -> dict[str, str]:
+    """The first sentence that the docstring of a class says of each option, below `Args:`."""
+    text = inspect.getdoc(options) or ""  # none under `python -OO`
+    lines = text.partition("Args:\n")[2].partition("\n\n")[0].splitlines()
+    texts: dict[str, str] = {}
+    name = ""
+    for line in lines:
+        if line.startswith("    " * 2):  # it goes on
+            texts[name] += " " + line.strip()
+        else:
+            name, _, text = line.strip().partition(": ")
+            texts[name] = text
+    return {name: text.partition(". ")[0].removesuffix(".") + "." for name, text in texts.items()}
+
+
 def _option_flags(defaults: dict[str, str]) -> Iterator[_Flag]:
-    order = list(HELP)
-    options = text_options(Options).values()
-    for option in sorted(options, key=lambda o: order.index(o.name) if o.name in HELP else 999):
-        panel, says = HELP.get(option.name, ("Options", ""))
-        if not option.is_secret:
+    options, says = text_options(Options), help_of(Options)
+    panels = [(name, panel) for panel, names in HEADINGS.items() for name in names]
+    for name, panel in panels:
+        if (option := options.get(name)) is not None and not option.is_secret:
             yield _Flag(
                 option=option,
                 panel=panel,
-                says=says,
+                says=says.get(name, ""),
                 default=defaults.get(option.name, _shown_default(option)),
                 variable=f"${option.variable}",
             )
 
 
 def _room_flags() -> Iterator[_Flag]:
+    help_texts = help_of(RoomOptions)
     for option in text_options(RoomOptions).values():
         # What has a structure comes from a file, where it may hold secrets.
         if not option.is_secret and option.kind is not dict:
-            says = ROOM_HELP.get(option.name, "")
+            says = help_texts.get(option.name, "")
             variable = "$VSDK_TRIO_TRANSPORT" if option.name == "transport_mode" else ""
             default = "" if option.kind is bool else _shown_default(option)
             yield _Flag(option=option, panel=ROOM, says=says, default=default, variable=variable)

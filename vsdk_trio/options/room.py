@@ -57,13 +57,46 @@ _LIVE_FIELDS = frozenset({"avatar", "on_room_error"})
 class RoomOptions:
     """How to join a room and when to leave it: every option of the published client.
 
-    Times are in seconds, and None means "never". A structured option also takes a mapping.
-    `transport_mode` takes a `TransportMode` or its word. Fields can be assigned later and are
-    checked then, too. New here: `join_timeout_seconds`, how long `connect()` may take, and, of a
-    job that is assigned with `wait`, how long it may run without having joined.
+    Times are in seconds, and None means "never". A structured option also takes a mapping. Fields
+    can be assigned later and are checked then, too.
 
-    Raises `OptionsError` for an unknown name, a wrong type, or `screen_share` recording without
-    `vision`.
+    Args:
+        room_id: The room to join; None: the one of the assignment, or a new one.
+        auth_token: The token for the room; None: the one of the assignment, or of the environment.
+        name: The name of the agent in the room.
+        agent_participant_id: The participant id of the agent. None: a new one.
+        playground: Show the room's playground link.
+        vision: Subscribe to video, too.
+        recording: Record the agent.
+        recording_options: What is recorded, as `RecordingOptions` or a mapping.
+        avatar: Kept for agents of the published package; it has no effect here.
+        join_meeting: Join the room when the entrypoint connects.
+        on_room_error: A function that is called with each error of the room.
+        auto_end_session: End the session after the last participant has left.
+        session_timeout_seconds: How long after the last participant left. The session ends after so
+            many seconds.
+        no_participant_timeout_seconds: How long to wait for the first participant. In seconds.
+        join_timeout_seconds: The longest time for joining the room. It bounds `connect()`, and how
+            long a job that is assigned with `wait` may run without having joined.
+        owns_session_metrics: Report the session's metrics.
+        stop_recording_on_leave: End the recording when the agent leaves.
+        record_all_participants: Record all participants.
+        signaling_base_url: The REST API: a host, or a whole URL.
+        audio_codec: The codec for audio.
+        background_audio: Allow background audio.
+        send_logs_to_dashboard: Send the session's logs to the dashboard.
+        dashboard_log_level: The lowest level of the logs that are sent.
+        traces: Kept for the SDK.
+        metrics: Kept for the SDK.
+        logs: Kept for the SDK.
+        observability: Kept for the SDK.
+        websocket: Where a room of transport `websocket` listens.
+        webrtc: How a room of transport `webrtc` is reached.
+        transport_mode: How the room is reached. A `TransportMode`, or its word.
+
+    Raises:
+        OptionsError: for an unknown name, a wrong type, or `screen_share` recording without
+            `vision`.
     """
 
     room_id: str | None = attrs.field(default=None, validator=has_type(str, none=True))

@@ -118,139 +118,166 @@ _seconds = " (seconds)"
 class Options:
     """Options of a `WorkerJob`; names, order and defaults of the published client's `Options`.
 
-    Raises `OptionsError` for an unknown name (it names the nearest right one) and for a value
-    that cannot work, also when an attribute is set later. Times are in seconds. A text may stand
-    for a number or a truth value; an empty one means that the option is not set.
+    A value is checked when it is set, and when an attribute is set later. A text may stand for a
+    number or a truth value; an empty one means that the option is not set.
+
+    Args:
+        executor_type: How jobs are executed. Only "process" is known: a job in a thread could not
+            be stopped when it blocks.
+        num_idle_processes: How many idle job processes are kept ready.
+        initialize_timeout: How long a job process may take to become ready. In seconds.
+        close_timeout: How long a job may take to stop. In seconds, from the request to stop; its
+            shutdown callbacks run inside it.
+        memory_warn_mb: Warn when a job uses more memory than this; 0: never. In MB.
+        memory_limit_mb: Kill a job that uses more memory than this; 0: no limit. In MB.
+        ping_interval: The longest time between two reports of the worker's status. In seconds.
+        max_processes: How many jobs may run at the same time. Accepted offers that are not yet
+            assigned count as well.
+        agent_id: The name that jobs are dispatched to.
+        auth_token: The token for the registry. A text, or a function, sync or async, that returns a
+            fresh one; None: the environment has it.
+        permissions: What the agent may do in its room: a JSON object of true and false.
+        max_retry: Attempts to reach the registry before giving up. Attempts go on for at least as
+            long as the reference's schedule of that many: 130 s for 16.
+        load_threshold: Refuse offers while the load is above this. Without a `load_fnc`, the number
+            of jobs alone is the bound.
+        register: Serve a registry, or run the entrypoint once.
+        signaling_base_url: The REST API: a host, or a whole URL. For example
+            "http://127.0.0.1:8080".
+        host: The address of the worker's HTTP server. It serves probes, metrics and pages.
+        port: The port of the worker's HTTP server; 0 takes a free one.
+        log_level: The lowest level that is logged.
+        termination_timeout: The wait before SIGKILL, and after a second Ctrl-C. In seconds: for
+            EOF, for SIGTERM, and for a process to exit after its job's last word. Not 0.
+        request_fnc: A function that accepts or refuses each offer. It is called with a
+            `JobRequest`, sync or async; True or None accepts, False or a reason refuses.
+        request_timeout: The longest time for that decision. In seconds; after that the offer is
+            refused.
+        initialize_process_fnc: A function that runs in each job process before its job arrives.
+            What it stores in `process.userdata` is there for the job.
+        drain_timeout: How long running jobs may go on after SIGTERM. In seconds.
+        registration_timeout: The longest time for a registration. In seconds.
+        assignment_timeout: How long a slot is kept for an accepted offer. In seconds.
+        heartbeat_interval: How often the connection is checked by a ping. In seconds.
+        health_interval: How often the memory and event loop of a job are checked. In seconds.
+        loop_warn_after: Warn when a job blocks its event loop for this long; 0: never. In seconds.
+        memory_warn_cooldown: The shortest time between two memory warnings of a job. In seconds.
+        job_timeout: The longest time that a job may run. In seconds; the `timeout` of an assignment
+            wins. None: no limit.
+        shutdown_callback_timeout: How long each shutdown callback may take. In seconds. The
+            published client has this limit for all of them together.
+        http_proxy: A proxy for the connection to the registry. "http://user:password@host:port" or
+            "socks5://..."; None: HTTPS_PROXY and NO_PROXY decide.
+        ssl_context: The TLS context for the registry; None: one that trusts `ca_file`, or the
+            system's authorities.
+        ca_file: PEM file with the certificate authorities to trust. It takes the place of
+            `ssl_context`.
+        backend_url: The registry's own URL; skips asking the REST API for it.
+        load_fnc: A function that returns the load, from 0 to 1, such as vsdk_trio.load:CpuLoad. It
+            is called at each offer, so it must not block.
+        log_format: The format of the log; auto: console on a terminal, else JSON.
+        status_vocabulary: The status words that the worker sends. "deployed" or "documented": see
+            `protocol.vocabulary`.
+        state_dir: Directory of the journal, which keeps jobs across a crash of the worker. None:
+            nowhere. See `journal`.
+        start_method: How job processes are started. "spawn" starts an interpreter for each;
+            "forkserver" forks a template that has loaded the agent; "auto" forks where nothing is
+            seen that a fork would break.
+        preload: Modules that the template process imports before it forks: a,b,c.
+        debug_token: The token that other machines need for the worker's HTTP server. None: they are
+            refused.
+        traces: Trace each job with OpenTelemetry; OTEL_* variables configure it. None: where the
+            OTEL_* environment asks for it.
+
+    Raises:
+        OptionsError: for an unknown name (it names the nearest right one), and for a value that
+            cannot work.
     """
 
     executor_type: Any = attrs.field(
         default=ExecutorType.PROCESS, converter=_executor, validator=_check.instance(ExecutorType)
     )
-    # Warm job processes that are kept ready.
     num_idle_processes: int = attrs.field(default=1, validator=_check.integer(0))
-    # How long a job process may take to become ready.
     initialize_timeout: float = attrs.field(
         default=10.0, validator=_check.number(_seconds, above=0)
     )
-    # How long a job may take to stop after it was asked to; its callbacks run inside it.
     close_timeout: float = attrs.field(default=60.0, validator=_check.number(_seconds))
-    # Warn when a job uses more memory than this; 0 means never.
     memory_warn_mb: float = attrs.field(default=500.0, validator=_check.number(" (MB)"))
-    # Fail a job that uses more memory than this; 0 means no limit.
     memory_limit_mb: float = attrs.field(default=0.0, validator=_check.number(" (MB)"))
-    # The longest time between two status updates to the registry.
     ping_interval: float = attrs.field(default=30.0, validator=_check.number(_seconds, above=0))
-    # Jobs at the same time, those included that are promised but not yet assigned.
     max_processes: int = attrs.field(default=1, validator=_check.integer(1))
     agent_id: str = attrs.field(default="VideoSDKAgent", validator=_check.text)
-    # A token, or a function (sync or async) that returns a fresh one; None: the environment.
     auth_token: TokenSource | None = attrs.field(
         default=None, validator=_optional(_check.token), repr=False
     )
     permissions: WorkerPermissions = attrs.field(
         default=None, converter=_permissions, validator=_check.instance(WorkerPermissions)
     )
-    # Attempts to reach the registry before the worker gives up; tries go on for at least as long as
-    # the reference's schedule of that many (130 s for 16).
     max_retry: int = attrs.field(default=16, validator=_check.integer(0))
-    # Refuse offers while `load_fnc` says more than this; without a `load_fnc`, slots alone bound.
     load_threshold: float = attrs.field(
         default=0.75, validator=_check.number("", above=0, maximum=1)
     )
-    # True: serve a registry. False: run the entrypoint once, here and now.
     register: bool = attrs.field(default=False, validator=_check.boolean)
-    # Host of the REST API, or a whole URL such as "http://127.0.0.1:8080".
     signaling_base_url: str = attrs.field(default="api.videosdk.live", validator=_check.text)
-    # Where the worker shows itself (`/health` and the rest); port 0 picks a free one.
     host: str = attrs.field(default="0.0.0.0", validator=_check.text)
     port: int = attrs.field(default=8081, validator=_check.integer(0, 65535))
     log_level: str = attrs.field(
         default="INFO", converter=_upper, validator=_check.one_of(*LOG_LEVELS)
     )
-    # The short grace: for EOF, for SIGTERM, and for everything after a second Ctrl-C. Not 0, for
-    # it is also what a process has to exit in after its job's last word, before it is killed.
     termination_timeout: float = attrs.field(
         default=3.0, validator=_check.number(_seconds, above=0)
     )
-
-    # Decides about an offer: JobRequest -> True/None, False or a reason; sync or async.
     request_fnc: RequestFnc | None = attrs.field(
         default=None, validator=_optional(_check.is_callable)
     )
-    # How long `request_fnc` may take before the offer is refused.
     request_timeout: float = attrs.field(default=5.0, validator=_check.number(_seconds, above=0))
-    # Runs in each job process before a job comes; what it stores in `process.userdata` stays.
     initialize_process_fnc: Callable[[Any], Any] | None = attrs.field(
         default=None, validator=_optional(_check.is_callable)
     )
-    # How long running jobs may go on after SIGTERM.
     drain_timeout: float = attrs.field(default=3600.0, validator=_check.number(_seconds))
-    # How long the registry may take to answer `register`.
     registration_timeout: float = attrs.field(
         default=10.0, validator=_check.number(_seconds, above=0)
     )
-    # How long a slot is held for a job that was promised.
     assignment_timeout: float = attrs.field(default=7.5, validator=_check.number(_seconds, above=0))
-    # How often the connection proves that it is alive.
     heartbeat_interval: float = attrs.field(
         default=15.0, validator=_check.number(_seconds, above=0)
     )
-    # How often a running job's memory is looked at, and its event loop asked for a sign of life.
     health_interval: float = attrs.field(default=5.0, validator=_check.number(_seconds, above=0))
-    # Warn when a job's event loop does not answer for this long; 0 means never.
     loop_warn_after: float = attrs.field(default=5.0, validator=_check.number(_seconds))
-    # How long it takes until a job that uses much memory is warned about again.
     memory_warn_cooldown: float = attrs.field(default=300.0, validator=_check.number(_seconds))
-    # How long a job may run; an assignment's own `timeout` wins. None: for ever.
     job_timeout: float | None = attrs.field(
         default=None, validator=_optional(_check.number(_seconds, above=0))
     )
-    # How long each shutdown callback may take; the published client's limit for all of them.
     shutdown_callback_timeout: float = attrs.field(default=15.0, validator=_check.number(_seconds))
-    # "http://user:password@host:port" or "socks5://..."; None: HTTPS_PROXY and NO_PROXY decide.
     http_proxy: str | None = attrs.field(default=None, validator=_optional(_check.text), repr=False)
     ssl_context: ssl.SSLContext | None = attrs.field(
         default=None, validator=_optional(_check.instance(ssl.SSLContext)), repr=False
     )
-    # PEM file with the certificate authorities to trust, instead of `ssl_context`.
     ca_file: str | None = attrs.field(default=None, validator=_optional(_check.text))
-    # The registry's own URL, when it is known: skips asking the REST API for it.
     backend_url: str | None = attrs.field(default=None, validator=_optional(_check.text))
-    # The load from 0 to 1, called at each offer, so it must not block.
     load_fnc: Callable[[], float] | None = attrs.field(
         default=None, validator=_optional(_check.is_callable)
     )
-    # How the log looks: "console" for a person, "json" for a program, "auto": what stderr is.
     log_format: LogFormat = attrs.field(  # pyright: ignore[reportAssignmentType]  # as below
         default="auto", validator=_check.one_of("auto", "console", "json")
     )
-    # The status words that the worker sends: see `protocol.vocabulary`.
     # (pyright widens the default's type from the literal to `str`)
     status_vocabulary: VocabularyName = attrs.field(  # pyright: ignore[reportAssignmentType]
         default="deployed", validator=_check.one_of("deployed", "documented")
     )
-    # Where to remember jobs across a crash of the worker; None: nowhere. See `journal`.
     state_dir: str | None = attrs.field(
         default=None, converter=_path, validator=_optional(_check.text)
     )
-    # How job processes come to be. "spawn": a fresh interpreter for each. "forkserver": copies of a
-    # template that has loaded the entrypoint's module already. "auto": the template, where nothing
-    # is seen that a fork would break.
     # (pyright widens the default's type from the literal to `str`)
     start_method: StartMethod = attrs.field(  # pyright: ignore[reportAssignmentType]
         default="auto", validator=_check.one_of("auto", "spawn", "forkserver")
     )
-    # Modules that the template imports as well; several in one text are separated by commas.
     preload: str | Sequence[str] = attrs.field(
         default=(), converter=_names, validator=_check.module_names
     )
-
-    # The token that other machines need for status routes with jobs; None: they are refused.
     debug_token: str | None = attrs.field(
         default=None, validator=_optional(_check.secret_word), repr=False
     )
-
-    # One OpenTelemetry trace for each job; None: where the OTEL_* environment asks for it.
     traces: bool | None = attrs.field(default=None, validator=_optional(_check.boolean))
 
     def __attrs_post_init__(self) -> None:
