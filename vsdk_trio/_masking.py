@@ -172,7 +172,7 @@ def _needle(form: str) -> tuple[str, str]:
 
 
 class Masker:
-    """Masks the secrets that it was told of, and what looks like one. From any thread.
+    """Masks the secrets that it knows, and what looks like one. From any thread.
 
     A process has one, `MASKER`, whose methods are this module's functions.
     """

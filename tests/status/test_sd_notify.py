@@ -104,7 +104,7 @@ async def test_a_manager_that_is_gone_is_one_warning(
         change.notify()
         await trio.sleep(0.05)
     assert len(caplog.records) == 1
-    assert "systemd is not told any more" in caplog.text
+    assert "systemd gets no notifications any more" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ class LiveSession:
     _sent: Wakeup = attrs.field(factory=Wakeup, init=False)
 
     async def run(self) -> LinkLost | None:
-        """Run until the link is lost (returns why), or until told to leave and settled (None)."""
+        """Run until the link is lost (returns why), or until asked to leave and settled (None)."""
         lost: list[LinkLost] = []
         try:
             async with trio.open_nursery() as nursery:

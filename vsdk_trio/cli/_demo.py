@@ -186,7 +186,7 @@ async def run_demo(console: Console) -> list[str]:
 
 @asynccontextmanager
 async def _cancelled_by_signals(scope: trio.CancelScope) -> AsyncGenerator[None]:
-    """Around the body, a signal cancels `scope`; whoever had the signals before has them after."""
+    """Around the body, a signal cancels `scope`; the handlers from before are back after it."""
     with trio.open_signal_receiver(*ending_signals()) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_on_signal, signals, scope)

@@ -163,7 +163,8 @@ def _bind(family: int, address: tuple[Any, ...], is_one_of_several: bool) -> soc
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # A peer that has vanished without a word does not acknowledge our pings. The kernel then
-        # gives up on it after a quarter of an hour, or as told here; connections inherit this.
+        # gives up on it after a quarter of an hour, or after the time set here. Connections
+        # inherit this.
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             unread_ms = int(UNREAD_SECONDS * 1000)
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, unread_ms)

@@ -53,7 +53,7 @@ class JobStory:
     cause: str | None = None
     error: str | None = None
     is_told: bool = False
-    """The registry is being told of its end."""
+    """Its end is being sent to the registry."""
 
     @property
     def state(self) -> str:

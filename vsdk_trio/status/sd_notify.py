@@ -109,7 +109,7 @@ async def _tell_until_unheard(
 
 
 class _Notifier:
-    """What has been told so far, and the socket."""
+    """What was sent so far, and the socket."""
 
     def __init__(self, manager: ServiceManager) -> None:
         # An abstract address begins with a zero byte, written as @.
@@ -145,7 +145,7 @@ class _Notifier:
             except (OSError, trio.TooSlowError) as error:
                 if (resource := resource_of(error)) is None:
                     name = os.fsdecode(self._address)
-                    logger.warning("systemd is not told any more (%r): %r", name, error)
+                    logger.warning("systemd gets no notifications any more (%r): %r", name, error)
                     return False
                 SHORTAGES.note(resource, "tell systemd", error)
             await trio.sleep(SHORTAGE_SECONDS)

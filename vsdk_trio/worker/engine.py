@@ -440,7 +440,7 @@ class WorkerEngine:
         job_id, room_id = assignment.job_id, assignment.room_id
         if (ended := self._end_of(job_id)) is not None:
             return [
-                Log("warning", "assigned again after its end; told so", job_id, room_id),
+                Log("warning", "assigned again after its end; status sent again", job_id, room_id),
                 *self._repeat(job_id, ended),
             ]
         refusal = self.admission.claim(job_id)
@@ -453,7 +453,7 @@ class WorkerEngine:
             return [Persist(Accepted(job_id))]
         if refusal.cause is RefusalCause.RUNNING:
             return [
-                Log("warning", "assigned again while it runs; told so", job_id, room_id),
+                Log("warning", "assigned again while it runs; status sent again", job_id, room_id),
                 *self._repeat(job_id, self._jobs[job_id].sent),
             ]
         # The registry is sent that it has failed: assigned again, it must not run after all. That

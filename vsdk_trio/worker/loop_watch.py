@@ -72,7 +72,7 @@ def watched_loop(*, warn_after: float = WARN_AFTER_SECONDS) -> Iterator[None]:
     try:
         start_thread(thread)
     except ShortageError as error:
-        logger.warning("what blocks the event loop will not be told: %s", error)
+        logger.warning("nothing watches for what blocks the event loop: %s", error)
         yield
         return
     trio.lowlevel.add_instrument(turns)

@@ -65,7 +65,7 @@ class Recovery:
             journal.write(JobEnd(job_id, RESTARTED.fact, RESTARTED.error))
         await journal.write(RunBegan(cookie_prefix)).wait()
         for job_id, update in self.unacknowledged.items():
-            text = "told again" if update is not RESTARTED else "interrupted by a restart"
+            text = "sent again" if update is not RESTARTED else "interrupted by a restart"
             logger.warning(
                 "job of an earlier life of this worker: %s", text, extra={"job_id": job_id}
             )

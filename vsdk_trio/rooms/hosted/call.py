@@ -131,7 +131,7 @@ class Call:
         self._check(before, "a message could not be sent")
 
     async def subscribe(self, topic: str) -> None:
-        """Be told of messages on a topic; raises `RoomError` where the SDK could not."""
+        """Subscribe to messages on a topic; raises `RoomError` where the SDK could not."""
         before = len(self._errors)
         await self._meeting.pubsub.subscribe({"topic": topic, "cb": self._on_message})
         self._check(before, f"the messages on {topic!r} could not be subscribed to")
@@ -142,7 +142,7 @@ class Call:
                 raise RoomError(f"{what}: {self._with_cause(error)}")
 
     async def watch(self) -> str:
-        """Wait until the call is over; returns what became of it, empty where we were told to go.
+        """Wait until the call is over; returns its end, empty where we were asked to leave.
 
         The SDK itself pings every half hour, and says nothing of a socket that closes.
         """

@@ -114,7 +114,7 @@ class StageTook:
 
 @attrs.frozen(kw_only=True)
 class JobTold:
-    """The registry is being told of a job: `running` or its end, error masked."""
+    """A job update is sent to the registry: `running` or an end, its error masked."""
 
     job_id: str
     status: str
@@ -289,7 +289,7 @@ class JournalGivenUp:
 
 @attrs.frozen(kw_only=True)
 class StatusReported:
-    """The registry is being told how the worker is: on every change, and now and then."""
+    """The status of the worker is sent to the registry: on every change, and at intervals."""
 
     load: float
 
@@ -419,7 +419,7 @@ class Observers(Generic[_T]):
         # For each type of event seen so far: its listeners and their functions.
         self._told: dict[type[Any], _Told[_T]] = {}
         self.dropped: list[str] = []
-        """Who is not told any more, in words for a person."""
+        """The listeners that failed and receive no more events, in words for a person."""
 
     def __call__(self, observation: _T) -> None:
         """Tell of it. Never raises for what a listener does."""
@@ -430,7 +430,7 @@ class Observers(Generic[_T]):
             except Exception as bug:  # see the class
                 self.remove(listener)
                 name = getattr(listener, "__qualname__", type(listener).__qualname__)
-                self.dropped.append(f"{name} failed and is not told any more: {bug!r}")
+                self.dropped.append(f"{name} failed and receives no more events: {bug!r}")
                 logger.error("%s", self.dropped[-1], exc_info=bug)
 
     def add(self, listener: Callable[[_T], None]) -> None:

@@ -69,7 +69,7 @@ class DispatchSettled:
 
 @attrs.frozen(kw_only=True)
 class TerminationSent:
-    """A worker was told to stop a job."""
+    """A worker was asked to stop a job."""
 
     job_id: str
     worker_id: str
