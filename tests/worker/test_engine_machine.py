@@ -123,7 +123,9 @@ class EngineMachine(RuleBasedStateMachine):
                     self.disk.append(record)
                     if isinstance(record, Accepted):
                         assert record.job_id not in self.accepted, "a job is accepted once"
-                        assert not self.closed or record.job_id in self.promised
+                        # A registry may assign what was offered before, and is not answered yet.
+                        known = record.job_id in self.promised or record.job_id in self.asked
+                        assert known or not self.closed
                         assert not self.revoked
                         self.accepted.add(record.job_id)
                 case AskRequestFnc(request):
