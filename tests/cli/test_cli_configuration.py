@@ -401,3 +401,13 @@ async def test_no_job_sends_its_token_in_plain_text(is_own: bool, tmp_path: Path
     else:
         assert job.state is LedgerState.FAILED
         assert "a token is not sent in plain text; have it name https://" in (job.error or "")
+
+
+@pytest.mark.parametrize("command", [("registry", "--port", "0"), *ASKING])
+async def test_quotation_marks_around_a_token_are_named(command: tuple[str, ...]) -> None:
+    env = {"VSDK_TRIO_REGISTRY_TOKEN": '"abc"', "VSDK_TRIO_REGISTRY_URL": AWAY}
+    done = await run_cli(*command, env=env)
+    assert done.code == 2
+    assert done.err.startswith("vsdk-trio: VSDK_TRIO_REGISTRY_TOKEN has quotation marks around it")
+    assert "abc" not in done.err
+    assert done.err.count("\n") == 1

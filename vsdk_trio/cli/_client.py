@@ -20,7 +20,13 @@ from ..backend.api import DialerBackend, DialError
 from ..backend.dialer import choose_dialer, default_ssl_context
 from ..backend.urls import api_base, is_tls, split_target
 from ..errors import CertificateError, ConnectError
-from ..options.environment import ENVIRONMENT_PREFIX, FLAG, AddressSource, rest_address
+from ..options.environment import (
+    ENVIRONMENT_PREFIX,
+    FLAG,
+    AddressSource,
+    rest_address,
+    secret_in,
+)
 from ..options.worker import Options
 from ..system.stopping import ExitCode
 from ._errors import CommandError
@@ -82,7 +88,7 @@ class HttpPeer:
             ("Content-Type", "application/json"),
             ("Accept", "application/json"),
         ]
-        if token := os.environ.get(self.token_variable, "").strip():
+        if token := secret_in(os.environ, self.token_variable):
             headers.append(("Authorization", self.token_prefix + token))
         content = b"" if body is None else json.dumps(body).encode()
         if content or method == "POST":

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .._masking import mask
+from ..options.environment import secret_in
 from ..system.signals import ending_signals
 from ._flags import TOKEN_VARIABLE
 
@@ -63,7 +64,7 @@ def registry(
     handler = logging.StreamHandler()
     handler.setFormatter(_FieldsFormatter("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, handlers=[handler])
-    token = os.environ.get(TOKEN_VARIABLE, "").strip() or None
+    token = secret_in(os.environ, TOKEN_VARIABLE) or None
     serve_rooms = partial(_rooms, host, rooms_port, token, rooms_ca) if rooms else _no_rooms
     if token is None and host.strip("[]") not in ("127.0.0.1", "::1", "localhost"):
         print(

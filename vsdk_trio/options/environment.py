@@ -113,6 +113,18 @@ def environment_values(cls: type, environ: Mapping[str, str]) -> dict[str, Any]:
     return values
 
 
+def secret_in(environ: Mapping[str, str], variable: str) -> str:
+    """The secret in a variable, without white space around it; "" where there is none.
+
+    Raises:
+        OptionsError: for quotation marks around it; they would be sent with it.
+    """
+    text = environ.get(variable, "").strip()
+    if is_quoted(text):
+        raise OptionsError(f"{variable} {QUOTED}")
+    return text
+
+
 def _is_service_link(variable: str, text: str) -> bool:
     return variable.startswith(ENVIRONMENT_PREFIX) and bool(
         _SERVICE_LINK.search(variable)
