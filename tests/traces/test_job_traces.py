@@ -11,6 +11,7 @@ from trio.testing import MockClock
 
 from tests.traces.spans import Spans, ids, parent
 from tests.worker.conftest import World, open_world
+from tests.worker.test_hot_path import DyingRunner
 from vsdk_trio.telemetry.events import DispatchStage
 from vsdk_trio.telemetry.traces import worker_traces
 from vsdk_trio.telemetry.traces.job_traces import JobTraces
@@ -159,3 +160,13 @@ async def test_nobody_asked(autojump_clock: MockClock, monkeypatch: pytest.Monke
     async with open_world() as world:
         await run_to_the_end(world, seconds=1)
         assert not [each for each in world.worker.observers._listeners if hasattr(each, "begin")]
+
+
+async def test_a_job_that_gets_another_process_keeps_its_trace(
+    spans: Spans, autojump_clock: MockClock
+) -> None:
+    async with open_world(traces=True, runner=DyingRunner(deaths=2)) as world:
+        await run_to_the_end(world, seconds=1)
+    root = spans.named("job agent")  # one
+    assert parent(spans.named("offer to answer")) == ids(root)
+    assert dict(root.attributes or {})["vsdk_trio.end"] == "completed"

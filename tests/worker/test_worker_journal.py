@@ -16,11 +16,14 @@ from typing import Any
 import attrs
 import pytest
 import trio
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import Span, SpanProcessor, TracerProvider
 from trio.testing import MockClock
 
 from vsdk_trio.errors import RegistryUnreachableError, StateDirInUseError
 from vsdk_trio.journal.records import JobEntry, RunBegan
 from vsdk_trio.options.worker import Options
+from vsdk_trio.telemetry.traces import worker_traces
 from vsdk_trio.testing.disk import MemoryDisk, MemoryFile
 from vsdk_trio.testing.fake_registry import FakeRegistry, FakeSession, open_fake_registry
 from vsdk_trio.testing.network import MemoryDialer
@@ -514,3 +517,34 @@ async def test_no_token_is_written(autojump_clock: MockClock) -> None:
         batches = place.file.holder.batches if place.file.holder else []
         assert "token" not in repr(batches)
         assert any(isinstance(record, RunBegan) for batch in batches for record in batch)
+
+
+class _Raises(SpanProcessor):
+    """As an agent's own may: for one job."""
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        if (span.attributes or {}).get("vsdk_trio.job_id") == "bad":
+            raise RuntimeError("a span processor that raises")
+
+
+async def test_a_job_that_cannot_begin_leaves_the_journal_on(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    provider = TracerProvider()
+    provider.add_span_processor(_Raises())
+    monkeypatch.setattr(worker_traces, "find_provider", lambda agent_id: provider)
+    disk = MemoryDisk(delay=lambda: 0.01)
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(RuntimeError, match="a span processor that raises"),
+        flatten_subgroups=True,
+    ):
+        async with open_place(disk) as place:
+            life = await place.start(traces=True)
+            await place.run_job(life, "good", seconds=100)
+            await place.assign(life, "bad")
+            assert await place.end_of("bad") == ("failed", "the worker failed")
+            assert (await place.end_of("good"))[0] == "completed"  # it was stopped politely
+            await trio.sleep_forever()  # until the worker has ended
+    ends = {entry.job_id: entry.end for entry in disk.file("state", "agent").contents.jobs}
+    assert ends.keys() == {"good", "bad"}
+    assert None not in ends.values()

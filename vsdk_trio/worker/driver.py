@@ -246,7 +246,14 @@ class WorkerDriver:
                 assert_never(action)
 
     def _persist(self, record: Record) -> None:
-        self.journal.write(record).then(partial(self.receive, Persisted(record)))
+        self.journal.write(record).then(partial(self._written, record))
+
+    def _written(self, record: Record) -> None:
+        """The journal calls this, and must go on writing, whatever follows from it."""
+        try:
+            self.receive(Persisted(record))
+        except Exception as bug:
+            self._supervisor.note_bug(bug)
 
     def _log_fields(self, job_id: str, room_id: str | None) -> dict[str, str]:
         fields = {"job_id": job_id, "agent_id": self._options.agent_id}
@@ -312,6 +319,8 @@ class WorkerDriver:
                 try:
                     await stopping.wait()
                 finally:
+                    # Nothing may be started in a nursery that ends.
+                    self.receive(PromisesRevoked(self.shutdown.reason))
                     self.receive(StopAsked())
         finally:
             # What ended last is on its way to the disk, and is sent when it is there.

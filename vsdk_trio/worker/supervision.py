@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from typing import Final
 
 import attrs
 import trio
@@ -25,6 +26,8 @@ from ..telemetry.traces.worker_traces import Traces
 from .actions import Event, FaultFound, ProcessGiven, ProcessSaid, RunEnded
 from .health_watch import HealthRules, WatchedJob, watch_health
 from .start_message import StartMessages
+
+_WORKER_FAILED: Final = "the worker failed"
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -66,7 +69,7 @@ class JobSupervisor:
 
     Args:
         is_over: Whether a job has sent its last frame.
-        on_bug: Called with what a task raises.
+        on_bug: Called with each bug, as it is found.
         termination_timeout: Seconds that a process has to exit after its last frame.
     """
 
@@ -101,31 +104,42 @@ class JobSupervisor:
         """Begin with the job; the rest of it happens in a task of `nursery`.
 
         An idle process has been given the job when this returns: a task that had to wake up for
-        that would take as long as all the rest. `RunEnded` follows, whatever happens.
+        that would take as long as all the rest. `RunEnded` follows, whatever happens. A bug is kept
+        for `raise_bugs`: the caller may be the journal, which must go on.
         """
         job_id = assignment.job_id
         try:
             start = self._start_message(assignment)
+            run = _Run(assignment=assignment, log_fields=log_fields, start=start)
+            run.process = self._pool.take_idle(lambda process: process.give_now(start))
+            nursery.start_soon(self._supervise, run)
         except OptionsError as error:
             text = f"the assignment cannot be used: {error}"
-            self._receive(RunEnded(job_id, text, EndCause.BAD_ASSIGNMENT))
+            self._report(RunEnded(job_id, text, EndCause.BAD_ASSIGNMENT))
             return
-        except BaseException:
-            self._receive(RunEnded(job_id, "the worker failed", EndCause.WORKER_FAILED))
-            raise
-        run = self._runs[job_id] = _Run(assignment=assignment, log_fields=log_fields, start=start)
-        process = self._pool.take_idle(lambda process: process.give_now(start))
-        if process is not None:
-            self._note_given(process, run)
-        nursery.start_soon(self._supervise, run)
+        except Exception as bug:  # a tracer of the agent's own that raises counts as one
+            self.note_bug(bug)
+            self._report(RunEnded(job_id, _WORKER_FAILED, EndCause.WORKER_FAILED))
+            return
+        self._runs[job_id] = run  # from here on its task reports the end
+        if run.process is not None:
+            try:
+                self._note_given(run.process, run)
+            except Exception as bug:
+                self.note_bug(bug)
 
     def stop(self, job_id: str, reason: str) -> None:
         """Ask the job to stop; one whose process is gone does not mind."""
         if (run := self._runs.get(job_id)) is not None:
             run.stop(reason)
 
+    def note_bug(self, bug: Exception) -> None:
+        """Keep it for `raise_bugs`, and have the worker end in order."""
+        self._bugs.append(bug)
+        self._on_bug(bug)
+
     def raise_bugs(self) -> None:
-        """Raise what tasks have raised: bugs of this project, in a group."""
+        """Raise what was noted: bugs of this project, in a group."""
         if self._bugs:
             raise ExceptionGroup("supervising a job failed", self._bugs)
 
@@ -136,21 +150,26 @@ class JobSupervisor:
 
     def _note_given(self, process: JobProcess, run: _Run) -> None:
         """To be called once the process has been given the job: it does not wait for this."""
-        run.process = process
         process.bind_job(run.job_id, run.log_fields, [run.start.job["token"]])
         self._receive(ProcessGiven(run.job_id, run.join_timeout))
 
     async def _supervise(self, run: _Run) -> None:
         # Where the task is cancelled, or has a bug.
-        ended = RunEnded(run.job_id, "the worker failed", EndCause.WORKER_FAILED)
+        ended = RunEnded(run.job_id, _WORKER_FAILED, EndCause.WORKER_FAILED)
         try:
             ended = await self._run_job(run)
         except Exception as bug:  # raised again by `raise_bugs`, once every job has ended
-            self._bugs.append(bug)
-            self._on_bug(bug)
+            self.note_bug(bug)
         finally:
             del self._runs[run.job_id]
+            self._report(ended)
+
+    def _report(self, ended: RunEnded) -> None:
+        """What fails as the end of one job is handled must not end the tasks of the others."""
+        try:
             self._receive(ended)
+        except Exception as bug:
+            self.note_bug(bug)
 
     async def _run_job(self, run: _Run) -> RunEnded:
         """Stay with the job until its process has ended. Cancelled, the process still ends."""
@@ -165,6 +184,7 @@ class JobSupervisor:
                 if process is None:
                     return RunEnded(run.job_id, "stopped", EndCause.NO_PROCESS)
                 process.give_now(run.start)
+                run.process = process
                 self._note_given(process, run)
             await self._run_on(process, run)
         exit = process.exit

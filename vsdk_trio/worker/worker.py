@@ -248,6 +248,8 @@ class Worker:
             task_status.started(WorkerHandle(driver, snapshots))
             if driver.shutdown.stage is not Stage.SERVING:
                 logger.info("%s before a job could come", driver.shutdown.reason)
+                # The connection may register in its last moments.
+                driver.refuse_the_rest()
                 return WorkerReport()
             await open_around(driver.keep_books, SHORT_GRACE_SECONDS)
             async with open_service(driver.run_jobs, grace=driver.graces.total_seconds + 1):

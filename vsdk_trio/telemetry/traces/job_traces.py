@@ -60,8 +60,16 @@ class JobTraces:
     def begin(self, job_id: str, room_id: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
         """Begin the trace of a job that was accepted; returns what its process continues it by.
 
+        A job that gets another process goes on in the trace that it has.
+
         It goes on where the `traceparent` of the metadata comes from, if there is a valid one.
         """
+        trace = self._live.get(job_id) or self._begin(job_id, room_id, metadata)
+        carrier: dict[str, Any] = {}
+        _PROPAGATOR.inject(carrier, trace.context)
+        return carrier
+
+    def _begin(self, job_id: str, room_id: str, metadata: Mapping[str, Any]) -> _Trace:
         offered = self._offers.pop(job_id, None)
         span = self._tracer.start_span(
             f"job {self._agent_id}",
@@ -78,9 +86,7 @@ class JobTraces:
         self._live[job_id] = trace
         if offered is not None:
             self._add_stage(trace, seen.DispatchStage.OFFER_TO_ANSWER, *offered)
-        carrier: dict[str, Any] = {}
-        _PROPAGATOR.inject(carrier, trace.context)
-        return carrier
+        return trace
 
     def __call__(self, observation: seen.Observation) -> None:
         """Add what happened to the trace of its job."""
