@@ -110,7 +110,7 @@ class TemplateLink:
 ORDER_SECONDS: Final = 3.0
 """Seconds that a template may take to answer an order."""
 
-logger = get_logger("vsdk_trio.forkserver.program")
+logger = get_logger("vsdk_trio.template")
 
 _Answer: TypeAlias = ForkedHandle | ForkFailed | Declined
 
