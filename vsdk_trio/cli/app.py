@@ -179,7 +179,8 @@ def main() -> None:
             interrupts_raise()
             app()
         finally:
-            if sys.stdout is not None:  # it is where it was closed before we were started
+            # It is None where it was closed before we were started; an agent may close it, too.
+            if sys.stdout is not None and not sys.stdout.closed:
                 sys.stdout.flush()  # or its failure would be known only after the exit code
     except VsdkTrioError as error:
         print(mask(f"vsdk-trio: {error}"), file=sys.stderr)
@@ -187,15 +188,14 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(ExitCode.INTERRUPTED)  # before `app` could see to it
     except BrokenPipeError:
+        from ..telemetry.logs.setup import drop_stdout
+
         # The reader of our output is gone (`| head`). Nothing is left to say, nor where to.
-        _drop_output()
+        drop_stdout()
         sys.exit(1)
     except OSError as error:
+        from ..telemetry.logs.setup import drop_stdout
+
         print(mask(f"vsdk-trio: {error}"), file=sys.stderr)
-        _drop_output()
+        drop_stdout()
         sys.exit(1)
-
-
-def _drop_output() -> None:
-    """Let what could not be written go: Python would try once more at its end, and complain."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

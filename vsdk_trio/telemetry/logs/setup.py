@@ -61,13 +61,34 @@ def program_log(
 ) -> Iterator[None]:
     """Around the body of a program: `configure_logging`, and at the end all of it is written."""
     configure_logging(level, log_format, secrets=secrets)
-    if sys.stdout is not None:  # it is where it was closed before we were started
-        sys.stdout.flush()  # what the script printed comes before what its jobs print
+    _flush_stdout()
     try:
         yield
     finally:
         if (outlet := current_outlet()) is not None:
             outlet.flush()
+
+
+def _flush_stdout() -> None:
+    """Write what the script has printed: it comes before what its jobs print.
+
+    A worker does not live by that text. Where it cannot be written, it is dropped.
+    """
+    try:
+        if sys.stdout is not None:  # it is where it was closed before we were started
+            sys.stdout.flush()
+    except (ValueError, AttributeError):
+        pass  # the script has closed it, or put something else in its place
+    except OSError as error:
+        get_logger(NAME).warning(
+            "stdout cannot be written, what the program prints is lost: %s", error
+        )
+        drop_stdout()
+
+
+def drop_stdout() -> None:
+    """Let what could not be written go: Python would try once more at its end, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def current_outlet() -> Outlet | None:
